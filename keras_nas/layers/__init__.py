@@ -1,0 +1,6 @@
+"""The layers that carry what a search learns."""
+
+from keras_nas.layers.gate import Gate
+from keras_nas.layers.scaled_sigmoid_gate import ScaledSigmoidGate
+
+__all__ = ["Gate", "ScaledSigmoidGate"]

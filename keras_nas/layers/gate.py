@@ -1,0 +1,144 @@
+"""What every gate is: a factor a channel, that a search learns and surgery removes."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+from keras import ops
+
+MODES = ("off", "soft", "hard")
+
+
+class Gate(keras.layers.Layer):
+    """Base of the layers that multiply each channel (the last axis) by a learned factor.
+
+    A subclass creates its variables in `build` (calling `super().build`) and gives `probabilities`
+    (differentiable, what "soft" multiplies by) and `indicator` (0 or 1, what "hard" multiplies by).
+
+    The mode is held in a non-trainable variable, so that it is saved with the model and may change
+    without a new trace of a `tf.function` or of `Model.predict`:
+
+    - `"off"`: identity, exactly.
+    - `"soft"`: multiplies by `probabilities()`; the search learns here.
+    - `"hard"`: multiplies by `indicator()`; evaluation and surgery see the network like this.
+
+    Args:
+        mode: The mode the layer is built with, one of `"off"`, `"soft"`, `"hard"`.
+        **kwargs: `name`, `dtype`, `trainable` of `keras.layers.Layer`.
+
+    Input shape:
+        `(batch, ..., channels)`, at least two axes, `channels` known.
+
+    Output shape:
+        The input's.
+
+    Raises:
+        ValueError: If `mode` is unknown, or the input's last axis is not known.
+    """
+
+    def __init__(self, mode: str = "soft", **kwargs):
+        super().__init__(**kwargs)
+        self._initial_mode = _checked_mode(mode)
+        self.channels: int | None = None
+
+    def build(self, input_shape):
+        if len(input_shape) < 2 or input_shape[-1] is None:
+            raise ValueError(
+                "A gate needs an input of two or more axes with a known last axis (channels). "
+                f"Received: input_shape={tuple(input_shape)} at layer '{self.name}'"
+            )
+        self.channels = int(input_shape[-1])
+        self._mode = self.add_weight(
+            name="mode",
+            shape=(),
+            dtype="int32",
+            initializer=keras.initializers.Constant(MODES.index(self._initial_mode)),
+            trainable=False,
+            autocast=False,
+        )
+        self.built = True
+
+    @property
+    def mode(self) -> str:
+        """The present mode: `"off"`, `"soft"` or `"hard"`. May be set at any time."""
+        if not self.built:
+            return self._initial_mode
+        return MODES[int(ops.convert_to_numpy(self._mode))]
+
+    @mode.setter
+    def mode(self, value: str):
+        if self.built:
+            self._mode.assign(MODES.index(_checked_mode(value)))
+        else:
+            self._initial_mode = _checked_mode(value)
+
+    def probabilities(self):
+        """The factors of mode "soft": float32 tensor of shape `(channels,)`, differentiable."""
+        raise NotImplementedError(f"{type(self).__name__} must define `probabilities`.")
+
+    def indicator(self):
+        """The factors of mode "hard": float32 tensor of shape `(channels,)` of zeros and ones."""
+        raise NotImplementedError(f"{type(self).__name__} must define `indicator`.")
+
+    def assign_mask(self, mask: np.ndarray):
+        """Moves the learned variables so that `indicator()` equals `mask` (bool, `(channels,)`)."""
+        raise NotImplementedError(f"{type(self).__name__} must define `assign_mask`.")
+
+    def scores(self) -> np.ndarray:
+        """How much each channel wants to stay: float `(channels,)`; the order of `round_to`."""
+        return ops.convert_to_numpy(self.probabilities())
+
+    def mask(self) -> np.ndarray:
+        """The channels that "hard" keeps: bool array of shape `(channels,)`."""
+        self._check_built()
+        return ops.convert_to_numpy(self.indicator()) > 0.5
+
+    def set_mask(self, mask):
+        """Sets hard gates by hand and switches the layer to mode "hard".
+
+        Args:
+            mask: `channels` booleans (or 0 and 1); true keeps the channel.
+
+        Raises:
+            ValueError: If the gate is not built, or `mask` has another shape.
+        """
+        self._check_built()
+        mask = np.asarray(mask).astype(bool)
+        if mask.shape != (self.channels,):
+            raise ValueError(
+                f"`mask` must have one entry a channel, shape ({self.channels},), "
+                f"at layer '{self.name}'. Received: shape {mask.shape}"
+            )
+        self.assign_mask(mask)
+        self.mode = "hard"
+
+    def scale_vector(self, mask: np.ndarray) -> np.ndarray:
+        """The factors that surgery bakes in when `mask` is kept: float `(channels,)`."""
+        return np.asarray(mask, dtype="float64")
+
+    def factors(self):
+        """The factors of the present mode: float32 tensor of shape `(channels,)`."""
+        soft = self.probabilities()
+        chosen = ops.where(ops.equal(self._mode, 1), soft, self.indicator())
+        return ops.where(ops.equal(self._mode, 0), ops.ones_like(soft), chosen)
+
+    def call(self, inputs):
+        return inputs * ops.cast(self.factors(), inputs.dtype)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "mode": self._initial_mode}
+
+    def _check_built(self):
+        if not self.built:
+            raise ValueError(
+                f"Gate '{self.name}' has no channels yet: call it on an input (or build it) first."
+            )
+
+
+def _checked_mode(mode: str) -> str:
+    if mode not in MODES:
+        raise ValueError(f"`mode` must be one of {MODES}. Received: mode={mode!r}")
+    return mode

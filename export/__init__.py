@@ -1,0 +1,1 @@
+"""From any Keras model to a measured .tflite; knows nothing of the search."""

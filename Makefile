@@ -1,0 +1,66 @@
+# Two commands do everything: `make demo` and `make test`. See README.md.
+
+VENV ?= .venv
+WORKERS ?= 2
+PYTHON := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+
+NEEDS_PYTHON = keras_nas needs Python 3.11 with venv: install python3.11 and python3.11-venv \
+(or uv, https://docs.astral.sh/uv), then run make again.
+WRONG_VENV = $(VENV) holds another Python than 3.11: remove that folder, then run make again.
+
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+
+.PHONY: help install data demo test slow lint format build-files bazel
+
+help:
+	@echo "make demo    train, search, prune, finetune, export and measure one small network"
+	@echo "make test    the fast tests"
+	@echo "make slow    the slow tests (other tools, other environments, minutes each)"
+	@echo "make lint    ruff and mypy"
+	@echo "make data    Fashion-MNIST into the data folder"
+	@echo "make bazel   build and test with Debian's bazel, offline"
+
+$(INSTALLED): requirements.txt
+	@if [ -e $(VENV)/bin/python ]; then \
+	  $(VENV)/bin/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
+	    || { echo "$(WRONG_VENV)" >&2; exit 1; }; \
+	elif python3.11 -c 'import ensurepip, venv' 2>/dev/null; then \
+	  python3.11 -m venv $(VENV); \
+	elif command -v uv >/dev/null 2>&1; then \
+	  uv venv --quiet --seed --python 3.11 $(VENV); \
+	else \
+	  echo "$(NEEDS_PYTHON)" >&2; exit 1; \
+	fi
+	@echo "Installing requirements.txt into $(VENV) (once; one or two minutes)"
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+install: $(INSTALLED)
+
+data: $(INSTALLED)
+	@$(PYTHON) -m apps.fetch_data --task=fashion_mnist
+
+demo: data
+	@$(PYTHON) -m apps.demo --flagfile=apps/flagfiles/demo_dnal.cfg
+
+test: data
+	@$(PYTHON) -m pytest -n $(WORKERS) --dist loadfile
+
+slow: data
+	@$(PYTHON) -m pytest -m slow
+
+lint: $(INSTALLED)
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m mypy
+
+format: $(INSTALLED)
+	@$(PYTHON) -m ruff check --fix .
+	@$(PYTHON) -m ruff format .
+
+build-files: $(INSTALLED)
+	@$(PYTHON) -m tests.build_files --write
+
+bazel: $(INSTALLED)
+	@$(PYTHON) -m pytest -m slow tests/test_bazel.py

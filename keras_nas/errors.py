@@ -1,4 +1,4 @@
-"""The base class of every error that a user can mend."""
+"""The errors that a user can mend."""
 
 from __future__ import annotations
 
@@ -17,4 +17,11 @@ class KerasNasError(ValueError):
         f"`round_to` must be 1, 2, 4, 8 or 16. Received: round_to={round_to}"
     )
     ```
+    """
+
+
+class UsageError(KerasNasError):
+    """A mistake in the command itself: a flag's value, or flags that do not go together.
+
+    The apps end with exit code 2.
     """

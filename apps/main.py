@@ -1,0 +1,73 @@
+"""How every app starts and ends: flags, one-line errors, exit codes."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from absl import app, flags
+
+from keras_nas.errors import KerasNasError, UsageError
+
+_DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
+
+
+def run(main: Callable[[], None]) -> NoReturn:
+    """Parses the flags, calls `main()` and ends the process.
+
+    The exit code is 0 after success and after `--help`, 2 when the command is wrong (an unknown
+    flag, a bad value, a stray argument, a `UsageError` from `main`), 1 after any other error. An
+    error is one line on standard error; `--debug` adds its traceback.
+
+    Example:
+        def main() -> None:
+            print(convert(ExportConfig.from_flags()))
+
+        if __name__ == "__main__":
+            run(main)
+    """
+
+    def call(argv: Sequence[str]) -> None:
+        if argv[1:]:
+            raise UsageError(f"Every argument must be a flag (--name=value). Received: {argv[1]!r}")
+        main()
+
+    def guarded(argv: Sequence[str]) -> None:
+        try:
+            call(argv)
+        except (UsageError, flags.Error) as error:
+            _end(error, 2)
+        except KeyboardInterrupt as error:
+            _end(error, 130)
+        except Exception as error:  # noqa: BLE001
+            _end(error, 1)
+
+    app.run(guarded, flags_parser=_parse)
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        print(_one_line(error), file=sys.stderr)
+        sys.exit(2)
+    except SystemExit:  # absl's help flags end with 1
+        sys.exit(0)
+
+
+def _end(error: BaseException, code: int) -> NoReturn:
+    if _DEBUG.value:
+        traceback.print_exception(error)
+    print(_one_line(error), file=sys.stderr)
+    sys.exit(code)
+
+
+def _one_line(error: BaseException) -> str:
+    message = " ".join(str(error).split())
+    if isinstance(error, (KerasNasError, flags.Error)):
+        return f"Error: {message}"
+    if isinstance(error, KeyboardInterrupt):
+        return "Error: interrupted"
+    return f"Error: {type(error).__name__}: {message} (--debug shows where)"

@@ -1,0 +1,114 @@
+"""Every app's way of ending: exit codes and one-line errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+APP = """
+import json
+import os
+import sys
+
+from absl import flags
+from apps import main
+from keras_nas.errors import KerasNasError, UsageError
+
+THREADS = flags.DEFINE_integer("threads", 1, "Threads.", lower_bound=1)
+FAULT = flags.DEFINE_string("fault", "", "What goes wrong.")
+FAULTS = {
+    "usage": UsageError("`a` needs `b`."),
+    "user": KerasNasError("The file\\n`m.tflite` is empty."),
+    "bug": ZeroDivisionError("oh"),
+    "interrupt": KeyboardInterrupt(),
+}
+
+def run():
+    if FAULT.value:
+        raise FAULTS[FAULT.value]
+    print("threads", THREADS.value)
+
+def run_forked(number, arguments):
+    if os.fork():
+        return os.wait()[1]
+    for stream, name in ((sys.stdout, "out"), (sys.stderr, "err")):
+        os.dup2(os.open(f"{number}.{name}", os.O_WRONLY | os.O_CREAT), stream.fileno())
+    sys.argv = [sys.argv[0], *arguments]
+    main.run(run)
+
+if __name__ == "__main__":
+    for number, arguments in enumerate(json.loads(sys.argv[1])):
+        status = run_forked(number, arguments)
+        print(json.dumps(os.waitstatus_to_exitcode(status)), flush=True)
+"""
+ERRORS = [
+    (["--treads=2"], 2, "Error: Unknown command line flag 'treads'. Did you mean: threads ?"),
+    (["--threads=0"], 2, "Error: flag --threads=0: "),
+    (["--flagfile=absent.cfg"], 2, "Error: "),
+    (["m.tflite"], 2, "Error: Every argument must be a flag (--name=value). Received: 'm.tflite'"),
+    (["--fault=usage"], 2, "Error: `a` needs `b`."),
+    (["--fault=user"], 1, "Error: The file `m.tflite` is empty."),
+    (["--fault=bug"], 1, "Error: ZeroDivisionError: oh (--debug shows where)"),
+    (["--fault=interrupt"], 130, "Error: interrupted"),
+]
+OTHERS = [["--threads=2"], ["--help"], ["--fault=usage", "--debug"]]
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    """What (code, stdout, stderr) the app ended with, by its arguments.
+
+    One process imports TensorFlow and forks for each command, which saves seconds a command.
+    """
+    folder = tmp_path_factory.mktemp("app")
+    (folder / "app.py").write_text(APP)
+    commands = [arguments for arguments, _, _ in ERRORS] + OTHERS
+    process = subprocess.run(
+        [sys.executable, "app.py", json.dumps(commands)],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    codes = [int(line) for line in process.stdout.split()]
+    return {
+        tuple(arguments): (
+            code,
+            (folder / f"{number}.out").read_text(),
+            (folder / f"{number}.err").read_text(),
+        )
+        for number, (arguments, code) in enumerate(zip(commands, codes, strict=True))
+    }
+
+
+def test_success_ends_with_0(ended):
+    assert ended["--threads=2",] == (0, "threads 2\n", "")
+
+
+def test_help_ends_with_0(ended):
+    code, out, _ = ended["--help",]
+    assert code == 0
+    assert "--threads" in out
+
+
+@pytest.mark.parametrize(("arguments", "code", "line"), ERRORS)
+def test_an_error_is_one_line(ended, arguments, code, line):
+    found, out, err = ended[tuple(arguments)]
+    assert found == code
+    assert err.startswith(line)
+    assert err.count("\n") == 1
+    assert out == ""
+
+
+def test_debug_adds_the_traceback_and_keeps_the_code(ended):
+    code, _, err = ended["--fault=usage", "--debug"]
+    assert code == 2
+    assert "Traceback (most recent call last)" in err
+    assert err.endswith("Error: `a` needs `b`.\n")

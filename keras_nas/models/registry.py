@@ -1,0 +1,74 @@
+"""The model zoo by name: what an Architecture's `{"builder": ..., "config": ...}` refers to."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import json
+from collections.abc import Callable
+
+import keras
+
+from keras_nas.errors import KerasNasError
+
+_BUILDERS: dict[str, Callable[..., keras.Model]] = {}
+
+
+def register(builder: Callable[..., keras.Model]) -> Callable[..., keras.Model]:
+    """Decorator: enters a builder into the zoo under its function name."""
+    name = builder.__name__
+    if name in _BUILDERS:
+        raise ValueError(f"`register` needs a name that is free. Received: {name!r}, taken already")
+    _BUILDERS[name] = builder
+    return builder
+
+
+def names() -> list[str]:
+    """The names that `create` takes, sorted."""
+    return sorted(_BUILDERS)
+
+
+def create(name: str, **config) -> keras.Model:
+    """Builds a backbone of the zoo.
+
+    Example:
+
+    ```python
+    model = keras_nas.models.create("vgg16_cifar", num_classes=10)
+    ```
+
+    Args:
+        name: One of `names()`.
+        **config: The builder's arguments. They must survive JSON, for an `Architecture` records
+            them as `{"builder": name, "config": config}`.
+
+    Returns:
+        A functional `keras.Model` of stock layers.
+
+    Raises:
+        KerasNasError: If `name` or an argument is unknown, or `config` is not JSON-able.
+    """
+    if name not in _BUILDERS:
+        raise KerasNasError(
+            f"`name` must be one of {names()}. Received: name={name!r}{_suggestion(name, _BUILDERS)}"
+        )
+    allowed = inspect.signature(_BUILDERS[name]).parameters
+    for key in config:
+        if key not in allowed:
+            raise KerasNasError(
+                f"`config` of model {name!r} must use arguments of {list(allowed)}. "
+                f"Received: {key}={config[key]!r}{_suggestion(key, allowed)}"
+            )
+    try:
+        json.dumps(config)
+    except TypeError as error:
+        raise KerasNasError(
+            f"`config` of model {name!r} must be JSON-able (numbers, strings, lists, None), "
+            f"because an architecture file records it. Received: {config!r} ({error})"
+        ) from error
+    return _BUILDERS[name](**config)
+
+
+def _suggestion(word, allowed) -> str:
+    close = difflib.get_close_matches(str(word), list(allowed), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -11,7 +11,13 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import keras
 import pytest
+import tensorflow as tf
 from hypothesis import HealthCheck, settings
+
+# Two CPU devices, so that tf.distribute.MirroredStrategy has two replicas to test with.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
 
 settings.register_profile(
     "keras_nas",
@@ -35,3 +41,9 @@ def _seeded():
     keras.utils.set_random_seed(0)
     yield
     keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture
+def mirrored():
+    """A `tf.distribute.MirroredStrategy` over two CPU devices."""
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])

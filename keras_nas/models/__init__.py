@@ -1,6 +1,30 @@
 """The backbones: functional models of stock layers, by name."""
 
+from keras_nas.models.densenet import densenet40_cifar
 from keras_nas.models.edsr import edsr
+from keras_nas.models.efficientnet import efficientnet_b0
+from keras_nas.models.mobilenet_v2 import mobilenet_v2, mobilenet_v2_cifar
 from keras_nas.models.registry import create, names
+from keras_nas.models.resnet import resnet18, resnet18_cifar, resnet50
+from keras_nas.models.resnet_cifar import resnet20_cifar, resnet56_cifar, small_resnet
+from keras_nas.models.vgg import small_vgg, vgg16, vgg16_cifar, vgg19_cifar
 
-__all__ = ["create", "edsr", "names"]
+__all__ = [
+    "create",
+    "densenet40_cifar",
+    "edsr",
+    "efficientnet_b0",
+    "mobilenet_v2",
+    "mobilenet_v2_cifar",
+    "names",
+    "resnet18",
+    "resnet18_cifar",
+    "resnet20_cifar",
+    "resnet50",
+    "resnet56_cifar",
+    "small_resnet",
+    "small_vgg",
+    "vgg16",
+    "vgg16_cifar",
+    "vgg19_cifar",
+]

@@ -61,7 +61,7 @@ def edsr(
     channels = input_shape[-1]
     if rgb_mean is not None and len(rgb_mean) != channels:
         raise KerasNasError(
-            f"`rgb_mean` must have one value for each of the {channels} input channels, or be None. "
+            f"`rgb_mean` must be None or have a value for each of the {channels} input channels. "
             f"Received: rgb_mean={rgb_mean}"
         )
     inputs = keras.Input(tuple(input_shape), name="image")
@@ -112,6 +112,4 @@ def _shuffle_steps(scale: int) -> list[int]:
 
 def _conv(x, filters, name):
     initializer = keras.initializers.VarianceScaling(1.0 / 3.0, "fan_in", "uniform")
-    return layers.Conv2D(
-        filters, 3, padding="same", kernel_initializer=initializer, name=name
-    )(x)
+    return layers.Conv2D(filters, 3, padding="same", kernel_initializer=initializer, name=name)(x)

@@ -50,7 +50,8 @@ def create(name: str, **config) -> keras.Model:
     """
     if name not in _BUILDERS:
         raise KerasNasError(
-            f"`name` must be one of {names()}. Received: name={name!r}{_suggestion(name, _BUILDERS)}"
+            f"`name` must be one of {names()}. Received: name={name!r}"
+            f"{_suggestion(name, _BUILDERS)}"
         )
     allowed = inspect.signature(_BUILDERS[name]).parameters
     for key in config:

@@ -34,7 +34,9 @@ def resolve_widths(widths: Any, default: Any, argument: str) -> Any:
 def _check(widths, default, where, argument):
     if isinstance(default, int):
         if isinstance(widths, bool) or not isinstance(widths, int) or widths < 1:
-            raise KerasNasError(f"`{argument}` must hold integers >= 1. Received: {where}={widths!r}")
+            raise KerasNasError(
+                f"`{argument}` must hold integers >= 1. Received: {where}={widths!r}"
+            )
         return
     if not isinstance(widths, Sequence) or isinstance(widths, str) or len(widths) != len(default):
         raise KerasNasError(

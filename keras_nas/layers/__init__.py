@@ -1,6 +1,7 @@
 """The layers that carry what a search learns."""
 
 from keras_nas.layers.gate import Gate
+from keras_nas.layers.scaled_edge import ScaledEdge
 from keras_nas.layers.scaled_sigmoid_gate import ScaledSigmoidGate
 
-__all__ = ["Gate", "ScaledSigmoidGate"]
+__all__ = ["Gate", "ScaledEdge", "ScaledSigmoidGate"]

@@ -1,0 +1,82 @@
+"""DSO's scale on one connection."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_nas.layers.gate import Gate
+
+
+@keras.saving.register_keras_serializable(package="keras_nas")
+class ScaledEdge(Gate):
+    """Multiplies a whole tensor by one learned scale λ ≥ 0: an edge of the search graph (Eq. 8).
+
+    λ starts at 1. `keras_nas.optimizers.APGNAG` drives it to exactly 0 where the connection is not
+    worth its γ; an edge at 0 is removed by surgery, with the nodes that then read nothing or that
+    nobody reads. It is one gate of one channel that broadcasts over the tensor: `channels` is 1,
+    `mask()` has shape `(1,)`, and an Architecture keeps `[0]` or nothing.
+
+    While APG-NAG trains, `scale` holds the look-ahead λ', which may be negative; use
+    `APGNAG.sparse_values` or `APGNAG.finalize_variable_values` before the edges are read.
+
+    The layer may be called at several places, on tensors of different widths: the connections then
+    share one λ, and live or die together.
+
+    Mode "off" is the identity, "soft" multiplies by λ' as it is, "hard" by max(λ, 0).
+
+    Example:
+
+    ```python
+    x = keras.layers.Add()([
+        keras_nas.layers.ScaledEdge(name="edge_a")(a), keras_nas.layers.ScaledEdge(name="edge_b")(b)
+    ])
+    ```
+
+    Args:
+        mode: The mode the layer is built with: `"off"`, `"soft"` or `"hard"`.
+        **kwargs: `name`, `dtype`, `trainable` of `keras.layers.Layer`.
+
+    Input shape:
+        `(batch, ..., channels)`.
+
+    Output shape:
+        The input's.
+
+    References:
+        Zhang et al., You Only Search Once: Single Shot Neural Architecture Search via Direct Sparse
+        Optimization, Eq. (6) and (8).
+    """
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.channels = 1
+        self.scale = self.add_weight(
+            name="scale", shape=(1,), dtype="float32", initializer="ones", autocast=False
+        )
+
+    def probabilities(self):
+        """λ' as training sees it: float32 tensor of shape `(1,)`, differentiable; not clipped."""
+        return ops.convert_to_tensor(self.scale)
+
+    def indicator(self):
+        """1 where λ > 0, else 0: float32 tensor of shape `(1,)`."""
+        return ops.cast(self.scale > 0, "float32")
+
+    def factors(self):
+        """The factor of the present mode: float32 tensor of shape `(1,)`."""
+        soft = self.probabilities()
+        chosen = ops.where(ops.equal(self._mode, 1), soft, ops.maximum(soft, 0))
+        return ops.where(ops.equal(self._mode, 0), ops.ones_like(soft), chosen)
+
+    def assign_mask(self, mask):
+        """Opens or closes the edge by hand: open keeps λ, or makes it 1 where it was not above 0."""
+        scale = self.scale.numpy()
+        self.scale.assign(np.where(mask, np.where(scale > 0, scale, 1.0), 0.0))
+
+    def scale_vector(self, mask: np.ndarray) -> np.ndarray:
+        """λ where `mask` keeps the edge, else 0: float64 `(1,)`, to be broadcast over channels."""
+        return np.where(
+            np.asarray(mask, dtype=bool), np.maximum(self.scale.numpy(), 0), 0.0
+        ).astype("float64")

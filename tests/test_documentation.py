@@ -1,0 +1,111 @@
+"""What README.md and docs/ tell people to type exists."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.source_tree import FILE_PARTS, PART_ORDER, ROOT, direct_requirements, modules
+
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def fenced(language: str, text: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_every_make_target_that_is_named_exists(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    shell = "\n".join(fenced("sh", text))
+    named = set(re.findall(r"`make ([a-z-]+)`", text)) | set(
+        re.findall(r"^make ([a-z-]+)", shell, re.MULTILINE)
+    )
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert named <= set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+
+
+def test_every_make_target_that_runs_a_module_finds_it() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    named = set(re.findall(r"-m ((?:apps|tests)\.\w+)", makefile))
+    assert named
+    assert named <= modules().keys()
+    for flagfile in re.findall(r"--flagfile=(\S+)", makefile):
+        assert (ROOT / flagfile).is_file(), flagfile
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_every_module_that_is_run_exists(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    named = set(re.findall(r"python -m ((?:apps|benchmarks|tests)\.\w+)", text))
+    assert named <= {module.name for module in modules().values() if module.is_program}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_every_file_that_is_named_exists(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    named = re.findall(r"\b((?:apps|benchmarks|docs|export|keras_nas|tests)/[\w./-]*\w/?)", text)
+    missing = {name for name in named if not (ROOT / name).exists() and "NAME" not in name}
+    assert missing == set()
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_to_a_file_leads_somewhere(path: Path) -> None:
+    links = re.findall(r"\]\((?!https?://|#)([^)#\s]+)", path.read_text(encoding="utf-8"))
+    assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+def test_every_name_of_the_library_in_the_readme_exists() -> None:
+    names: set[str] = set()
+    for snippet in fenced("python", README):
+        for node in ast.walk(ast.parse(snippet)):
+            if isinstance(node, ast.Attribute) and ast.unparse(node).startswith("kn."):
+                names.add(ast.unparse(node))
+    assert {"kn.gates.insert", "kn.surgery.build", "kn.search.dnal"} <= names
+    code = "import keras_nas as kn\n" + "\n".join(sorted(names))
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_architecture_document_has_the_order_that_the_tests_hold() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `([a-z_]+)(?:\.py|/)` \|", text, re.MULTILINE)
+    assert tuple(listed) == PART_ORDER
+    assert {name for name in listed if f"| `{name}.py`" in text} == FILE_PARTS
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    package = (ROOT / "keras_nas" / "__init__.py").read_text(encoding="utf-8")
+    version = project["version"]
+    assert f'__version__ = "{version}"' in package
+    assert f"version: {version}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f'version = "{version}"' in (ROOT / "MODULE.bazel").read_text(encoding="utf-8")
+    assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_the_lock_pins_every_direct_requirement_exactly() -> None:
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    assert len(pins) > len(direct_requirements())
+    assert direct_requirements() <= pins.keys()
+    exact = re.findall(
+        r"^([a-z0-9.-]+)==(\S+)$", (ROOT / "requirements.in").read_text(), re.MULTILINE
+    )
+    assert exact
+    assert {name: pins[name] for name, _ in exact} == dict(exact)
+
+
+def test_the_wheel_holds_only_the_library() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    found = project["tool"]["setuptools"]["packages"]["find"]
+    assert found == {"include": ["keras_nas", "keras_nas.*"]}

@@ -71,7 +71,7 @@ class ScaledEdge(Gate):
         return ops.where(ops.equal(self._mode, 0), ops.ones_like(soft), chosen)
 
     def assign_mask(self, mask):
-        """Opens or closes the edge by hand: open keeps λ, or makes it 1 where it was not above 0."""
+        """Opens the edge (λ stays, or becomes 1 where it was not positive) or closes it (λ = 0)."""
         scale = self.scale.numpy()
         self.scale.assign(np.where(mask, np.where(scale > 0, scale, 1.0), 0.0))
 

@@ -1,0 +1,131 @@
+"""Where gates go: the convolutions to gate, and the tensor behind each that the gate acts on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from keras_nas.errors import KerasNasError
+from keras_nas.graph import Graph, Node, Value, kinds
+from keras_nas.graph.kinds import kind
+
+ORDERS = ("conv_bn_gate_relu", "conv_gate_bn_relu", "conv_bn_relu_gate")
+GATEABLE = kinds.ALL_CONVOLUTIONS | {"Dense"}
+ACTIVATIONS = frozenset(["Activation", "ReLU", "LeakyReLU", "PReLU", "ELU"])
+ACTIVATION_OPS = frozenset(
+    f"ops.{name}"
+    for name in "Relu Relu6 Silu Gelu Tanh Sigmoid HardSilu HardSigmoid Elu LeakyRelu Selu".split()
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place for a gate.
+
+    Attributes:
+        layer_name: The gated convolution (or Dense) by its name in the graph.
+        values: The tensors the gate acts on, one for each call of the layer.
+    """
+
+    layer_name: str
+    values: tuple[Value, ...]
+
+
+def find_places(
+    graph: Graph,
+    order: str,
+    include: str | Sequence[str] | None = None,
+    exclude: str | Sequence[str] | None = None,
+) -> list[Place]:
+    """Chooses the layers to gate and the tensors behind them.
+
+    By default every convolution is gated, at its BatchNormalization if one follows, but for the
+    convolutions of squeeze-and-excitation branches (on 1×1 maps, without BatchNormalization).
+    Never gated is a layer whose channels reach an output of the model unmixed, as logits do.
+
+    Args:
+        graph: The model.
+        order: One of `ORDERS`.
+        include: Names or patterns (`"block_*_expand"`) of the layers to gate, instead of the
+            default; Dense layers may be named here.
+        exclude: Names or patterns of layers that get no gate.
+
+    Raises:
+        KerasNasError: If `order` is unknown or a pattern fits no layer that could be gated.
+    """
+    if order not in ORDERS:
+        raise KerasNasError(f"`order` must be one of {ORDERS}. Received: order={order!r}")
+    calls = {
+        name: nodes
+        for name, nodes in graph.calls().items()
+        if kind(nodes[0].operation) in GATEABLE and nodes[0].outputs[0].channels is not None
+    }
+    wanted = _matching(list(calls), include, "include")
+    unwanted = _matching(list(calls), exclude, "exclude") or set()
+    exposed = exposed_values(graph)
+    places = []
+    for name, nodes in calls.items():
+        if name in unwanted or (wanted is not None and name not in wanted):
+            continue
+        if wanted is None and not _is_default(nodes):
+            continue
+        values = tuple(_behind(node, order, graph) for node in nodes)
+        if not any(value in exposed for value in values):
+            places.append(Place(name, values))
+    return places
+
+
+def exposed_values(graph: Graph) -> set[Value]:
+    """The values whose channels reach an output of the model with no layer that mixes channels."""
+    exposed = set(graph.outputs)
+    for node in reversed(graph.nodes):
+        mixes = kind(node.operation) in GATEABLE and (
+            kind(node.operation) not in kinds.DEPTHWISE_CONVOLUTIONS
+        )
+        if not mixes and any(value in exposed for value in node.outputs):
+            exposed.update(node.inputs)
+    return exposed
+
+
+def _matching(names: list[str], patterns, argument: str) -> set[str] | None:
+    if patterns is None:
+        return None
+    patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+    found: set[str] = set()
+    for pattern in patterns:
+        hits = {name for name in names if fnmatchcase(name, pattern)}
+        if not hits:
+            raise KerasNasError(
+                f"`{argument}` pattern {pattern!r} fits no convolution or Dense layer of the model. "
+                f"Layers that can be gated: {', '.join(names[:8])}, … ({len(names)} in all)."
+            )
+        found |= hits
+    return found
+
+
+def _is_default(nodes: list[Node]) -> bool:
+    if kind(nodes[0].operation) == "Dense":
+        return False
+    on_pooled_maps = all(
+        all(size == 1 for size in node.inputs[0].shape[1:-1]) for node in nodes
+    )
+    return not on_pooled_maps or all(_follower(n, {"BatchNormalization"}) for n in nodes)
+
+
+def _follower(node: Node, wanted: frozenset[str] | set[str]) -> Node | None:
+    """The node that alone reads this node's output, if it is of a wanted kind."""
+    readers = node.outputs[0].readers
+    if len(readers) == 1 and kind(readers[0].operation) in wanted:
+        return readers[0]
+    return None
+
+
+def _behind(node: Node, order: str, graph: Graph) -> Value:
+    outputs = set(graph.outputs)
+    if order == "conv_gate_bn_relu" or node.outputs[0] in outputs:
+        return node.outputs[0]
+    last = _follower(node, {"BatchNormalization"}) or node
+    if order == "conv_bn_relu_gate" and last.outputs[0] not in outputs:
+        last = _follower(last, ACTIVATIONS | ACTIVATION_OPS) or last
+    return last.outputs[0]

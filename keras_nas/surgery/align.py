@@ -1,0 +1,87 @@
+"""Bringing a tensor that holds some channels to exactly the channels that a reader wants."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_nas.errors import KerasNasError
+from keras_nas.graph import Value
+from keras_nas.surgery.channels import Channels
+
+
+def align(
+    tensor: keras.KerasTensor, channels: Channels, held: np.ndarray, wanted: np.ndarray
+) -> tuple[keras.KerasTensor, np.ndarray]:
+    """Gathers the wanted channels; those the tensor does not hold come in as zeros.
+
+    Worked example: a tensor that holds channels (0, 2), asked for (0, 1, 2, 3), is padded by one
+    zero and gathered at places (0, 2, 1, 2).
+
+    Args:
+        tensor: Holds the channels of `held` in ascending order; at least one.
+        channels: What is known of the original value.
+        held, wanted: bool, one entry a channel of the original.
+
+    Returns:
+        The tensor that holds `wanted`, and the constants still to be added to its channels.
+    """
+    axis = channels.axis
+    have, need = np.flatnonzero(held), np.flatnonzero(wanted)
+    missing = ~held[need]
+    places = np.searchsorted(have, need)
+    places[missing] = len(have)
+    lacking = int(missing.sum())
+    if lacking:
+        body = len(need) - lacking
+        at_the_end = missing[body:].all() and np.array_equal(places[:body], np.arange(len(have)))
+        tensor = _pad(tensor, axis, lacking if at_the_end else 1)
+        if at_the_end:
+            return tensor, _offsets(channels, need, missing)
+    start = int(places[0])
+    if np.array_equal(places, np.arange(start, start + len(need))):
+        if len(need) != tensor.shape[axis]:
+            key = [slice(None)] * len(tensor.shape)
+            key[axis] = slice(start, start + len(need))
+            tensor = tensor[tuple(key)]
+    else:
+        tensor = ops.take(tensor, places.astype("int32"), axis=axis)
+    return tensor, _offsets(channels, need, missing)
+
+
+def _pad(tensor: keras.KerasTensor, axis: int, width: int) -> keras.KerasTensor:
+    padding = [(0, 0)] * len(tensor.shape)
+    padding[axis] = (0, width)
+    return ops.pad(tensor, padding)
+
+
+def constant_tensor(
+    value: Value, channels: Channels, wanted: np.ndarray, reference: keras.KerasTensor
+) -> keras.KerasTensor:
+    """A tensor of nothing but constants, with the batch of `reference` (an input of the model).
+
+    Raises:
+        KerasNasError: If the value's size in space is open, so that nothing says how large it is.
+    """
+    sizes = list(value.shape[1:])
+    sizes[channels.axis - 1] = 1
+    if None in sizes:
+        raise KerasNasError(
+            f"Every channel of '{value.source}' (shape {value.shape}) is constant and its size is "
+            "open, so no smaller network with equal outputs can be written. Keep at least one "
+            "channel of the gates before it, or build the model with a fixed input size."
+        )
+    axes = tuple(range(1, len(reference.shape)))
+    batch = ops.sum(ops.zeros_like(ops.cast(reference, value.dtype)), axis=axes)
+    shape = [1] * len(value.shape)
+    shape[channels.axis] = int(wanted.sum())
+    row = channels.constants[wanted].astype(value.dtype).reshape(shape)
+    tensor = ops.reshape(batch, [-1] + [1] * (len(shape) - 1)) + row
+    if any(size != 1 for size in sizes):
+        tensor = ops.tile(tensor, [1, *sizes])
+    return tensor
+
+
+def _offsets(channels: Channels, need: np.ndarray, missing: np.ndarray) -> np.ndarray:
+    return np.where(missing, np.nan_to_num(channels.constants[need]), 0.0)

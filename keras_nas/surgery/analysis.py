@@ -1,0 +1,215 @@
+"""The channel analysis: constants forward, need backward, to a fixed point. Changes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_nas.errors import KerasNasError
+from keras_nas.graph import Graph, Node, Value
+from keras_nas.surgery.attach import attach
+from keras_nas.surgery.channels import Channels, all_live
+from keras_nas.surgery.rules import is_opaque, rule_for
+from keras_nas.surgery.rules.base import Call, Rule
+from keras_nas.surgery.widen import Widening
+
+ALIGNMENTS = ("auto", "pad", "widen")
+
+
+@dataclass(eq=False)
+class Plan:
+    """What surgery will do to a graph.
+
+    Attributes:
+        graph: The gated graph.
+        channels: What is known of each value; `None` where a tensor has no channel axis.
+        calls: The analysis of each node.
+        rules: The rule of each node.
+        held: For each value the channels that its new tensor holds, bool; `None`: the full tensor.
+        alive: The nodes that are built.
+    """
+
+    graph: Graph
+    channels: dict[Value, Channels | None]
+    calls: dict[Node, Call]
+    rules: dict[Node, Rule]
+    held: dict[Value, np.ndarray | None]
+    alive: set[Node]
+
+    @property
+    def opaque(self) -> list[Node]:
+        """The nodes that keep all their channels because no rule fits them, in graph order."""
+        return [node for node in self.graph.nodes if is_opaque(self.rules[node])]
+
+
+def analyse(graph: Graph, scales: dict[str, np.ndarray], align: str = "auto") -> Plan:
+    """Finds which channels of which tensor the smaller network needs.
+
+    Args:
+        graph: The gated graph.
+        scales: What each gate multiplies its channels by, by the gate's operation name.
+        align: How operands of a join get the same channels: `"widen"` (the producer keeps a row of
+            zeros), `"pad"` (zero-pad and gather) or `"auto"` (what costs less at each place).
+
+    Returns:
+        The `Plan`.
+
+    Raises:
+        KerasNasError: If `align` is unknown.
+    """
+    if align not in ALIGNMENTS:
+        raise KerasNasError(f"`align` must be one of {ALIGNMENTS}. Received: align={align!r}")
+    plan = _forward(graph, scales)
+    _Backward(plan, align).run()
+    return plan
+
+
+def _forward(graph: Graph, scales: dict[str, np.ndarray]) -> Plan:
+    refused: set[Node] = set()
+    while True:
+        factors, left = attach(graph, scales, refused)
+        plan = _constants(graph, factors, left)
+        lost = {node for node in factors if is_opaque(plan.rules[node])}
+        if not lost:
+            return plan
+        refused |= lost
+
+
+def _constants(graph: Graph, factors, left) -> Plan:
+    """Runs constants forward until the calls of shared layers agree on their inputs."""
+    shared = {
+        name: nodes
+        for name, nodes in graph.calls().items()
+        if len(nodes) > 1 and getattr(nodes[0].operation, "weights", None)
+    }
+    agreed: dict[str, np.ndarray | None] = dict.fromkeys(shared)
+    while True:
+        plan = Plan(graph, {}, {}, {}, {}, set())
+        for value in graph.inputs:
+            plan.channels[value] = all_live(value)
+        for node in graph.nodes:
+            inputs = [plan.channels[value] for value in node.inputs]
+            if node.operation_name in shared:
+                inputs = _restricted(inputs, agreed[node.operation_name])
+            call = Call(node, inputs, factor=factors.get(node), scale=left.get(node))
+            rule = rule_for(call)
+            call.outputs = rule.constants(call)
+            plan.calls[node], plan.rules[node] = call, rule
+            plan.channels.update(zip(node.outputs, call.outputs, strict=True))
+        found = {name: _agreement(plan, nodes) for name, nodes in shared.items()}
+        if all(_same(found[name], agreed[name]) for name in shared):
+            return plan
+        agreed = found
+
+
+def _restricted(inputs, agreed):
+    """The first input with only the constants that all calls of the shared layer agree on."""
+    if inputs[0] is None:
+        return inputs
+    constants = np.full(inputs[0].count, np.nan) if agreed is None else agreed
+    return [Channels(inputs[0].axis, constants), *inputs[1:]]
+
+
+def _agreement(plan: Plan, nodes: list[Node]) -> np.ndarray | None:
+    channels = [plan.channels[node.inputs[0]] for node in nodes]
+    if any(c is None or c.count != channels[0].count for c in channels):
+        return None
+    columns = [c.constants for c in channels]
+    same = np.all([column == columns[0] for column in columns], axis=0)
+    return np.where(same, columns[0], np.nan)
+
+
+def _same(a, b) -> bool:
+    if b is None:
+        return a is None or bool(np.isnan(a).all())
+    return np.array_equal(a, b, equal_nan=True)
+
+
+class _Backward:
+    """Runs need backward, until the calls of shared layers agree on what they make and read."""
+
+    def __init__(self, plan: Plan, align: str):
+        self.plan = plan
+        self.widening = Widening(plan.channels, plan.calls, plan.rules, align)
+        self.shared = {
+            name: nodes
+            for name, nodes in plan.graph.calls().items()
+            if len(nodes) > 1 and plan.rules[nodes[0]].stateful
+        }
+        self.common: dict[str, list[np.ndarray]] = {}
+
+    def run(self):
+        while self._pass():
+            pass
+
+    def _pass(self) -> bool:
+        """One walk from the outputs to the inputs; whether a shared layer grew on it."""
+        plan, grew = self.plan, False
+        wanted: dict[Value, np.ndarray | None] = {}
+        plan.alive.clear()
+        for value in plan.graph.outputs:
+            _add(wanted, value, plan.channels[value], None)
+        for node in reversed(plan.graph.nodes):
+            call, rule = plan.calls[node], plan.rules[node]
+            read = [value in wanted for value in node.outputs]
+            produced = [
+                self._produced(call, value, wanted.get(value), is_read)
+                for value, is_read in zip(node.outputs, read, strict=True)
+            ]
+            if not any(is_read for is_read in read) or all(
+                p is not None and not p.any() for p in produced
+            ):
+                call.wants = [None if c is None else np.zeros(c.count, bool) for c in call.inputs]
+                call.produces = [None if c is None else np.zeros(c.count, bool) for c in call.outputs]
+                continue
+            if node.operation_name in self.shared:
+                grew |= self._join(node.operation_name, produced)
+                produced = self.common[node.operation_name]
+            plan.alive.add(node)
+            call.wants = rule.wants(call, produced)
+            call.produces = rule.produces(call, produced, call.wants)
+            for value, mask in zip(node.inputs, call.wants, strict=True):
+                _add(wanted, value, plan.channels[value], mask)
+        self._hold()
+        return grew
+
+    def _produced(self, call: Call, value: Value, wanted, is_read: bool):
+        channels = self.plan.channels[value]
+        if channels is None:
+            return None
+        if not is_read:
+            return np.zeros(channels.count, bool)
+        constant = wanted & ~channels.live
+        if constant.any() and self.widening.is_better(value, wanted, constant):
+            return wanted
+        return wanted & channels.live
+
+    def _join(self, name: str, produced) -> bool:
+        known = self.common.get(name)
+        if known is None:
+            self.common[name] = produced
+            return len(self.shared[name]) > 1
+        joined = [a if a is None else a | b for a, b in zip(known, produced, strict=True)]
+        self.common[name] = joined
+        return any(
+            a is not None and not np.array_equal(a, b) for a, b in zip(known, joined, strict=True)
+        )
+
+    def _hold(self):
+        plan = self.plan
+        for value in plan.graph.inputs:
+            channels = plan.channels[value]
+            plan.held[value] = None if channels is None else np.ones(channels.count, bool)
+        for node in plan.graph.nodes:
+            plan.held.update(zip(node.outputs, plan.calls[node].produces, strict=True))
+
+
+def _add(wanted, value: Value, channels: Channels | None, mask):
+    if channels is None:
+        wanted[value] = None
+        return
+    mask = np.ones(channels.count, bool) if mask is None else mask
+    before = wanted.get(value)
+    if mask.any() or before is not None:
+        wanted[value] = mask.copy() if before is None else before | mask

@@ -1,0 +1,98 @@
+"""Moving gates' factors into the weights of the operation before them, where that is exact."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from keras_nas.graph import Graph, Node, Value, kinds
+from keras_nas.graph.kinds import activation_name, kind
+from keras_nas.layers import Gate
+from keras_nas.surgery.rules import family
+from keras_nas.surgery.rules.convolution import DenseLike
+from keras_nas.surgery.rules.depthwise import DepthwiseConvolution
+from keras_nas.surgery.rules.elementwise import (
+    Elementwise,
+    Identity,
+    PReLU,
+    is_homogeneous,
+    keeps_zero,
+)
+from keras_nas.surgery.rules.normalization import BatchNormalization
+from keras_nas.surgery.rules.spatial import Spatial
+
+
+def attach(
+    graph: Graph, scales: dict[str, np.ndarray], refused: set[Node]
+) -> tuple[dict[Node, np.ndarray], dict[Node, np.ndarray]]:
+    """Finds, for each gate, whether an operation before it can take over its factors.
+
+    It can when it has weights by output channel, is called once, and everything between the two is
+    read by nobody else and commutes with the factors: ReLU and pooling do with zeros and ones, and
+    with any positive scale; tanh with zeros and ones only; sigmoid with neither.
+
+    Args:
+        graph: The gated graph.
+        scales: What each gate multiplies its channels by, by the gate's operation name.
+        refused: Nodes that must not take anything over.
+
+    Returns:
+        The factors by the node that takes them over, and what is left to each gate's own node.
+    """
+    factors: dict[Node, np.ndarray] = {}
+    left: dict[Node, np.ndarray] = {}
+    outputs = set(graph.outputs)
+    calls = graph.calls()
+    for node in graph.nodes:
+        if not isinstance(node.operation, Gate):
+            continue
+        scale = np.asarray(scales[node.operation_name], "float64")
+        taker = _taker(node, scale, outputs, calls)
+        if taker is None or taker in refused:
+            left[node] = scale
+        else:
+            factors[taker] = factors.get(taker, 1.0) * scale
+            left[node] = np.ones_like(scale)
+    return factors, left
+
+
+def _taker(gate: Node, scale: np.ndarray, outputs: set[Value], calls) -> Node | None:
+    binary = bool(np.isin(scale, (0.0, 1.0)).all())
+    reader, value = gate, gate.inputs[0]
+    while value.readers == [reader] and value not in outputs and value.producer is not None:
+        node = value.producer
+        if value.shape[-1] != len(scale):
+            return None
+        if _holds_factors(node, binary) and len(calls[node.operation_name]) == 1:
+            return node
+        if not _commutes(node, binary):
+            return None
+        reader, value = node, node.inputs[0]
+    return None
+
+
+def _holds_factors(node: Node, binary: bool) -> bool:
+    rule = family(node.operation)
+    if isinstance(rule, BatchNormalization):
+        return not node.kwargs.get("training")
+    if not isinstance(rule, (DenseLike, DepthwiseConvolution)):
+        return False
+    name = activation_name(node.operation.activation)
+    if name in kinds.HOMOGENEOUS_ACTIVATIONS:
+        return True
+    zero_at_zero = name in kinds.ELEMENTWISE_ACTIVATIONS - kinds.NON_ZERO_AT_ZERO
+    return binary and zero_at_zero
+
+
+def _commutes(node: Node, binary: bool) -> bool:
+    rule = family(node.operation)
+    if len(node.inputs) != 1:
+        return False
+    if isinstance(rule, (Identity, Spatial, PReLU)):
+        return True
+    if isinstance(rule, Elementwise):
+        if kind(node.operation) == "Activation" and (
+            activation_name(node.operation.activation) not in kinds.ELEMENTWISE_ACTIVATIONS
+        ):
+            return False
+        return is_homogeneous(node) or (binary and keeps_zero(node))
+    return False

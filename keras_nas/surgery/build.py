@@ -1,0 +1,216 @@
+"""Building the small model that a plan describes."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_nas.errors import KerasNasError
+from keras_nas.graph import Value, kinds, read
+from keras_nas.graph.copy import GraphBuilder, copy_operation, copy_weights, zero_initialized
+from keras_nas.graph.ir import map_values
+from keras_nas.layers import Gate
+from keras_nas.surgery.align import align as align_channels
+from keras_nas.surgery.align import constant_tensor
+from keras_nas.surgery.analysis import Plan, analyse
+from keras_nas.surgery.rules.base import Call
+
+logger = logging.getLogger(__name__)
+
+MIXES_BY_NATURE = frozenset(["Softmax", "Activation", "ops.Softmax", "ops.LogSoftmax"])
+"""Known operations that read all channels at once: keeping them whole is no gap in the rules."""
+
+
+def build(
+    model: keras.Model,
+    architecture: Any,
+    *,
+    strict: bool = False,
+    align: str = "auto",
+    name: str | None = None,
+) -> keras.Model:
+    """Rebuilds a gated model as the smaller network that its architecture describes.
+
+    The result has stock Keras layers only, the gated model's inputs and outputs, and its outputs:
+    with hard gates the two agree to float rounding. The gated model is untouched. A layer that
+    surgery does not know keeps all its channels and is named in the log.
+
+    Args:
+        model: The gated, functional model.
+        architecture: The `keras_nas.Architecture` (what its `kept_channels` does not name stays).
+        strict: Whether a layer that surgery does not know is an error.
+        align: How operands of a join get the same channels: `"widen"`, `"pad"` or `"auto"`.
+        name: Name of the small model; by default that of `model`.
+
+    Returns:
+        A functional `keras.Model` that loads without keras_nas.
+
+    Raises:
+        KerasNasError: If the architecture does not fit the model, a layer is unknown and `strict`,
+            or every channel on the way to an open-sized tensor is constant.
+    """
+    plan = make_plan(model, architecture, align=align)
+    unknown = unknown_layers(plan)
+    if unknown and strict:
+        raise KerasNasError(
+            f"Surgery of '{model.name}' knows no rule for: {', '.join(unknown)}. They would keep "
+            "all their channels; pass strict=False to let them."
+        )
+    for line in unknown:
+        logger.warning("surgery of '%s': %s is unknown and keeps its channels", model.name, line)
+    return Surgeon(plan).operate(name or model.name)
+
+
+def make_plan(model: keras.Model, architecture: Any, *, align: str = "auto", input_shapes=None):
+    """The channel analysis of a gated model under an architecture; see `analysis.Plan`.
+
+    Raises:
+        KerasNasError: If the architecture names a gate that the model lacks, or a channel that the
+            gate lacks.
+    """
+    graph = read(model, input_shapes)
+    return analyse(graph, gate_scales(graph, architecture), align)
+
+
+def gate_scales(graph, architecture) -> dict[str, np.ndarray]:
+    """What each gate of the graph multiplies its channels by under an architecture."""
+    gates = {
+        name: nodes[0].operation
+        for name, nodes in graph.calls().items()
+        if isinstance(nodes[0].operation, Gate)
+    }
+    kept = {} if architecture is None else architecture.kept_channels
+    strangers = sorted(set(kept) - set(gates))
+    if strangers:
+        raise KerasNasError(
+            f"The architecture names gates that model '{graph.name}' lacks: {strangers[:5]}. "
+            f"The model has {sorted(gates)[:5]}… ({len(gates)} gates)."
+        )
+    scales = {}
+    for name, gate in gates.items():
+        mask = np.ones(gate.channels, bool)
+        if name in kept:
+            mask = mask_from(kept[name], gate.channels, name)
+        scales[name] = gate.scale_vector(mask)
+    return scales
+
+
+def mask_from(kept: Any, count: int, name: str) -> np.ndarray:
+    """The boolean mask of a list of kept channels, checked against the gate's width."""
+    kept = np.asarray(kept, dtype=int)
+    if kept.size and (kept.min() < 0 or kept.max() >= count):
+        raise KerasNasError(
+            f"The architecture keeps channel {kept.max()} of gate '{name}', which has {count}."
+        )
+    mask = np.zeros(count, bool)
+    mask[kept] = True
+    return mask
+
+
+def unknown_layers(plan: Plan) -> list[str]:
+    """The layers, `'name' (Type)`, that keep all channels for want of a rule, in graph order."""
+    return list(
+        dict.fromkeys(
+            f"'{node.operation_name}' ({type(node.operation).__name__})"
+            for node in plan.opaque
+            if kinds.kind(node.operation) not in MIXES_BY_NATURE
+            and any(channels is not None for channels in plan.calls[node].inputs)
+        )
+    )
+
+
+class Surgeon:
+    """Runs the rules' `build` over a plan; the `Builder` that they ask."""
+
+    def __init__(self, plan: Plan):
+        self.plan = plan
+        self.graph = GraphBuilder(plan.graph)
+        self._copies: dict[str, Any] = {}
+        self._aligned: dict[tuple[Value, bytes], keras.KerasTensor] = {}
+        self._names: dict[str, int] = {}
+
+    def operate(self, name: str) -> keras.Model:
+        """Builds all that is alive; returns the small model."""
+        for node in self.plan.graph.nodes:
+            if node in self.plan.alive:
+                call = self.plan.calls[node]
+                tensors = self.plan.rules[node].build(call, self)
+                self.graph.tensors.update(zip(node.outputs, tensors, strict=True))
+        return self.graph.finish(name, outputs=lambda value: self._whole(value))
+
+    def fetch(self, call: Call, position: int) -> keras.KerasTensor:
+        value, wanted = call.node.inputs[position], call.wants[position]
+        return self._fetch(value, wanted)
+
+    def apply(self, call, inputs, changes=None, weights=None) -> list[keras.KerasTensor]:
+        node = call.node
+        flat = keras.tree.flatten(inputs)
+        if len(flat) == len(node.inputs):
+            tensors = iter(flat)
+            args, kwargs = map_values(lambda _: next(tensors), (node.args, node.kwargs))
+        else:
+            args, kwargs = tuple(inputs), node.kwargs
+        copy = self._copies.get(node.operation_name)
+        if copy is not None:
+            return keras.tree.flatten(copy(*args, **kwargs))
+        copy = copy_operation(node.operation, self._free(node.operation_name), changes)
+        self._copies[node.operation_name] = copy
+        with zero_initialized(copy):
+            outputs = copy(*args, **kwargs)
+        if weights is None:
+            copy_weights(node.operation, copy)
+        else:
+            for variable, weight in zip(copy.weights, weights, strict=True):
+                variable.assign(weight)
+        return keras.tree.flatten(outputs)
+
+    def rescale(self, call, tensor, scale, offset):
+        return self._rescale(f"{call.node.name}_scale", tensor, scale, offset)
+
+    def _rescale(self, name, tensor, scale, offset) -> keras.KerasTensor:
+        layer = keras.layers.Rescaling(
+            scale=_number_or_list(scale),
+            offset=_number_or_list(offset),
+            name=self._free(name),
+            dtype=tensor.dtype,
+        )
+        return layer(tensor)
+
+    def _whole(self, value: Value) -> keras.KerasTensor:
+        channels = self.plan.channels[value]
+        return self._fetch(value, None if channels is None else np.ones(channels.count, bool))
+
+    def _fetch(self, value: Value, wanted: np.ndarray | None) -> keras.KerasTensor:
+        channels, held = self.plan.channels[value], self.plan.held[value]
+        if wanted is None or channels is None or np.array_equal(wanted, held):
+            return self.graph.tensors[value]
+        key = (value, wanted.tobytes())
+        if key not in self._aligned:
+            self._aligned[key] = self._align(value, channels, held, wanted)
+        return self._aligned[key]
+
+    def _align(self, value, channels, held, wanted) -> keras.KerasTensor:
+        if not held.any():
+            reference = self.graph.tensors[self.plan.graph.inputs[0]]
+            return constant_tensor(value, channels, wanted, reference)
+        tensor, offsets = align_channels(self.graph.tensors[value], channels, held, wanted)
+        if not np.any(offsets):
+            return tensor
+        if channels.is_last(value):
+            ones = np.ones_like(offsets)
+            return self._rescale(f"{value.source}_constants", tensor, ones, offsets)
+        shape = [1] * len(value.shape)
+        shape[channels.axis] = len(offsets)
+        return tensor + offsets.reshape(shape).astype(value.dtype)
+
+    def _free(self, name: str) -> str:
+        number = self._names.get(name, 0)
+        self._names[name] = number + 1
+        return name if number == 0 else f"{name}_{number}"
+
+
+def _number_or_list(values: np.ndarray):
+    return float(values[0]) if np.all(values == values[0]) else [float(v) for v in values]

@@ -1,0 +1,95 @@
+"""Which rule treats which operation."""
+
+from __future__ import annotations
+
+from keras_nas.graph import kinds
+from keras_nas.layers import Gate
+from keras_nas.surgery.rules.base import Call, Rule
+from keras_nas.surgery.rules.convolution import (
+    Convolution,
+    Dense,
+    GroupedConvolution,
+    SeparableConvolution,
+    TransposedConvolution,
+)
+from keras_nas.surgery.rules.depthwise import DepthwiseConvolution
+from keras_nas.surgery.rules.elementwise import Elementwise, Identity, PReLU, Rescaling
+from keras_nas.surgery.rules.gate import GateRule
+from keras_nas.surgery.rules.merge import Concatenate, Merge
+from keras_nas.surgery.rules.normalization import BatchNormalization, Normalization
+from keras_nas.surgery.rules.reindex import Reindex, Slice
+from keras_nas.surgery.rules.spatial import Resizing, Spatial, SpatialReduction
+
+_OPAQUE = Rule()
+_GATE = GateRule()
+_GROUPED = GroupedConvolution()
+
+
+def _named(rule: Rule, *names: str) -> dict[str, Rule]:
+    return dict.fromkeys(names, rule)
+
+
+def _ops(rule: Rule, *names: str) -> dict[str, Rule]:
+    return {f"ops.{name}": rule for name in names}
+
+
+RULES: dict[str, Rule] = {
+    **_named(Convolution(), *kinds.CONVOLUTIONS),
+    **_named(DepthwiseConvolution(), *kinds.DEPTHWISE_CONVOLUTIONS),
+    **_named(SeparableConvolution(), *kinds.SEPARABLE_CONVOLUTIONS),
+    **_named(TransposedConvolution(), *kinds.TRANSPOSED_CONVOLUTIONS),
+    "Dense": Dense(),
+    "BatchNormalization": BatchNormalization(),
+    "Normalization": Normalization(),
+    "Rescaling": Rescaling(),
+    "PReLU": PReLU(),
+    **_named(Elementwise(), "Activation", "ReLU", "LeakyReLU", "ELU"),
+    **_ops(
+        Elementwise(),
+        *("Abs Absolute Celu Ceil Clip Cos Elu Erf Exp Expm1 Floor Gelu HardSigmoid HardSilu "
+          "HardTanh LeakyRelu Log1p LogSigmoid Mish Negative Relu Relu6 Round Selu Sigmoid Sign "
+          "Silu Sin Softplus Softsign Sqrt Square Squareplus Tanh TanhShrink Cast").split(),
+    ),
+    **_named(
+        Identity(),
+        *("Dropout SpatialDropout1D SpatialDropout2D SpatialDropout3D GaussianNoise "
+          "GaussianDropout AlphaDropout ActivityRegularization Identity").split(),
+    ),
+    **_named(
+        Spatial(),
+        *(f"{name}{rank}D" for rank in (1, 2, 3) for name in (
+            "MaxPooling", "AveragePooling", "GlobalMaxPooling", "GlobalAveragePooling",
+            "ZeroPadding", "Cropping", "UpSampling",
+        )),
+    ),
+    "Resizing": Resizing(),
+    **_ops(SpatialReduction(), "Mean", "Max", "Min", "Sum", "Amax", "Amin"),
+    **_named(Merge(), "Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"),
+    **_ops(Merge(), "Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Maximum", "Minimum"),
+    "Concatenate": Concatenate(),
+    "ops.Concatenate": Concatenate(),
+    **_named(Reindex(), "Flatten", "Reshape", "Permute"),
+    **_ops(Reindex(), "Reshape", "Squeeze", "ExpandDims", "Transpose"),
+    "ops.GetItem": Slice(),
+}  # fmt: skip
+
+
+def family(operation) -> Rule | None:
+    """The rule of an operation's family; `None` for an operation that surgery does not know."""
+    if isinstance(operation, Gate):
+        return _GATE
+    rule = RULES.get(kinds.kind(operation))
+    if isinstance(rule, Convolution) and operation.groups > 1:
+        return _GROUPED
+    return rule
+
+
+def rule_for(call: Call) -> Rule:
+    """The rule that treats a call; the base rule, which keeps everything, where none fits."""
+    rule = family(call.layer)
+    return rule if rule is not None and rule.accepts(call) else _OPAQUE
+
+
+def is_opaque(rule: Rule) -> bool:
+    """Whether the call keeps all its channels because no rule fits."""
+    return rule is _OPAQUE

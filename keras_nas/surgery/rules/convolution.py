@@ -1,0 +1,269 @@
+"""Convolutions and Dense: layers whose every output channel reads every input channel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from keras_nas.graph.kinds import (
+    ELEMENTWISE_ACTIVATIONS,
+    activation_name,
+    is_channels_last,
+)
+from keras_nas.surgery.channels import Channels, all_live
+from keras_nas.surgery.rules.base import Rule, positions
+from keras_nas.surgery.rules.evaluate import apply_activation
+
+
+class DenseLike(Rule):
+    """Base of the layers with a kernel of inputs × outputs, a bias, and perhaps an activation.
+
+    Worked example: a 1×1 convolution with kernel [[2], [3]] on channels (live, constant 5) and bias
+    1 is a 1×1 convolution with kernel [[2]] on the live channel and bias 1 + 3·5 = 16.
+    """
+
+    stateful = True
+    reads_all_inputs = True
+
+    def accepts(self, call):
+        channels = call.inputs[0]
+        return (
+            channels is not None
+            and channels.is_last(call.node.inputs[0])
+            and is_channels_last(call.layer)
+        )
+
+    def kernel(self, layer: Any) -> np.ndarray:
+        """The kernel as (..., inputs of a group, outputs)."""
+        return np.asarray(layer.kernel)
+
+    def kernel_weights(self, kernel: np.ndarray) -> list[np.ndarray]:
+        """The layer's own weights for a kernel of the form of `kernel`."""
+        return [kernel]
+
+    def folds_any_constant(self, call) -> bool:
+        """Whether a constant other than 0 adds the same to the output at every position."""
+        return True
+
+    def mixes(self, call) -> bool:
+        """Whether the layer's own activation reads several channels at once (softmax)."""
+        return activation_name(call.layer.activation) not in ELEMENTWISE_ACTIVATIONS
+
+    def folded(self, call) -> np.ndarray:
+        """Which input channels are constants that vanish into the bias: bool, one a channel."""
+        known = ~call.input.live
+        return known if self.folds_any_constant(call) else known & (call.input.constants == 0)
+
+    def constants(self, call):
+        output = all_live(call.node.outputs[0])
+        if output is not None and not self.mixes(call):
+            if self.folded(call).all():
+                output.constants = apply_activation(call.layer.activation, self._bias(call))
+            if call.factor is not None:
+                output.constants[call.factor == 0] = 0.0
+        return [output]
+
+    def wants(self, call, produced):
+        if not produced[0].any():
+            return [np.zeros(call.input.count, bool)]
+        return [~self.folded(call)]
+
+    def produces(self, call, produced, wants):
+        return [np.ones_like(produced[0])] if self.mixes(call) else [produced[0]]
+
+    def row_macs(self, call):
+        reads = int((~self.folded(call)).sum())
+        if not reads:
+            return float("inf")
+        window = np.prod(call.layer.kernel.shape[:-2])
+        return float(positions(call.node.outputs[0]) * window * reads)
+
+    def build(self, call, builder):
+        kept, outputs = call.wants[0], call.produces[0]
+        kernel = self.kernel(call.layer)[..., kept, :][..., outputs]
+        bias = self._bias(call, ~kept)[outputs]
+        if call.factor is not None:
+            kernel, bias = kernel * call.factor[outputs], bias * call.factor[outputs]
+        use_bias = call.layer.use_bias or bool(np.any(bias))
+        weights = self.kernel_weights(kernel) + ([bias] if use_bias else [])
+        changes = {"use_bias": use_bias, **self.width_change(int(outputs.sum()))}
+        return builder.apply(call, [builder.fetch(call, 0)], changes, weights)
+
+    def width_change(self, width: int) -> dict[str, int]:
+        """The configuration entry that sets the number of output channels."""
+        return {"filters": width}
+
+    def _bias(self, call, folded: np.ndarray | None = None) -> np.ndarray:
+        """The bias plus what the constants of the `folded` input channels add to it."""
+        folded = self.folded(call) if folded is None else folded
+        kernel = self.kernel(call.layer)
+        bias = np.zeros(kernel.shape[-1])
+        if call.layer.use_bias:
+            bias = bias + np.asarray(call.layer.bias, "float64")
+        values = np.where(folded, np.nan_to_num(call.input.constants), 0.0)
+        if np.any(values):
+            window = tuple(range(kernel.ndim - 2))
+            bias = bias + values @ kernel.astype("float64").sum(axis=window)
+        return bias
+
+
+class Convolution(DenseLike):
+    """Conv1D, Conv2D, Conv3D without groups."""
+
+    def accepts(self, call):
+        return super().accepts(call) and call.layer.groups == 1
+
+    def folds_any_constant(self, call):
+        return not pads(call.layer, call.node.inputs[0].shape)
+
+
+class Dense(DenseLike):
+    """Dense, on the last axis of a tensor of any rank."""
+
+    def width_change(self, width):
+        return {"units": width}
+
+
+class TransposedConvolution(DenseLike):
+    """Conv1DTranspose, Conv2DTranspose, Conv3DTranspose: only zeros fold (windows overlap)."""
+
+    def kernel(self, layer):
+        return np.swapaxes(np.asarray(layer.kernel), -1, -2)
+
+    def kernel_weights(self, kernel):
+        return [np.swapaxes(kernel, -1, -2)]
+
+    def folds_any_constant(self, call):
+        return False
+
+
+class SeparableConvolution(DenseLike):
+    """SeparableConv1D, SeparableConv2D: depthwise, then pointwise, with nothing in between."""
+
+    def kernel(self, layer):
+        """The pointwise kernel, with the depth multiples of one input channel side by side."""
+        return np.asarray(layer.pointwise_kernel)
+
+    def folds_any_constant(self, call):
+        return False
+
+    def row_macs(self, call):
+        reads = int((~self.folded(call)).sum())
+        macs = positions(call.node.outputs[0]) * reads * call.layer.depth_multiplier
+        return float(macs) if reads else float("inf")
+
+    def build(self, call, builder):
+        layer = call.layer
+        kept, outputs = call.wants[0], call.produces[0]
+        multiples = np.repeat(kept, layer.depth_multiplier)
+        pointwise = np.asarray(layer.pointwise_kernel)[..., multiples, :][..., outputs]
+        bias = np.asarray(layer.bias)[outputs] if layer.use_bias else np.zeros(outputs.sum())
+        if call.factor is not None:
+            pointwise, bias = pointwise * call.factor[outputs], bias * call.factor[outputs]
+        depthwise = np.asarray(layer.depthwise_kernel)[..., kept, :]
+        weights = [depthwise, pointwise] + ([bias] if layer.use_bias else [])
+        changes = self.width_change(int(outputs.sum()))
+        return builder.apply(call, [builder.fetch(call, 0)], changes, weights)
+
+    def _bias(self, call, folded=None):
+        bias = np.zeros(call.layer.filters)
+        return bias + np.asarray(call.layer.bias) if call.layer.use_bias else bias
+
+
+class GroupedConvolution(Convolution):
+    """Conv2D (1D, 3D) with groups: whole groups go; those that stay keep equally many channels.
+
+    A group's outputs read its own inputs only. Keras wants equal groups, so every kept group keeps
+    as many inputs (outputs) as the one that needs most; the fillers are channels that exist in the
+    original, in ascending order, and the surplus ones are computed for nobody.
+    """
+
+    def accepts(self, call):
+        return DenseLike.accepts(self, call) and call.layer.groups > 1
+
+    def constants(self, call):
+        layer = call.layer
+        output = all_live(call.node.outputs[0])
+        if output is None or self.mixes(call):
+            return [output]
+        dead = _by_group(self.folded(call), layer.groups).all(axis=1)
+        bias = np.where(np.repeat(dead, layer.filters // layer.groups), self._bias(call), np.nan)
+        output.constants = apply_activation(layer.activation, bias)
+        if call.factor is not None:
+            output.constants[call.factor == 0] = 0.0
+        return [output]
+
+    def wants(self, call, produced):
+        groups = call.layer.groups
+        alive = _by_group(self.produces(call, produced, [])[0], groups).any(axis=1)
+        need = _by_group(~self.folded(call), groups) & alive[:, None]
+        return [_level(need, alive).reshape(-1)]
+
+    def produces(self, call, produced, wants):
+        if self.mixes(call):
+            return [np.ones_like(produced[0])]
+        need = _by_group(produced[0], call.layer.groups)
+        return [_level(need, need.any(axis=1)).reshape(-1)]
+
+    def row_macs(self, call):
+        return float("inf")
+
+    def build(self, call, builder):
+        layer = call.layer
+        outputs = _by_group(call.produces[0], layer.groups)
+        inputs = _by_group(call.wants[0], layer.groups)
+        kernel = np.asarray(layer.kernel)
+        kernel = np.moveaxis(kernel.reshape(*kernel.shape[:-1], layer.groups, -1), -2, 0)
+        parts = [
+            kernel[group][..., inputs[group], :][..., outputs[group]]
+            for group in np.flatnonzero(outputs.any(axis=1))
+        ]
+        flat = call.produces[0]
+        kernel, bias = np.concatenate(parts, axis=-1), self._bias(call, ~call.wants[0])[flat]
+        if call.factor is not None:
+            kernel, bias = kernel * call.factor[flat], bias * call.factor[flat]
+        use_bias = layer.use_bias or bool(np.any(bias))
+        changes = {"filters": int(flat.sum()), "groups": len(parts), "use_bias": use_bias}
+        weights = [kernel] + ([bias] if use_bias else [])
+        return builder.apply(call, [builder.fetch(call, 0)], changes, weights)
+
+    def _bias(self, call, folded=None):
+        layer = call.layer
+        folded = self.folded(call) if folded is None else folded
+        kernel = np.asarray(layer.kernel, "float64")
+        sums = kernel.sum(axis=tuple(range(kernel.ndim - 2)))
+        sums = sums.reshape(len(sums), layer.groups, -1)
+        values = np.where(folded, np.nan_to_num(call.input.constants), 0.0)
+        added = np.einsum("gi,igo->go", _by_group(values, layer.groups), sums).reshape(-1)
+        return added + np.asarray(layer.bias) if layer.use_bias else added
+
+
+def _by_group(mask: np.ndarray, groups: int) -> np.ndarray:
+    return mask.reshape(groups, -1)
+
+
+def _level(need: np.ndarray, alive: np.ndarray) -> np.ndarray:
+    """Fills the alive rows (groups) of `need` up to equally many true entries, at least one."""
+    level = need.copy()
+    width = max(int(need.sum(axis=1).max(initial=0)), 1)
+    for row in np.flatnonzero(alive):
+        spare = np.flatnonzero(~level[row])
+        level[row, spare[: width - int(level[row].sum())]] = True
+    return level
+
+
+def pads(layer: Any, shape: tuple[int | None, ...]) -> bool:
+    """Whether a convolution or pooling of a tensor of `shape` reads beyond its border."""
+    sizes = layer.kernel_size if hasattr(layer, "kernel_size") else layer.pool_size
+    if layer.padding == "valid" or all(size == 1 for size in sizes):
+        return False
+    if layer.padding != "same":
+        return True
+    dilations = getattr(layer, "dilation_rate", (1,) * len(sizes))
+    return any(
+        length is None or (-(-length // stride) - 1) * stride + (size - 1) * dilation + 1 > length
+        for length, size, stride, dilation in zip(
+            shape[1:-1], sizes, layer.strides, dilations, strict=True
+        )
+    )

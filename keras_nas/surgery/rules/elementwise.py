@@ -1,0 +1,104 @@
+"""Operations that act on every element alone: activations, clips, dropouts, PReLU."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from keras_nas.graph.kinds import (
+    ELEMENTWISE_ACTIVATIONS,
+    HOMOGENEOUS_ACTIVATIONS,
+    activation_name,
+    kind,
+)
+from keras_nas.surgery.channels import Channels
+from keras_nas.surgery.rules.base import SameChannels
+from keras_nas.surgery.rules.evaluate import on_constants
+
+
+class Elementwise(SameChannels):
+    """y = f(x) element by element; f(constant) is found by calling the operation."""
+
+    def accepts(self, call):
+        if not super().accepts(call) or len(call.node.inputs) != 1:
+            return False
+        if kind(call.layer) == "Activation":
+            return activation_name(call.layer.activation) in ELEMENTWISE_ACTIVATIONS
+        return True
+
+    def constants(self, call):
+        channels = call.input
+        result = channels.constants.copy()
+        if not channels.live.all():
+            known = ~channels.live
+            filled = np.where(known, channels.constants, 0.0)
+            values = on_constants(call.node, {call.node.inputs[0]: filled})
+            result[known] = values[known]
+        return [Channels(channels.axis, result)]
+
+
+class Identity(SameChannels):
+    """Dropout and its like: nothing happens at inference."""
+
+    def constants(self, call):
+        return [Channels(call.input.axis, call.input.constants.copy())]
+
+
+class PReLU(SameChannels):
+    """max(0, x) + α min(0, x) with α by channel, shared over the other axes or not."""
+
+    stateful = True
+
+    def accepts(self, call):
+        return super().accepts(call) and call.input.is_last(call.node.inputs[0])
+
+    def constants(self, call):
+        alpha = np.asarray(call.layer.alpha, "float64")
+        alpha = alpha.reshape(-1, alpha.shape[-1])
+        constants = call.input.constants
+        negative = np.where(np.ptp(alpha, axis=0) == 0, alpha[0] * constants, np.nan)
+        return [Channels(call.input.axis, np.where(constants >= 0, constants, negative))]
+
+    def build(self, call, builder):
+        alpha = np.asarray(call.layer.alpha)
+        if alpha.shape[-1] == call.input.count:
+            alpha = alpha[..., call.wants[0]]
+        return builder.apply(call, [builder.fetch(call, 0)], {}, [alpha])
+
+
+def keeps_zero(node) -> bool:
+    """Whether f(0) = 0, so that a gate behind the operation may act before it."""
+    value = node.inputs[0]
+    zeros = np.zeros(value.shape[-1] if kind(node.operation) == "PReLU" else 1)
+    if kind(node.operation) == "PReLU":
+        return True
+    return not np.any(on_constants(node, {value: zeros}))
+
+
+def is_homogeneous(node) -> bool:
+    """Whether f(a x) = a f(x) for every a > 0, so that a scale behind it may act before it."""
+    name = kind(node.operation)
+    if name == "ReLU":
+        layer = node.operation
+        return layer.max_value is None and not layer.threshold
+    if name == "Activation":
+        return activation_name(node.operation.activation) in HOMOGENEOUS_ACTIVATIONS
+    return name in ("LeakyReLU", "PReLU", "ops.Relu", "ops.LeakyRelu", "Identity", "ops.Identity")
+
+
+class Rescaling(SameChannels):
+    """scale · x + offset, each one number or one a channel."""
+
+    def accepts(self, call):
+        return super().accepts(call) and call.input.is_last(call.node.inputs[0])
+
+    def constants(self, call):
+        scale, offset = (np.asarray(x) for x in (call.layer.scale, call.layer.offset))
+        return [Channels(call.input.axis, call.input.constants * scale + offset)]
+
+    def build(self, call, builder):
+        changes = {
+            key: np.asarray(value)[call.wants[0]].tolist()
+            for key, value in (("scale", call.layer.scale), ("offset", call.layer.offset))
+            if np.size(value) > 1
+        }
+        return builder.apply(call, [builder.fetch(call, 0)], changes)

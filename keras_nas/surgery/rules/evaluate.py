@@ -1,0 +1,39 @@
+"""Evaluating an operation on constants, by the operation itself."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+from keras_nas.graph import Node, Value
+from keras_nas.graph.ir import map_values
+
+
+def on_constants(node: Node, constants: dict[Value, np.ndarray]) -> np.ndarray:
+    """The node's output, a number a channel, where every input channel is constant.
+
+    Args:
+        node: An elementwise call on tensors whose channels lie on the last axis.
+        constants: For each value read, one number a channel (length 1 where it broadcasts).
+
+    Returns:
+        float64 array with one entry an output channel.
+    """
+
+    def stand_in(value: Value):
+        vector = constants[value].astype(value.dtype)
+        return keras.ops.convert_to_tensor(vector.reshape((1,) * (len(value.shape) - 1) + (-1,)))
+
+    args, kwargs = map_values(stand_in, (node.args, node.kwargs))
+    result = keras.ops.convert_to_numpy(node.operation(*args, **kwargs))
+    return result.astype("float64").reshape(-1, result.shape[-1])[0]
+
+
+def apply_activation(activation, constants: np.ndarray) -> np.ndarray:
+    """An elementwise activation of a layer on one number a channel; NaN (live) stays NaN."""
+    known = ~np.isnan(constants)
+    result = np.full_like(constants, np.nan)
+    if known.any():
+        values = keras.ops.convert_to_tensor(constants[known].astype("float32"))
+        result[known] = keras.ops.convert_to_numpy(activation(values))
+    return result

@@ -1,0 +1,45 @@
+"""Gates: what surgery is there to remove."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from keras_nas.surgery.channels import Channels
+from keras_nas.surgery.rules.base import Rule, SameChannels
+
+
+class GateRule(SameChannels):
+    """Multiplies channel c by a fixed number: 0 where it is off, 1 (or an edge's scale) where on.
+
+    Where the factor was baked into the operation before it (`attach`), nothing is left to do. Else
+    channels that are off and yet asked for, or scaled, are multiplied by a stock Rescaling. A gate on
+    an axis that is not the one surgery follows (behind a Permute) becomes a Rescaling of the whole.
+    """
+
+    def accepts(self, call):
+        return True
+
+    def wants(self, call, produced):
+        return [produced[0]] if self._follows(call) else Rule.wants(self, call, produced)
+
+    def produces(self, call, produced, wants):
+        return [wants[0]] if self._follows(call) else Rule.produces(self, call, produced, wants)
+
+    def constants(self, call):
+        if not self._follows(call):
+            return Rule.constants(self, call)
+        constants = call.input.constants * call.scale
+        constants[call.scale == 0] = 0.0
+        return [Channels(call.input.axis, constants)]
+
+    def build(self, call, builder):
+        tensor = builder.fetch(call, 0)
+        scale = call.scale[call.produces[0]]
+        if np.all(scale == 1):
+            return [tensor]
+        return [builder.rescale(call, tensor, scale, np.zeros_like(scale))]
+
+    @staticmethod
+    def _follows(call) -> bool:
+        channels = call.inputs[0]
+        return channels is not None and channels.is_last(call.node.inputs[0])

@@ -1,0 +1,57 @@
+"""Operations over space that leave channels alone: pooling, padding, cropping, resizing."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from keras_nas.graph.kinds import is_channels_last, kind
+from keras_nas.surgery.channels import Channels
+from keras_nas.surgery.rules.base import SameChannels
+
+ZERO_ONLY = frozenset(["ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D"])
+
+
+class Spatial(SameChannels):
+    """Each output channel reads its own input channel at several positions.
+
+    A constant stays what it is, but where a border of zeros is added (`ZERO_ONLY`): there only 0
+    does, and another constant turns live.
+    """
+
+    def accepts(self, call):
+        channels = call.inputs[0]
+        return (
+            channels is not None
+            and channels.is_last(call.node.inputs[0])
+            and is_channels_last(call.layer)
+        )
+
+    def constants(self, call):
+        constants = call.input.constants.copy()
+        if kind(call.layer) in ZERO_ONLY:
+            constants[constants != 0] = np.nan
+        return [Channels(len(call.node.outputs[0].shape) - 1, constants)]
+
+
+class Resizing(Spatial):
+    """Resizing that fills no border of its own."""
+
+    def accepts(self, call):
+        return super().accepts(call) and not call.layer.pad_to_aspect_ratio
+
+
+class SpatialReduction(Spatial):
+    """`keras.ops` mean, max, min and sum over axes other than the channels'."""
+
+    def accepts(self, call):
+        if not super().accepts(call) or call.layer.axis is None:
+            return False
+        rank = len(call.node.inputs[0].shape)
+        axes = np.atleast_1d(call.layer.axis)
+        return all(0 < axis % rank < rank - 1 for axis in axes)
+
+    def constants(self, call):
+        constants = call.input.constants.copy()
+        if kind(call.layer) == "ops.Sum":
+            constants[constants != 0] = np.nan
+        return [Channels(len(call.node.outputs[0].shape) - 1, constants)]

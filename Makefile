@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 
 NEEDS_PYTHON = keras_nas needs Python 3.11 with venv: install python3.11 and python3.11-venv \
 (or uv, https://docs.astral.sh/uv), then run make again.
-WRONG_VENV = $(VENV) holds another Python than 3.11: remove that folder, then run make again.
+WRONG_VENV = $(VENV) holds another Python than 3.11 or no pip: remove it, then run make again.
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
@@ -23,12 +23,12 @@ help:
 
 $(INSTALLED): requirements.txt
 	@if [ -e $(VENV)/bin/python ]; then \
-	  $(VENV)/bin/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
+	  $(VENV)/bin/python -c 'import pip, sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null \
 	    || { echo "$(WRONG_VENV)" >&2; exit 1; }; \
 	elif python3.11 -c 'import ensurepip, venv' 2>/dev/null; then \
-	  python3.11 -m venv $(VENV); \
+	  python3.11 -m venv $(VENV) || { rm -rf $(VENV); exit 1; }; \
 	elif command -v uv >/dev/null 2>&1; then \
-	  uv venv --quiet --seed --python 3.11 $(VENV); \
+	  uv venv --quiet --seed --python 3.11 $(VENV) || { rm -rf $(VENV); exit 1; }; \
 	else \
 	  echo "$(NEEDS_PYTHON)" >&2; exit 1; \
 	fi

@@ -1,0 +1,123 @@
+"""The costs of one operation at given shapes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+from keras import layers
+
+from keras_nas.costs import convolutions, normalizations, products  # noqa: F401  (they register)
+from keras_nas.costs.costs import LayerCosts
+from keras_nas.costs.formulas import Call, Counts, find
+from keras_nas.costs.free_operations import is_free_op, is_view
+from keras_nas.errors import KerasNasError
+from keras_nas.layers import Gate
+
+
+def layer_costs(
+    operation: Any,
+    input_shapes: Sequence[Sequence[int | None]],
+    output_shapes: Sequence[Sequence[int | None]],
+    *,
+    groups: int | None = None,
+    use_bias: bool | None = None,
+    input_dtypes: Sequence[str] | None = None,
+    output_dtypes: Sequence[str] | None = None,
+) -> LayerCosts:
+    """What one call of `operation` costs, from its configuration and the shapes alone.
+
+    No weight is looked at (but for layers that no formula knows), so the costs of a layer that is
+    not built yet, with fewer channels, come out of its present self and the shapes to be:
+
+    ```python
+    conv = keras.layers.Conv2D(64, 3, padding="same")
+    layer_costs(conv, [(None, 32, 32, 10)], [(None, 32, 32, 7)]).params  # 3 · 3 · 10 · 7 + 7
+    ```
+
+    Args:
+        operation: A `keras.layers.Layer` or an operation of `keras.ops`.
+        input_shapes, output_shapes: One shape a tensor, batch axis included; None stands for a
+            batch of 1 on the first axis, and is refused elsewhere.
+        groups: Of a convolution, instead of its own.
+        use_bias: Whether there is a bias, instead of what the layer says.
+        input_dtypes, output_dtypes: Of the tensors; by default what the layer computes in.
+
+    Returns:
+        `LayerCosts`; nothing at all for gates. Where no formula knows the operation, `counted` is
+        False, `macs` is 0, and `params` and `state` are read off the layer's weights.
+
+    Raises:
+        KerasNasError: If a shape is open.
+    """
+    if isinstance(operation, Gate):
+        return LayerCosts()
+    inputs = [_closed(shape, operation) for shape in input_shapes]
+    outputs = [_closed(shape, operation) for shape in output_shapes]
+    counts = _counts(Call(operation, inputs, outputs, groups, use_bias))
+    counted = counts is not None
+    if counts is None:
+        counts = _weights_of(operation)
+    if is_view(operation):
+        return LayerCosts(params=counts.params, state=counts.state, counted=counted)
+    written = _bytes(outputs, output_dtypes, operation)
+    weights = (counts.params + counts.state) * itemsize(_weight_dtype(operation))
+    return LayerCosts(
+        macs=counts.macs,
+        params=counts.params,
+        state=counts.state,
+        activation_memory=written,
+        memory_access=_bytes(inputs, input_dtypes, operation) + written + weights,
+        counted=counted,
+    )
+
+
+def itemsize(dtype: str) -> int:
+    """Bytes of one value."""
+    return tf.dtypes.as_dtype(dtype).size
+
+
+def _counts(call: Call) -> Counts | None:
+    formula = find(call.operation)
+    if formula is not None:
+        return formula(call)
+    return Counts() if is_free_op(call.operation) else None
+
+
+def _weights_of(operation: Any) -> Counts:
+    """Learned and kept values of a layer that no formula knows; gates inside it do not count."""
+    if not isinstance(operation, layers.Layer):
+        return Counts()
+    params = state = 0
+    for layer in operation._flatten_layers():
+        if isinstance(layer, Gate):
+            continue
+        params += sum(math.prod(variable.shape) for variable in layer._trainable_variables)
+        state += sum(math.prod(variable.shape) for variable in layer._non_trainable_variables)
+    return Counts(params=params, state=state)
+
+
+def _closed(shape: Sequence[int | None], operation: Any) -> tuple[int, ...]:
+    closed = tuple(shape)
+    if closed and closed[0] is None:
+        closed = (1, *closed[1:])
+    if None in closed:
+        raise KerasNasError(
+            f"`input_shapes` and `output_shapes` must be known but for the batch, to count layer "
+            f"'{operation.name}' ({type(operation).__name__}). Received: {tuple(shape)}"
+        )
+    return closed
+
+
+def _bytes(shapes, dtypes, operation) -> int:
+    if dtypes is None:
+        dtypes = [getattr(operation, "compute_dtype", None) or "float32"] * len(shapes)
+    return sum(
+        math.prod(shape) * itemsize(dtype) for shape, dtype in zip(shapes, dtypes, strict=True)
+    )
+
+
+def _weight_dtype(operation) -> str:
+    return getattr(operation, "variable_dtype", None) or "float32"

@@ -93,16 +93,23 @@ def test_the_version_is_the_same_everywhere() -> None:
     assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
-def test_the_lock_pins_every_direct_requirement_exactly() -> None:
-    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+@pytest.mark.parametrize(
+    ("lock", "marker", "missing"),
+    [
+        ("requirements.txt", 'python_version < "3.12"', set()),
+        ("requirements-py312.txt", 'python_version >= "3.12"', {"tflite-support"}),
+    ],
+)
+def test_a_lock_pins_every_direct_requirement(lock: str, marker: str, missing: set[str]) -> None:
+    lines = (ROOT / lock).read_text(encoding="utf-8").splitlines()
     pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    assert direct_requirements() - pins.keys() == missing
     assert len(pins) > len(direct_requirements())
-    assert direct_requirements() <= pins.keys()
-    exact = re.findall(
-        r"^([a-z0-9.-]+)==(\S+)$", (ROOT / "requirements.in").read_text(), re.MULTILINE
-    )
-    assert exact
-    assert {name: pins[name] for name, _ in exact} == dict(exact)
+    requirements = (ROOT / "requirements.in").read_text(encoding="utf-8")
+    exact = re.findall(r"^([a-z0-9.-]+)==(\S+)(?: ; (.*))?$", requirements, re.MULTILINE)
+    wanted = {name: version for name, version, when in exact if when in {"", marker}}
+    assert {name: pins[name] for name in wanted} == wanted
+    assert wanted.keys() >= {"tensorflow", "keras"}
 
 
 def test_the_wheel_holds_only_the_library() -> None:

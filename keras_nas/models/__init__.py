@@ -1,6 +1,8 @@
 """The backbones: functional models of stock layers, by name."""
 
 from keras_nas.models.densenet import densenet40_cifar
+from keras_nas.models.dso import dso_cifar, dso_imagenet, dso_network
+from keras_nas.models.dso_space import DsoSpace
 from keras_nas.models.edsr import edsr
 from keras_nas.models.efficientnet import efficientnet_b0
 from keras_nas.models.mobilenet_v2 import mobilenet_v2, mobilenet_v2_cifar
@@ -10,8 +12,12 @@ from keras_nas.models.resnet_cifar import resnet20_cifar, resnet56_cifar, small_
 from keras_nas.models.vgg import small_vgg, vgg16, vgg16_cifar, vgg19_cifar
 
 __all__ = [
+    "DsoSpace",
     "create",
     "densenet40_cifar",
+    "dso_cifar",
+    "dso_imagenet",
+    "dso_network",
     "edsr",
     "efficientnet_b0",
     "mobilenet_v2",

@@ -1,0 +1,73 @@
+"""The graph of a DSO block: its nodes and edges by name, and which edges still matter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+Edge = tuple[str, str]
+"""Source and target: "input", "l{level}_{operation}" (levels from 1) or "output"."""
+
+INPUT = "input"
+OUTPUT = "output"
+
+
+def node_levels(levels: int, operations: Sequence[str]) -> list[list[str]]:
+    """The nodes of a block, level by level.
+
+    >>> node_levels(2, ["sep3", "max3"])
+    [['l1_sep3', 'l1_max3'], ['l2_sep3', 'l2_max3']]
+    """
+    return [[f"l{level}_{name}" for name in operations] for level in range(1, levels + 1)]
+
+
+def block_edges(levels: int, operations: Sequence[str]) -> list[Edge]:
+    """The scaled edges of a completely connected block (Eq. 1 and 2), in order of their targets.
+
+    Each node of the second level and above reads the block's input and every node of every level
+    below; the output reads all nodes. The nodes of the first level have one input, the block's: it
+    carries no scale and is not counted.
+
+    >>> block_edges(2, ["sep3"])
+    [('input', 'l2_sep3'), ('l1_sep3', 'l2_sep3'), ('l1_sep3', 'output'), ('l2_sep3', 'output')]
+    """
+    edges: list[Edge] = []
+    earlier = [INPUT]
+    for level, nodes in enumerate(node_levels(levels, operations)):
+        if level:
+            edges += [(source, target) for target in nodes for source in earlier]
+        earlier += nodes
+    return edges + [(source, OUTPUT) for source in earlier[1:]]
+
+
+def number_of_edges(levels: int, operations: int) -> int:
+    """(M² − M) N² / 2 + 2 M N − N, with M levels of N operations (section 3.1)."""
+    m, n = levels, operations
+    return (m * m - m) * n * n // 2 + 2 * m * n - n
+
+
+def live_edges(edges: Iterable[Edge]) -> list[Edge]:
+    """The edges on a path from the block's input to its output, in their own order.
+
+    Nodes that read nothing, or that nobody reads, take their other edges with them. Nodes of the
+    first level always read the input.
+
+    >>> live_edges([("input", "l2_sep3"), ("l1_max3", "l2_sep3"), ("l1_max3", "output")])
+    [('l1_max3', 'output')]
+    """
+    edges = list(edges)
+    while True:
+        read = {source for source, _ in edges} | {OUTPUT}
+        fed = {target for _, target in edges} | {INPUT}
+        kept = [
+            (source, target)
+            for source, target in edges
+            if target in read and (source in fed or source.startswith("l1_"))
+        ]
+        if len(kept) == len(edges):
+            return kept
+        edges = kept
+
+
+def live_nodes(edges: Iterable[Edge]) -> set[str]:
+    """The nodes that live edges touch, without the block's input and output."""
+    return {node for edge in live_edges(edges) for node in edge} - {INPUT, OUTPUT}

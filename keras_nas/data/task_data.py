@@ -1,0 +1,64 @@
+"""What a task's data is made of: the record that searches and apps take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from keras_nas.data.epochs import EpochDataset
+from keras_nas.data.normalization import Normalization
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """A task's batches, and what a model for them must know.
+
+    Attributes:
+        name: of the data, such as "cifar10".
+        train: shuffled, augmented batches; `train.epoch(e, start=n)` gives them anew.
+        validation: batches in a fixed order of examples that were held back from the training set;
+            None where no share was asked for.
+        test: batches in a fixed order of the official test set.
+        structure: D_λ of DSO-NAS, disjoint from `train`, which then is D_w; None without a
+            `split_ratio`.
+        num_classes: classes.
+        image_shape: (height, width, channels) of one picture in the batches.
+        class_names: one name a class.
+        train_examples: pictures that `train` draws on.
+        available_examples: pictures in the official training set.
+        validation_examples: pictures in `validation`.
+        test_examples: pictures in `test`.
+        structure_examples: pictures that `structure` draws on.
+        selection: how the pictures of the parts were chosen.
+        normalization: what was done to the pixels, for export metadata.
+    """
+
+    name: str
+    train: EpochDataset
+    validation: tf.data.Dataset | None
+    test: tf.data.Dataset
+    structure: EpochDataset | None
+    num_classes: int
+    image_shape: tuple[int, int, int]
+    class_names: tuple[str, ...]
+    train_examples: int
+    available_examples: int
+    validation_examples: int
+    test_examples: int
+    structure_examples: int
+    selection: str
+    normalization: Normalization
+
+    def describe(self) -> str:
+        """One line that says how much of the data is used, for the console.
+
+        Example: "fashion_mnist: 10,000 of 60,000 training images (class-balanced, seed 0), 6,000
+        for validation, 10,000 for testing".
+        """
+        structure = f", {self.structure_examples:,} for structure" if self.structure else ""
+        return (
+            f"{self.name}: {self.train_examples:,} of {self.available_examples:,} training images "
+            f"({self.selection}){structure}, {self.validation_examples:,} for validation, "
+            f"{self.test_examples:,} for testing"
+        )

@@ -1,0 +1,73 @@
+"""Reading pictures from files, with errors that name the file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+
+from keras_nas.errors import KerasNasError
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
+
+_EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+
+
+def list_pictures(folder: str | os.PathLike[str]) -> list[Path]:
+    """The PNG, JPEG and BMP files that lie directly in a folder, sorted by name.
+
+    Hidden files are left out. The suffix is compared without regard to case.
+
+    Raises:
+        KerasNasError: `folder` is not a folder, or holds no picture.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise KerasNasError(f"No folder of pictures at `{folder}`: give the path of one.")
+    pictures = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
+    )
+    if not pictures:
+        raise KerasNasError(
+            f"No picture in `{folder}`: it must hold files that end in "
+            f"{', '.join(PICTURE_SUFFIXES)}."
+        )
+    return pictures
+
+
+def read_picture(path: str | os.PathLike[str]) -> np.ndarray:
+    """Reads a picture of 8 bits a channel as RGB.
+
+    A grey picture gets three equal channels; transparency is dropped.
+
+    Args:
+        path: a PNG, JPEG or BMP file.
+
+    Returns:
+        uint8 array of shape (height, width, 3).
+
+    Raises:
+        KerasNasError: the file cannot be read, is damaged or cut short, or has more than 8 bits.
+    """
+    try:
+        with PIL.Image.open(path) as picture:
+            if picture.mode not in _EIGHT_BIT_MODES:
+                raise KerasNasError(
+                    f"Picture `{path}` must have 8 bits a channel. Received: mode {picture.mode}"
+                )
+            return np.asarray(picture.convert("RGB"))
+    except (OSError, SyntaxError, PIL.Image.DecompressionBombError) as error:
+        reason = str(error) or type(error).__name__
+        raise KerasNasError(
+            f"Picture `{path}` cannot be read ({reason}): replace or remove it."
+        ) from error
+
+
+def crop_to_multiple(image: np.ndarray, multiple: int) -> np.ndarray:
+    """Cuts rows below and columns to the right so that both sizes are multiples of `multiple`."""
+    height, width = image.shape[:2]
+    return image[: height - height % multiple, : width - width % multiple]

@@ -1,0 +1,296 @@
+"""Training patches and evaluation pictures for super-resolution.
+
+A patch is a square of a high-resolution picture and the square that it covers at low resolution,
+both turned and mirrored alike. Which patches a step of an epoch has is a function of the seed, the
+epoch's number and the step's alone (`EpochDataset`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from keras_nas.data.epochs import EpochDataset
+from keras_nas.data.pair_cache import cached_pairs, fingerprint
+from keras_nas.data.picture_pairs import (
+    PairFiles,
+    PicturePair,
+    find_pair_files,
+    read_pairs,
+    read_tfds_pairs,
+)
+from keras_nas.data.pipeline import finished
+from keras_nas.errors import KerasNasError
+
+ORIENTATIONS = 8
+
+
+@dataclass(frozen=True)
+class PatchConfig:
+    """How training patches are taken. The defaults are FGNAS's (section 4.1) and EDSR's.
+
+    Attributes:
+        patch_size: pixels a side at high resolution; a multiple of the scale.
+        batch_size: patches a step.
+        steps_per_epoch: batches an epoch.
+        augment: turn and mirror each patch in one of the 8 ways at random.
+        value_range: the value of white in what the model sees, 1 or 255.
+        seed: of the patches, 0 or more.
+
+    Raises:
+        KerasNasError: a value is out of its range.
+    """
+
+    patch_size: int = 96
+    batch_size: int = 16
+    steps_per_epoch: int = 1000
+    augment: bool = True
+    value_range: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("patch_size", 1),
+            ("batch_size", 1),
+            ("steps_per_epoch", 1),
+            ("seed", 0),
+        ):
+            value = getattr(self, name)
+            if value < least:
+                raise KerasNasError(f"`{name}` must be {least} or more. Received: {name}={value}")
+        check_value_range(self.value_range)
+
+
+def folder_pairs(
+    folder: str | os.PathLike[str],
+    scale: int = 2,
+    shrink: int = 1,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> list[PicturePair]:
+    """Reads every picture of a folder in one of `find_pair_files`' layouts.
+
+    Args:
+        folder: of pictures, or of a benchmark.
+        scale: high over low resolution.
+        shrink: first make each picture smaller by this factor, see `make_pair`.
+        cache_dir: None holds the pictures in memory; a folder holds them there, decoded.
+
+    Raises:
+        KerasNasError: the folder or a picture is not as it must be; the file is named.
+    """
+    return file_pairs(find_pair_files(folder, scale), scale, shrink, cache_dir)
+
+
+def file_pairs(
+    files: Sequence[PairFiles],
+    scale: int = 2,
+    shrink: int = 1,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> list[PicturePair]:
+    """Reads the pictures of `files`; arguments and errors as in `folder_pairs`."""
+    if cache_dir is None:
+        return list(read_pairs(files, scale, shrink))
+    source = fingerprint(files, scale=scale, shrink=shrink)
+    return cached_pairs(cache_dir, source, lambda: read_pairs(files, scale, shrink))
+
+
+def div2k_pairs(
+    split: str,
+    scale: int = 2,
+    data_dir: str | os.PathLike[str] | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    download: bool = False,
+) -> list[PicturePair]:
+    """Reads DIV2K through tensorflow-datasets, see `read_tfds_pairs`.
+
+    Args:
+        split: "train", "validation" or a slice.
+        scale: 2, 3 or 4.
+        data_dir: the folder that holds div2k/.
+        cache_dir: None holds the pictures in memory (10 GB for the 800 of "train"); a folder holds
+            them there, decoded.
+        download: whether to download and prepare the dataset where it is missing.
+
+    Raises:
+        KerasNasError: the dataset is missing, or has no such split.
+    """
+
+    def read() -> Iterator[PicturePair]:
+        return read_tfds_pairs(split, scale, data_dir, download)
+
+    if cache_dir is None:
+        return list(read())
+    return cached_pairs(
+        cache_dir, {"split": split, "scale": scale, "data_dir": str(data_dir)}, read
+    )
+
+
+def training_patches(
+    pairs: Sequence[PicturePair], config: PatchConfig | None = None
+) -> EpochDataset:
+    """Random patches: each of a picture drawn uniformly, at a place drawn uniformly.
+
+    Example:
+
+    ```python
+    data = training_patches(folder_pairs("DIV2K_train_HR", scale=2))
+    for low, high in data.epoch(0):          # (16, 48, 48, 3), (16, 96, 96, 3), float32
+        ...
+    ```
+
+    Args:
+        pairs: the pictures; one scale for all.
+        config: how patches are taken.
+
+    Returns:
+        Batches (low, high) of float32 in 0 … `value_range`, shapes
+        (batch_size, patch_size / scale, patch_size / scale, 3) and
+        (batch_size, patch_size, patch_size, 3).
+
+    Raises:
+        KerasNasError: there are no pictures, their scales differ, `patch_size` is no multiple of
+            the scale, or a picture is smaller than a patch.
+    """
+    config = config or PatchConfig()
+    cutter = _PatchCutter(pairs, config)
+    steps = config.steps_per_epoch
+    low_shape = (config.batch_size, cutter.low_size, cutter.low_size, 3)
+    high_shape = (config.batch_size, config.patch_size, config.patch_size, 3)
+
+    def load(key: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        low, high = tf.numpy_function(cutter.batch, [key], [tf.uint8, tf.uint8])
+        low, high = tf.ensure_shape(low, low_shape), tf.ensure_shape(high, high_shape)
+        return _to_range(low, config.value_range), _to_range(high, config.value_range)
+
+    def batches(keys: tf.data.Dataset) -> tf.data.Dataset:
+        return finished(keys.map(load, num_parallel_calls=tf.data.AUTOTUNE))
+
+    def build_epoch(epoch: int, start: int) -> tf.data.Dataset:
+        return batches(
+            tf.data.Dataset.range(start, steps).map(
+                lambda step: tf.stack([tf.constant(epoch, tf.int64), step])
+            )
+        )
+
+    numbers = tf.data.Dataset.random(seed=config.seed, rerandomize_each_iteration=True)
+    return EpochDataset(batches(numbers.take(steps).map(lambda n: tf.stack([n, n]))), build_epoch)
+
+
+def whole_pictures(
+    pairs: Sequence[PicturePair], value_range: float = 1.0, crop: int | None = None
+) -> tf.data.Dataset:
+    """Whole pictures in their order, one a batch, for validation.
+
+    Args:
+        pairs: the pictures; one scale for all.
+        value_range: the value of white, 1 or 255.
+        crop: if given, only the central rectangle of at most this many pixels a side at high
+            resolution, which bounds the time that a picture takes; a multiple of the scale.
+
+    Returns:
+        Batches (low, high) of float32 in 0 … `value_range`, shape (1, height, width, 3), height and
+        width not known beforehand.
+
+    Raises:
+        KerasNasError: there are no pictures, their scales differ, or `crop` is no multiple of the
+            scale.
+    """
+    scale = _common_scale(pairs)
+    check_value_range(value_range)
+    if crop is not None and (crop < scale or crop % scale):
+        raise KerasNasError(
+            f"`crop` must be a multiple of the scale {scale}. Received: crop={crop}"
+        )
+    spec = tf.TensorSpec((1, None, None, 3), tf.uint8)
+
+    def generate():
+        for pair in pairs:
+            yield tuple(image[np.newaxis] for image in _central(pair, crop))
+
+    dataset = tf.data.Dataset.from_generator(generate, output_signature=(spec, spec))
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(len(pairs)))
+    return finished(
+        dataset.map(lambda low, high: (_to_range(low, value_range), _to_range(high, value_range)))
+    )
+
+
+def orient(image: np.ndarray, orientation: int) -> np.ndarray:
+    """One of the 8 ways to turn and mirror: `orientation` % 4 quarter turns, mirrored from 4 on."""
+    turned = np.rot90(image, orientation % 4)
+    return turned[:, ::-1] if orientation >= 4 else turned
+
+
+def check_value_range(value_range: float) -> None:
+    """Raises a `KerasNasError` unless `value_range` is 1 or 255."""
+    if value_range not in (1, 255):
+        raise KerasNasError(f"`value_range` must be 1 or 255. Received: value_range={value_range}")
+
+
+class _PatchCutter:
+    """Cuts the patches of a step, which its key (two numbers) and the seed decide."""
+
+    def __init__(self, pairs: Sequence[PicturePair], config: PatchConfig):
+        self._pairs = list(pairs)
+        self._config = config
+        self._scale = _common_scale(pairs)
+        self.low_size, rest = divmod(config.patch_size, self._scale)
+        if rest:
+            raise KerasNasError(
+                f"`patch_size` must be a multiple of the scale {self._scale}. "
+                f"Received: patch_size={config.patch_size}"
+            )
+        for pair in self._pairs:
+            if min(pair.low.shape[:2]) < self.low_size:
+                raise KerasNasError(
+                    f"Picture `{pair.name}` must have {config.patch_size} pixels or more a side, "
+                    "the size of a training patch. "
+                    f"Received: {pair.high.shape[1]}×{pair.high.shape[0]}"
+                )
+
+    def batch(self, key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng([self._config.seed, *map(int, key)])
+        patches = [self._draw(rng) for _ in range(self._config.batch_size)]
+        lows, highs = zip(*patches, strict=True)
+        return np.stack(lows), np.stack(highs)
+
+    def _draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        pair = self._pairs[rng.integers(len(self._pairs))]
+        row = rng.integers(pair.low.shape[0] - self.low_size + 1)
+        column = rng.integers(pair.low.shape[1] - self.low_size + 1)
+        orientation = int(rng.integers(ORIENTATIONS)) if self._config.augment else 0
+        low = _square(pair.low, row, column, self.low_size)
+        high = _square(pair.high, self._scale * row, self._scale * column, self._config.patch_size)
+        return orient(low, orientation), orient(high, orientation)
+
+
+def _square(image: np.ndarray, row: int, column: int, size: int) -> np.ndarray:
+    return image[row : row + size, column : column + size]
+
+
+def _central(pair: PicturePair, crop: int | None) -> tuple[np.ndarray, np.ndarray]:
+    if crop is None:
+        return pair.low, pair.high
+    height, width = (min(size, crop // pair.scale) for size in pair.low.shape[:2])
+    row, column = (pair.low.shape[0] - height) // 2, (pair.low.shape[1] - width) // 2
+    return tuple(
+        image[factor * row :, factor * column :][: factor * height, : factor * width]
+        for factor, image in ((1, pair.low), (pair.scale, pair.high))
+    )
+
+
+def _to_range(images: tf.Tensor, value_range: float) -> tf.Tensor:
+    return tf.cast(images, tf.float32) * (value_range / 255.0)
+
+
+def _common_scale(pairs: Sequence[PicturePair]) -> int:
+    scales = sorted({pair.scale for pair in pairs})
+    if len(scales) != 1:
+        raise KerasNasError(
+            "The pictures must be one or more, of one scale. "
+            f"Received: {len(pairs)} pictures of scales {scales}"
+        )
+    return scales[0]

@@ -1,0 +1,103 @@
+"""Super-resolution: L1 loss, PSNR and SSIM on luma."""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+from keras_nas.data.super_resolution import check_value_range
+from keras_nas.errors import KerasNasError
+from keras_nas.tasks.super_resolution_evaluation import (
+    PictureScore,
+    evaluate_folder,
+    evaluate_pairs,
+    mean_score,
+)
+from keras_nas.tasks.super_resolution_metrics import PsnrY, SsimY
+from keras_nas.tasks.task import Task
+
+__all__ = [
+    "PictureScore",
+    "SuperResolution",
+    "evaluate_folder",
+    "evaluate_pairs",
+    "mean_score",
+    "scale_of",
+]
+
+
+class SuperResolution(Task):
+    """Mean absolute error; PSNR and SSIM on luma with the border shaved.
+
+    Inputs are low-resolution pictures `(batch, height, width, channels)`, targets and outputs
+    `(batch, scale · height, scale · width, channels)`, all in 0 … `value_range`. The loss is
+    computed in float32 whatever the outputs' dtype.
+
+    Example:
+
+    ```python
+    model = keras_nas.models.edsr(scale=2)
+    task = SuperResolution.of(model)
+    ```
+
+    Args:
+        scale: enlargement, 2 or more; also the pixels shaved at each border.
+        value_range: the value of white, 1 or 255. The loss is in the same unit, so a resource
+            weight λ that fits 255 (FGNAS) is divided by 255 for 1.
+
+    Raises:
+        KerasNasError: an argument is out of its range.
+
+    References:
+        Lim et al., Enhanced Deep Residual Networks for Single Image Super-Resolution (2017),
+        section 3.4, for the L1 loss.
+    """
+
+    monitor = "psnr_y"
+
+    def __init__(self, scale: int = 2, value_range: float = 1.0):
+        if scale < 2:
+            raise KerasNasError(f"`scale` must be 2 or more. Received: scale={scale}")
+        check_value_range(value_range)
+        self.scale = scale
+        self.value_range = value_range
+
+    @classmethod
+    def of(cls, model: keras.Model, value_range: float = 1.0) -> SuperResolution:
+        """The task of a model, whose scale is read off its output's shape.
+
+        Raises:
+            KerasNasError: the model does not enlarge pictures.
+        """
+        return cls(scale_of(model), value_range)
+
+    def loss(self, targets, outputs):
+        error = ops.abs(ops.cast(targets, "float32") - ops.cast(outputs, "float32"))
+        return ops.mean(error, axis=(1, 2, 3))
+
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """PSNR (dB) and SSIM, means over pictures."""
+        return [
+            PsnrY(self.scale, self.value_range, name="psnr_y"),
+            SsimY(self.scale, self.value_range, name="ssim_y"),
+        ]
+
+
+def scale_of(model: keras.Model) -> int:
+    """How many times a model enlarges the pictures it is given.
+
+    Raises:
+        KerasNasError: the model does not take a batch of pictures and give pictures some whole
+            number of times their size.
+    """
+    shapes = [tuple(tensor.shape) for tensor in (*model.inputs, *model.outputs)]
+    if len(shapes) == 2 and all(len(shape) == 4 for shape in shapes):
+        height, width = (size or 48 for size in shapes[0][1:3])
+        enlarged = model.compute_output_shape((1, height, width, shapes[0][3]))
+        scale, rest = divmod(enlarged[1], height)
+        if rest == 0 and scale >= 1 and enlarged[2] == scale * width:
+            return scale
+    raise KerasNasError(
+        f"Super-resolution needs a model from (batch, h, w, c) to (batch, scale·h, scale·w, c). "
+        f"Received: model '{model.name}' with inputs and outputs of shapes {shapes}"
+    )

@@ -1,0 +1,151 @@
+"""Scores of whole pictures, beside those of bicubic enlargement."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from keras_nas.data.bicubic import imresize
+from keras_nas.data.picture_pairs import PicturePair, find_pair_files, read_pairs
+from keras_nas.data.super_resolution import check_value_range
+from keras_nas.errors import KerasNasError
+from keras_nas.tasks.super_resolution_metrics import psnr_y, ssim_y
+from keras_nas.tasks.tiled_inference import TiledInference
+
+_SSIM_WINDOW = 11
+
+
+@dataclass(frozen=True)
+class PictureScore:
+    """One picture's scores on luma, the border of `scale` pixels shaved.
+
+    Attributes:
+        name: of the picture.
+        bicubic_psnr, bicubic_ssim: of MATLAB's bicubic enlargement; PSNR in dB.
+        psnr, ssim: of the model; PSNR in dB.
+    """
+
+    name: str
+    bicubic_psnr: float
+    bicubic_ssim: float
+    psnr: float
+    ssim: float
+
+    @property
+    def gain(self) -> float:
+        """The model's PSNR above bicubic's, in dB."""
+        return self.psnr - self.bicubic_psnr
+
+
+class Enlarger:
+    """A model as a function from 8-bit pictures to 8-bit pictures.
+
+    Args:
+        model: from (batch, h, w, 3) to (batch, scale·h, scale·w, 3).
+        value_range: the value of white in the model, 1 or 255.
+        tile: as in `TiledInference`.
+    """
+
+    def __init__(self, model: keras.Model, value_range: float = 1.0, tile: int = 192):
+        check_value_range(value_range)
+        self._run = TiledInference(model, tile)
+        self._unit = 255.0 / value_range
+
+    def __call__(self, low: np.ndarray) -> np.ndarray:
+        """Enlarges `low`, uint8 (h, w, 3), to uint8 (scale·h, scale·w, 3)."""
+        output = self._run(low.astype(np.float32) / self._unit)
+        return np.clip(np.round(output * self._unit), 0, 255).astype(np.uint8)
+
+
+def evaluate_pairs(
+    model: keras.Model, pairs: Iterable[PicturePair], value_range: float = 1.0, tile: int = 192
+) -> list[PictureScore]:
+    """Scores a model on whole pictures.
+
+    Args:
+        model: from (batch, h, w, 3) to (batch, scale·h, scale·w, 3).
+        pairs: the pictures.
+        value_range: the value of white in the model, 1 or 255.
+        tile: as in `TiledInference`.
+
+    Returns:
+        One score a picture, in the order of `pairs`.
+
+    Raises:
+        KerasNasError: the model enlarges by another factor, or a picture is too small to measure.
+    """
+    enlarge = Enlarger(model, value_range, tile)
+    return [_score(pair, enlarge(pair.low)) for pair in pairs]
+
+
+def evaluate_folder(
+    model: keras.Model,
+    folder: str | os.PathLike[str],
+    scale: int = 2,
+    value_range: float = 1.0,
+    shrink: int = 1,
+    tile: int = 192,
+) -> list[PictureScore]:
+    """Scores a model on a folder: Set5, Set14, B100, Urban100, or any folder of pictures.
+
+    Where the folder has no low-resolution pictures, MATLAB's bicubic makes them.
+
+    Example:
+
+    ```python
+    scores = evaluate_folder(model, "benchmark/Set5")
+    print(mean_score(scores).psnr, mean_score(scores).ssim)
+    ```
+
+    Args:
+        model: from (batch, h, w, 3) to (batch, scale·h, scale·w, 3).
+        folder: in one of `find_pair_files`' layouts.
+        scale: high over low resolution.
+        value_range: the value of white in the model, 1 or 255.
+        shrink: first make each picture smaller by this factor, see `make_pair`.
+        tile: as in `TiledInference`.
+
+    Returns:
+        One score a picture, sorted by name.
+
+    Raises:
+        KerasNasError: the folder or a picture is not as it must be (the file is named), or the
+            model enlarges by another factor.
+    """
+    pairs = read_pairs(find_pair_files(folder, scale), scale, shrink)
+    return evaluate_pairs(model, pairs, value_range, tile)
+
+
+def mean_score(scores: Sequence[PictureScore]) -> PictureScore:
+    """The mean of each measure over the pictures, named "mean".
+
+    Raises:
+        KerasNasError: there are no scores.
+    """
+    if not scores:
+        raise KerasNasError("`scores` must hold one score or more. Received: none")
+    measures = ("bicubic_psnr", "bicubic_ssim", "psnr", "ssim")
+    means = (float(np.mean([getattr(score, name) for score in scores])) for name in measures)
+    return PictureScore("mean", *means)
+
+
+def _score(pair: PicturePair, output: np.ndarray) -> PictureScore:
+    if output.shape != pair.high.shape:
+        raise KerasNasError(
+            f"The model must enlarge {pair.scale} times, as the pictures do. Received: "
+            f"{output.shape[1]}×{output.shape[0]} from {pair.low.shape[1]}×{pair.low.shape[0]}"
+        )
+    if min(output.shape[:2]) < _SSIM_WINDOW + 2 * pair.scale:
+        raise KerasNasError(
+            f"Picture `{pair.name}` must have {_SSIM_WINDOW + 2 * pair.scale} pixels or more a "
+            f"side to be measured. Received: {output.shape[1]}×{output.shape[0]}"
+        )
+    measured = []
+    for picture in (imresize(pair.low, float(pair.scale)), output):
+        batch = (pair.high[np.newaxis], picture[np.newaxis], pair.scale, 255.0)
+        measured += [float(psnr_y(*batch)[0]), float(ssim_y(*batch)[0])]
+    return PictureScore(pair.name, *measured)

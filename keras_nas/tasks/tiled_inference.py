@@ -1,0 +1,132 @@
+"""A picture-to-picture model on a picture of any size, tile by tile, with the untiled result.
+
+Each window holds a tile and, around it, as many pixels of context as the model looks; only what
+the whole window decides is kept. At the picture's border the window ends where the picture does, so
+the model's own padding does there what it does on the whole picture.
+"""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_nas.errors import KerasNasError
+from keras_nas.tasks.receptive_field import receptive_radius
+
+
+class TiledInference:
+    """Runs a model on pictures tile by tile.
+
+    The result equals that of the model on the whole picture to float rounding. All windows of a
+    picture have one size, and the graph is traced once for pictures of every size.
+
+    Example:
+
+    ```python
+    enlarge = TiledInference(model, tile=128)
+    high = enlarge(low)                      # (510, 640, 3) float32 -> (1020, 1280, 3) float32
+    ```
+
+    Args:
+        model: from (batch, h, w, c) to (batch, scale·h, scale·w, c'). A model with a fixed size
+            gets windows of that size.
+        tile: pixels a side of a tile, at the input; a window is this plus twice `overlap`. Ignored
+            where the model's size is fixed.
+        overlap: pixels of context on each side, at the input; by default the model's receptive
+            radius, read off its graph. A smaller one gives seams.
+
+    Raises:
+        KerasNasError: `tile` or `overlap` is out of its range, the model's receptive radius is not
+            known, or leaves nothing of a fixed window.
+    """
+
+    def __init__(self, model: keras.Model, tile: int = 192, overlap: int | None = None):
+        if tile < 1:
+            raise KerasNasError(f"`tile` must be 1 or more. Received: tile={tile}")
+        if overlap is not None and overlap < 0:
+            raise KerasNasError(f"`overlap` must be 0 or more. Received: overlap={overlap}")
+        self.overlap = receptive_radius(model) if overlap is None else overlap
+        sizes = model.input_shape[1:3]
+        self._window = tuple(size or tile + 2 * self.overlap for size in sizes)
+        self._fixed = tuple(size is not None for size in sizes)
+        for size in self._window:
+            if size <= 2 * self.overlap:
+                raise KerasNasError(
+                    f"The windows of model '{model.name}' must be larger than twice the overlap. "
+                    f"Received: a window of {size} pixels and overlap={self.overlap}"
+                )
+        channels = model.input_shape[3]
+        signature = [tf.TensorSpec((1, None, None, channels), tf.float32)]
+        self._run = tf.function(lambda x: model(x, training=False), input_signature=signature)
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """Runs the model on one picture.
+
+        Args:
+            image: shape (height, width, channels), in the model's range of values.
+
+        Returns:
+            float32, shape (scale · height, scale · width, channels').
+
+        Raises:
+            KerasNasError: the picture is smaller than the fixed size of the model, or the model
+                does not enlarge by a whole number.
+        """
+        rows = self._windows(image.shape[0], axis=0)
+        columns = self._windows(image.shape[1], axis=1)
+        result = None
+        for row in rows:
+            for column in columns:
+                window = np.asarray(image[row.start : row.end, column.start : column.end])
+                output = self._run(window[np.newaxis].astype(np.float32))[0].numpy()
+                scale = _scale(window.shape, output.shape)
+                if result is None:
+                    shape = (scale * image.shape[0], scale * image.shape[1], output.shape[2])
+                    result = np.empty(shape, np.float32)
+                result[row.output(scale), column.output(scale)] = output[
+                    row.within(scale), column.within(scale)
+                ]
+        return result
+
+    def _windows(self, length: int, axis: int) -> list[_Window]:
+        size = self._window[axis]
+        if length < size:
+            if self._fixed[axis]:
+                raise KerasNasError(
+                    f"The picture must have {size} pixels or more along axis {axis}, the model's "
+                    f"fixed size. Received: {length}"
+                )
+            size = length
+        step = max(size - 2 * self.overlap, 1)
+        starts = [*range(0, length - size, step), length - size]
+        windows: list[_Window] = []
+        for start in starts:
+            end = start + size
+            keep_from = windows[-1].keep_to if windows else 0
+            keep_to = length if end == length else end - self.overlap
+            windows.append(_Window(start, end, keep_from, keep_to))
+        return windows
+
+
+class _Window:
+    """Pixels `start` … `end` of an axis are given to the model, `keep_from` … `keep_to` kept."""
+
+    def __init__(self, start: int, end: int, keep_from: int, keep_to: int):
+        self.start, self.end, self.keep_from, self.keep_to = start, end, keep_from, keep_to
+
+    def output(self, scale: int) -> slice:
+        return slice(scale * self.keep_from, scale * self.keep_to)
+
+    def within(self, scale: int) -> slice:
+        return slice(scale * (self.keep_from - self.start), scale * (self.keep_to - self.start))
+
+
+def _scale(window: tuple[int, ...], output: tuple[int, ...]) -> int:
+    scale, rest = divmod(output[0], window[0])
+    if rest or scale < 1 or output[1] != scale * window[1]:
+        raise KerasNasError(
+            "Tiled inference needs a model that enlarges by a whole number. "
+            f"Received: {output[:2]} from {window[:2]}"
+        )
+    return scale

@@ -1,6 +1,22 @@
 """keras_nas: learn which channels, operations and connections a network needs, and rebuild it."""
 
-from keras_nas import layers
+from keras_nas import costs, data, gates, graph, layers, models, optimizers, search, surgery, tasks
+from keras_nas.architecture import Architecture
+from keras_nas.errors import KerasNasError
+from keras_nas.version import __version__
 
-__version__ = "0.1.0"
-__all__ = ["layers"]
+__all__ = [
+    "Architecture",
+    "KerasNasError",
+    "__version__",
+    "costs",
+    "data",
+    "gates",
+    "graph",
+    "layers",
+    "models",
+    "optimizers",
+    "search",
+    "surgery",
+    "tasks",
+]

@@ -65,6 +65,13 @@ def analyse(graph: Graph, scales: dict[str, np.ndarray], align: str = "auto") ->
     return plan
 
 
+def constant_outputs(graph: Graph, scales: dict[str, np.ndarray]) -> int:
+    """How many of the graph's outputs no longer depend on its inputs: every channel constant."""
+    plan = _forward(graph, scales)
+    found = [plan.channels[value] for value in graph.outputs]
+    return sum(channels is not None and not channels.live.any() for channels in found)
+
+
 def _forward(graph: Graph, scales: dict[str, np.ndarray]) -> Plan:
     refused: set[Node] = set()
     while True:

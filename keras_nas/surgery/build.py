@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_nas.errors import KerasNasError
+from keras_nas.gates.apply import mask_of
 from keras_nas.graph import Value, kinds, read
 from keras_nas.graph.copy import GraphBuilder, copy_operation, copy_weights, zero_initialized
 from keras_nas.graph.ir import map_values
@@ -82,7 +83,10 @@ def gate_scales(graph, architecture) -> dict[str, np.ndarray]:
         for name, nodes in graph.calls().items()
         if isinstance(nodes[0].operation, Gate)
     }
-    kept = {} if architecture is None else architecture.kept_channels
+    kept = {}
+    if architecture is not None:
+        edges = {name: [0] if scale else [] for name, scale in architecture.kept_edges.items()}
+        kept = {**architecture.kept_channels, **edges}
     strangers = sorted(set(kept) - set(gates))
     if strangers:
         raise KerasNasError(
@@ -93,21 +97,9 @@ def gate_scales(graph, architecture) -> dict[str, np.ndarray]:
     for name, gate in gates.items():
         mask = np.ones(gate.channels, bool)
         if name in kept:
-            mask = mask_from(kept[name], gate.channels, name)
+            mask = mask_of(kept[name], gate.channels, name)
         scales[name] = gate.scale_vector(mask)
     return scales
-
-
-def mask_from(kept: Any, count: int, name: str) -> np.ndarray:
-    """The boolean mask of a list of kept channels, checked against the gate's width."""
-    kept = np.asarray(kept, dtype=int)
-    if kept.size and (kept.min() < 0 or kept.max() >= count):
-        raise KerasNasError(
-            f"The architecture keeps channel {kept.max()} of gate '{name}', which has {count}."
-        )
-    mask = np.zeros(count, bool)
-    mask[kept] = True
-    return mask
 
 
 def unknown_layers(plan: Plan) -> list[str]:

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
+from keras_nas.costs.costs import LayerCosts
+from keras_nas.costs.layer_costs import layer_costs
 from keras_nas.graph import Node, Value
 from keras_nas.surgery.channels import Channels, all_live
 
@@ -106,6 +108,10 @@ class Rule:
     def row_macs(self, call: Call) -> float:
         """Multiply-adds of one more output channel, the inputs being there; infinite: cannot."""
         return float("inf")
+
+    def costs(self, call: Call, input_shapes: list, output_shapes: list) -> LayerCosts:
+        """What the rebuilt operation will cost, at the shapes that its tensors will have."""
+        return layer_costs(call.layer, input_shapes, output_shapes)
 
     def build(self, call: Call, builder: Builder) -> list[keras.KerasTensor]:
         inputs = [builder.fetch(call, i) for i in range(len(call.node.inputs))]

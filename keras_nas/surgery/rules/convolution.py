@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from keras_nas.costs.layer_costs import layer_costs
 from keras_nas.graph.kinds import (
     ELEMENTWISE_ACTIVATIONS,
     activation_name,
     is_channels_last,
 )
-from keras_nas.surgery.channels import Channels, all_live
+from keras_nas.surgery.channels import all_live
 from keras_nas.surgery.rules.base import Rule, positions
 from keras_nas.surgery.rules.evaluate import apply_activation
 
@@ -79,12 +80,21 @@ class DenseLike(Rule):
         window = np.prod(call.layer.kernel.shape[:-2])
         return float(positions(call.node.outputs[0]) * window * reads)
 
+    def costs(self, call, input_shapes, output_shapes):
+        use_bias = call.layer.use_bias or bool(np.any(self._new_bias(call)))
+        return layer_costs(call.layer, input_shapes, output_shapes, use_bias=use_bias)
+
+    def _new_bias(self, call) -> np.ndarray:
+        outputs = call.produces[0]
+        bias = self._bias(call, ~call.wants[0])[outputs]
+        return bias if call.factor is None else bias * call.factor[outputs]
+
     def build(self, call, builder):
         kept, outputs = call.wants[0], call.produces[0]
         kernel = self.kernel(call.layer)[..., kept, :][..., outputs]
-        bias = self._bias(call, ~kept)[outputs]
+        bias = self._new_bias(call)
         if call.factor is not None:
-            kernel, bias = kernel * call.factor[outputs], bias * call.factor[outputs]
+            kernel = kernel * call.factor[outputs]
         use_bias = call.layer.use_bias or bool(np.any(bias))
         weights = self.kernel_weights(kernel) + ([bias] if use_bias else [])
         changes = {"use_bias": use_bias, **self.width_change(int(outputs.sum()))}
@@ -158,11 +168,10 @@ class SeparableConvolution(DenseLike):
         kept, outputs = call.wants[0], call.produces[0]
         multiples = np.repeat(kept, layer.depth_multiplier)
         pointwise = np.asarray(layer.pointwise_kernel)[..., multiples, :][..., outputs]
-        bias = np.asarray(layer.bias)[outputs] if layer.use_bias else np.zeros(outputs.sum())
         if call.factor is not None:
-            pointwise, bias = pointwise * call.factor[outputs], bias * call.factor[outputs]
+            pointwise = pointwise * call.factor[outputs]
         depthwise = np.asarray(layer.depthwise_kernel)[..., kept, :]
-        weights = [depthwise, pointwise] + ([bias] if layer.use_bias else [])
+        weights = [depthwise, pointwise] + ([self._new_bias(call)] if layer.use_bias else [])
         changes = self.width_change(int(outputs.sum()))
         return builder.apply(call, [builder.fetch(call, 0)], changes, weights)
 
@@ -209,6 +218,13 @@ class GroupedConvolution(Convolution):
     def row_macs(self, call):
         return float("inf")
 
+    def costs(self, call, input_shapes, output_shapes):
+        groups = int(_by_group(call.produces[0], call.layer.groups).any(axis=1).sum())
+        use_bias = call.layer.use_bias or bool(np.any(self._new_bias(call)))
+        return layer_costs(
+            call.layer, input_shapes, output_shapes, groups=groups, use_bias=use_bias
+        )
+
     def build(self, call, builder):
         layer = call.layer
         outputs = _by_group(call.produces[0], layer.groups)
@@ -219,12 +235,11 @@ class GroupedConvolution(Convolution):
             kernel[group][..., inputs[group], :][..., outputs[group]]
             for group in np.flatnonzero(outputs.any(axis=1))
         ]
-        flat = call.produces[0]
-        kernel, bias = np.concatenate(parts, axis=-1), self._bias(call, ~call.wants[0])[flat]
+        kernel, bias = np.concatenate(parts, axis=-1), self._new_bias(call)
         if call.factor is not None:
-            kernel, bias = kernel * call.factor[flat], bias * call.factor[flat]
+            kernel = kernel * call.factor[call.produces[0]]
         use_bias = layer.use_bias or bool(np.any(bias))
-        changes = {"filters": int(flat.sum()), "groups": len(parts), "use_bias": use_bias}
+        changes = {"filters": kernel.shape[-1], "groups": len(parts), "use_bias": use_bias}
         weights = [kernel] + ([bias] if use_bias else [])
         return builder.apply(call, [builder.fetch(call, 0)], changes, weights)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from keras_nas.surgery.channels import Channels
@@ -37,10 +39,23 @@ class BatchNormalization(SameChannels):
             constants[call.factor == 0] = 0.0
         return [Channels(call.input.axis, constants)]
 
+    def costs(self, call, input_shapes, output_shapes):
+        costs = super().costs(call, input_shapes, output_shapes)
+        if self._use_gamma(call) and not call.layer.scale:
+            costs = replace(costs, params=costs.params + int(call.wants[0].sum()))
+        return costs
+
+    def _use_gamma(self, call) -> bool:
+        """Whether the rebuilt layer scales: a factor that is not 1 needs a γ to live in."""
+        factor = call.factor
+        return call.layer.scale or (
+            factor is not None and bool(np.any(factor[call.wants[0]] != 1))
+        )
+
     def build(self, call, builder):
         layer, kept = call.layer, call.wants[0]
         factor = (np.ones(call.input.count) if call.factor is None else call.factor)[kept]
-        use_gamma = layer.scale or bool(np.any(factor != 1))
+        use_gamma = self._use_gamma(call)
         gamma = np.asarray(layer.gamma)[kept] if layer.scale else 1.0
         weights = [gamma * factor] if use_gamma else []
         if layer.center:

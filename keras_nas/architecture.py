@@ -1,0 +1,230 @@
+"""The record of a search: what is kept, how it was found, and what it costs."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_nas import gates, surgery
+from keras_nas.costs import count
+from keras_nas.costs.costs import Costs
+from keras_nas.errors import KerasNasError
+from keras_nas.files import atomic_write_text
+from keras_nas.layers import Gate, ScaledEdge
+from keras_nas.version import __version__
+
+SCHEMA_VERSION = 1
+
+_NAMES_TO_INTEGERS = {
+    "type": "object",
+    "additionalProperties": {"type": "array", "items": {"type": "integer", "minimum": 0}},
+}
+_COSTS = {"type": "object", "additionalProperties": {"type": "number"}}
+SCHEMA = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "title": "keras_nas Architecture",
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["schema_version", "kept_channels", "channels"],
+    "properties": {
+        "schema_version": {"const": SCHEMA_VERSION},
+        "method": {"type": ["string", "null"]},
+        "model": {
+            "type": ["object", "null"],
+            "properties": {
+                "builder": {"type": "string"},
+                "config": {"type": "object"},
+                "path": {"type": "string"},
+            },
+            "additionalProperties": False,
+        },
+        "settings": {"type": "object"},
+        "seed": {"type": ["integer", "null"]},
+        "kept_channels": _NAMES_TO_INTEGERS,
+        "channels": {"type": "object", "additionalProperties": {"type": "integer", "minimum": 1}},
+        "kept_operations": {
+            "type": "object",
+            "additionalProperties": {"type": "array", "items": {"type": "string"}},
+        },
+        "kept_edges": {
+            "type": "object",
+            "additionalProperties": {"type": "number", "minimum": 0},
+        },
+        "costs": {"type": "object", "properties": {"before": _COSTS, "after": _COSTS}},
+        "versions": {"type": "object", "additionalProperties": {"type": "string"}},
+    },
+}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What a search decided, as data: the input of `keras_nas.surgery.build`, kept as JSON.
+
+    Attributes:
+        kept_channels: For each gate by name, the channels that stay, ascending.
+        channels: For each gate by name, how many channels there were.
+        kept_operations: For each mixed layer by name, the operations that stay.
+        kept_edges: For each scaled edge by name, its scale λ; 0 removes the edge.
+        method: The search, such as `"dnal"`; `None` for masks set by hand.
+        model: Where the model comes from: `{"builder": name, "config": {…}}` for
+            `keras_nas.models.create`, `{"path": file}` for a saved one, or `None`.
+        settings: The search's configuration.
+        seed: The seed that fixed the search.
+        costs: `{"before": {…}, "after": {…}}` with macs, flops, params and memory (bytes) of the
+            gated model without its gates and of the small one; empty where sizes are open.
+        versions: Of Python, TensorFlow, Keras and keras_nas.
+    """
+
+    kept_channels: Mapping[str, list[int]]
+    channels: Mapping[str, int]
+    kept_operations: Mapping[str, list[str]] = field(default_factory=dict)
+    kept_edges: Mapping[str, float] = field(default_factory=dict)
+    method: str | None = None
+    model: Mapping[str, Any] | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+    costs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_gates(
+        cls,
+        model: keras.Model,
+        *,
+        method: str | None = None,
+        source: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        seed: int | None = None,
+        round_to: int = 1,
+        align: str = "auto",
+    ) -> Architecture:
+        """Reads the hard masks of a gated model, whatever mode its gates are in.
+
+        Args:
+            model: A gated functional model.
+            method, settings, seed: Recorded as they are.
+            source: Where the model comes from; see the attribute `model`.
+            round_to: Each gate that keeps a channel at all keeps the multiple of this that is
+                nearest to its number (at least one multiple, at most all), chosen by the gate's own
+                order. Where that changes a mask, `keras_nas.gates.apply` brings the gated model to
+                the architecture, and surgery then equals it.
+            align: How surgery will align joins; it decides the costs recorded.
+
+        Raises:
+            KerasNasError: If the model has no gates or cannot be read, or `round_to` is below 1.
+        """
+        found = gates.find(model)
+        if not found:
+            raise KerasNasError(
+                f"Model '{model.name}' has no gates: insert them with keras_nas.gates.insert first."
+            )
+        if round_to < 1:
+            raise KerasNasError(f"`round_to` must be 1 or more. Received: round_to={round_to}")
+        edges = [gate for gate in found if isinstance(gate, ScaledEdge)]
+        by_channel = [gate for gate in found if not isinstance(gate, ScaledEdge)]
+        bare = cls(
+            kept_channels={
+                gate.name: np.flatnonzero(rounded_mask(gate, round_to)).tolist()
+                for gate in by_channel
+            },
+            channels={gate.name: gate.channels for gate in by_channel},
+            kept_edges={
+                gate.name: float(gate.scale_vector(gate.mask())[0]) for gate in edges
+            },
+        )
+        return cls(
+            kept_channels=bare.kept_channels,
+            channels=bare.channels,
+            kept_edges=bare.kept_edges,
+            method=method,
+            model=None if source is None else dict(source),
+            settings=dict(settings or {}),
+            seed=seed,
+            costs=_costs(model, bare, align),
+            versions=_versions(),
+        )
+
+    def kept_share(self) -> float:
+        """Kept channels over all gated channels."""
+        kept = sum(len(channels) for channels in self.kept_channels.values())
+        return kept / max(sum(self.channels.values()), 1)
+
+    def to_json(self) -> str:
+        """The record as indented JSON."""
+        return json.dumps({"schema_version": SCHEMA_VERSION, **asdict(self)}, indent=1) + "\n"
+
+    def save(self, path: str | Path):
+        """Writes the record as JSON; an older file is replaced at once or not at all."""
+        atomic_write_text(path, self.to_json())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Architecture:
+        """Reads a record written by `save`.
+
+        Raises:
+            KerasNasError: If the file is missing, is not JSON, or does not fit the schema.
+        """
+        try:
+            record = json.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise KerasNasError(f"Cannot read architecture '{path}': {error.strerror}.") from error
+        except ValueError as error:
+            raise KerasNasError(f"Architecture '{path}' is not JSON: {error}.") from error
+        try:
+            jsonschema.validate(record, SCHEMA)
+        except jsonschema.ValidationError as error:
+            place = "/".join(str(part) for part in error.absolute_path) or "the top"
+            raise KerasNasError(
+                f"Architecture '{path}' does not fit the schema at {place}: {error.message}."
+            ) from error
+        del record["schema_version"]
+        return cls(**record)
+
+
+def rounded_mask(gate: Gate, round_to: int) -> np.ndarray:
+    """A gate's hard mask, its size moved to the nearest multiple by the gate's own order.
+
+    Worked example: scores (3, 1, −1, 2, −2) keep channels 0, 1 and 3; rounded to 2, the nearest
+    multiple of 3 is 4 (a half rounds up), so the next best, channel 2, stays too.
+    """
+    mask = gate.mask()
+    kept = int(mask.sum())
+    if round_to == 1 or kept == 0:
+        return mask
+    target = max(int(np.floor(kept / round_to + 0.5)) * round_to, round_to)
+    target = min(target, gate.channels)
+    order = np.lexsort((np.arange(gate.channels), -np.asarray(gate.scores()), ~mask))
+    rounded = np.zeros_like(mask)
+    rounded[order[:target]] = True
+    return rounded
+
+
+def _costs(model: keras.Model, bare: Architecture, align: str) -> dict[str, dict[str, float]]:
+    open_sizes = any(None in tensor.shape[1:] for tensor in model.inputs)
+    if open_sizes:
+        return {}
+    before, after = count(model), surgery.predict_costs(model, bare, align=align)
+    return {"before": _record(before), "after": _record(after)}
+
+
+def _record(costs: Costs) -> dict[str, float]:
+    keys = ("macs", "flops", "params", "activation_memory", "memory_access")
+    return {key: getattr(costs, key) for key in keys}
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "keras_nas": __version__,
+    }

@@ -6,6 +6,7 @@ from keras_nas.models.dso_space import DsoSpace
 from keras_nas.models.edsr import edsr
 from keras_nas.models.efficientnet import efficientnet_b0
 from keras_nas.models.mobilenet_v2 import mobilenet_v2, mobilenet_v2_cifar
+from keras_nas.models.proxyless import proxyless
 from keras_nas.models.registry import create, names
 from keras_nas.models.resnet import resnet18, resnet18_cifar, resnet50
 from keras_nas.models.resnet_cifar import resnet20_cifar, resnet56_cifar, small_resnet
@@ -23,6 +24,7 @@ __all__ = [
     "mobilenet_v2",
     "mobilenet_v2_cifar",
     "names",
+    "proxyless",
     "resnet18",
     "resnet18_cifar",
     "resnet20_cifar",

@@ -1,0 +1,97 @@
+"""Flags from frozen dataclasses: the defaults, help texts and choices stand in the dataclass."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from typing import Any
+
+from absl import flags
+
+from keras_nas.search.settings import flatten, unflatten
+
+
+def define(*configs: Any) -> None:
+    """Defines a flag for each setting of the configurations, nested ones with their prefix.
+
+    A flag that is not given is None and leaves the setting as it is; the help text names the
+    default. A setting that two configurations share is one flag.
+
+    Args:
+        *configs: Instances of dataclasses made with `keras_nas.search.settings.setting`.
+    """
+    for config in configs:
+        _define(config, "")
+
+
+def read(config: Any) -> Any:
+    """`config` with the values of the flags that were given."""
+    names = flatten(config)
+    given = {name: flags.FLAGS[name].value for name in names if flags.FLAGS[name].present}
+    return unflatten(type(config), given, base=config)
+
+
+def given(*configs: Any) -> set[str]:
+    """The names of the configurations' settings that were given as flags."""
+    names = {name for config in configs for name in flatten(config)}
+    return {name for name in names if flags.FLAGS[name].present}
+
+
+def _define(config: Any, prefix: str) -> None:
+    hints = typing.get_type_hints(type(config))
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        name = prefix + field.name
+        if dataclasses.is_dataclass(value):
+            _define(value, f"{name}_")
+        elif name not in flags.FLAGS:
+            _define_one(name, field, hints[field.name], value)
+
+
+def _define_one(name: str, field: dataclasses.Field, hint: Any, default: Any) -> None:
+    text = f"{field.metadata['help']} (default: {_shown(default)})"
+    choices = field.metadata.get("choices")
+    if typing.get_origin(hint) is tuple:
+        _define_list(name, typing.get_args(hint)[0], text)
+    elif choices and isinstance(choices[0], str):
+        flags.DEFINE_enum(name, None, choices, text)
+    elif hint is bool:
+        flags.DEFINE_bool(name, None, text)
+    elif int in (hint, *typing.get_args(hint)):
+        flags.DEFINE_integer(name, None, text)
+    elif float in (hint, *typing.get_args(hint)):
+        flags.DEFINE_float(name, None, text)
+    else:
+        flags.DEFINE_string(name, None, text)
+
+
+def _define_list(name: str, kind: type, text: str) -> None:
+    if kind is str:
+        flags.DEFINE_list(name, None, text)
+        return
+    flags.DEFINE(_NumbersParser(kind), name, None, text, serializer=flags.CsvListSerializer(","))
+
+
+class _NumbersParser(flags.ArgumentParser):
+    """Comma-separated numbers."""
+
+    def __init__(self, kind: type):
+        super().__init__()
+        self._kind = kind
+
+    def parse(self, argument):
+        if not isinstance(argument, str):
+            return list(argument)
+        try:
+            return [self._kind(part) for part in argument.split(",") if part.strip()]
+        except ValueError as error:
+            raise ValueError(f"must be numbers separated by commas, like 30,80 ({error})") from None
+
+    def flag_type(self):
+        return f"comma-separated {self._kind.__name__}s"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, (tuple, list)):
+        return ",".join(str(part) for part in value) or "none"
+    return "none" if value in (None, "") else str(value)

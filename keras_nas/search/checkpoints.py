@@ -1,0 +1,181 @@
+"""Saving a stage so that it can go on as if it had never stopped."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_nas.errors import KerasNasError
+
+_MISSING = "(not given)"
+# A torn file is an OpError or, from the reader alone, an IndexError or a ValueError; a checkpoint
+# of other variables is an AssertionError or a ValueError.
+_UNREADABLE = (tf.errors.OpError, ValueError, IndexError, AssertionError, RuntimeError)
+_PROGRESS_KEY = "progress/.ATTRIBUTES/py_state"
+
+
+class _JsonState(tf.train.experimental.PythonState):
+    """A JSON-able value inside a checkpoint, written and read together with its tensors."""
+
+    def __init__(self):
+        self.value: dict[str, Any] = {}
+
+    def serialize(self):
+        return json.dumps(self.value)
+
+    def deserialize(self, string_value):
+        self.value = json.loads(string_value)
+
+
+class Checkpoints:
+    """The checkpoints of one stage, newest last, over `tf.train.CheckpointManager`.
+
+    A checkpoint holds the stage's variables, its progress (a JSON-able mapping), the settings it
+    was made under, and the states of Python's and NumPy's generators.
+
+    Args:
+        directory: The stage's folder.
+        state: The variables, by group; each group in a fixed order.
+        settings: What decides the future, by flat name.
+        keep: Number of checkpoints that are kept.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        state: Mapping[str, Sequence[keras.Variable]],
+        settings: Mapping[str, Any],
+        keep: int,
+    ):
+        self.directory = directory
+        self._settings = json.loads(json.dumps(dict(settings)))
+        self._progress = _JsonState()
+        groups = {name: [v.value for v in variables] for name, variables in state.items()}
+        self._checkpoint = tf.train.Checkpoint(progress=self._progress, **groups)
+        self._manager = tf.train.CheckpointManager(self._checkpoint, str(directory), keep)
+
+    def save(self, step: int, progress: Mapping[str, Any]) -> str:
+        """Writes a checkpoint. The ones before it stay if that fails.
+
+        Args:
+            step: The step of the stage, which numbers the checkpoint.
+            progress: What the loop needs to go on from here.
+
+        Returns:
+            The checkpoint's path.
+
+        Raises:
+            KerasNasError: If it cannot be written (disk full, folder gone).
+        """
+        self._progress.value = {
+            "progress": dict(progress),
+            "settings": self._settings,
+            "random": _random_state(),
+        }
+        try:
+            return self._manager.save(checkpoint_number=step)
+        except (tf.errors.OpError, OSError) as error:
+            self._remove_leftovers()
+            found = self.found()
+            kept = f"{found[-1].name} is kept" if found else "there is none before it"
+            reason = getattr(error, "message", str(error)).splitlines()[0]
+            raise KerasNasError(
+                f"The checkpoint of step {step} could not be written to {self.directory} "
+                f"({kept}): {reason}. Free some space and continue with `--resume`."
+            ) from error
+
+    def restore(self, say) -> dict[str, Any] | None:
+        """Reads the newest checkpoint that can be read into the variables.
+
+        Args:
+            say: Called with a line of text for each checkpoint that had to be passed over.
+
+        Returns:
+            The progress it was saved with; None if the stage has no checkpoint.
+
+        Raises:
+            KerasNasError: If none of the checkpoints can be read, or it was made under other
+                settings.
+        """
+        found = self.found()
+        for path in reversed(found):
+            try:
+                reader = tf.train.load_checkpoint(str(path))
+                saved = json.loads(reader.get_tensor(_PROGRESS_KEY))
+                check_settings(saved["settings"], self._settings)
+                self._checkpoint.restore(str(path)).assert_existing_objects_matched()
+            except KerasNasError:
+                raise
+            except _UNREADABLE as error:
+                say(
+                    f"Checkpoint {path} cannot be read ({str(error).splitlines()[0]}): "
+                    "falling back to the one before it."
+                )
+                continue
+            _set_random_state(saved["random"])
+            return saved["progress"]
+        if found:
+            raise KerasNasError(
+                f"None of the {len(found)} checkpoints in {self.directory} can be read. "
+                "Start the stage again with `--overwrite`."
+            )
+        return None
+
+    def found(self) -> list[Path]:
+        """The checkpoints on disk, oldest first, whatever the manager's own list says."""
+        numbered = []
+        for index in self.directory.glob("ckpt-*.index"):
+            match = re.fullmatch(r"ckpt-(\d+)\.index", index.name)
+            if match:
+                numbered.append((int(match[1]), index.with_suffix("")))
+        return [path for _, path in sorted(numbered)]
+
+    def _remove_leftovers(self) -> None:
+        for folder in self.directory.glob("ckpt-*_temp"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_settings(saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuses settings that would make a resumed run another run.
+
+    Raises:
+        KerasNasError: Names the first setting that differs.
+    """
+    for name in sorted(saved.keys() | now.keys()):
+        before, after = saved.get(name, _MISSING), now.get(name, _MISSING)
+        if before != after:
+            raise KerasNasError(
+                f"`{name}` was {before!r} when this run began and is {after!r} now, which would "
+                "make it another run: resume with the old value, or start another run folder."
+            )
+
+
+def clear(directory: Path) -> None:
+    """Deletes a stage's checkpoints."""
+    if directory.exists():
+        shutil.rmtree(directory)
+
+
+def _random_state() -> dict[str, Any]:
+    name, keys, position, has_gauss, cached = np.random.get_state()
+    version, internal, gauss = random.getstate()
+    return {
+        "numpy": [name, keys.tolist(), position, has_gauss, cached],
+        "python": [version, list(internal), gauss],
+    }
+
+
+def _set_random_state(state: Mapping[str, Any]) -> None:
+    name, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((name, np.asarray(keys, "uint32"), position, has_gauss, cached))
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))

@@ -1,0 +1,386 @@
+"""DNAL: weights first, then gates by annealing a scaled sigmoid, then surgery and finetuning."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+import tensorflow as tf
+
+from keras_nas import gates, surgery
+from keras_nas.architecture import Architecture
+from keras_nas.errors import KerasNasError
+from keras_nas.layers import ScaledSigmoidGate
+from keras_nas.regularizers import GateSum
+from keras_nas.search.evaluation import Evaluator
+from keras_nas.search.gate_statistics import gate_statistics, probabilities
+from keras_nas.search.loop import run_stage
+from keras_nas.search.method import Context, Method, search
+from keras_nas.search.result import SearchResult
+from keras_nas.search.schedules import DeltaSchedule
+from keras_nas.search.session import Session
+from keras_nas.search.settings import check_choices, check_range, flatten, setting
+from keras_nas.search.stage import Data, Stage
+from keras_nas.search.step import Update, apply, global_mean, once, values
+from keras_nas.search.training import (
+    TrainConfig,
+    TrainStage,
+    make_optimizer,
+    needs_loss_scaling,
+    train,
+    validation_record,
+)
+from keras_nas.tasks import Classification, Task
+
+
+@dataclasses.dataclass(frozen=True)
+class DnalConfig:
+    """DNAL's settings; the defaults are the paper's for VGG16 on CIFAR-10 (section V-B).
+
+    Example:
+
+    ```python
+    DnalConfig(lambda_a=1e-4, weights=TrainConfig(epochs=10), finetune=TrainConfig(epochs=10))
+    ```
+    """
+
+    order: str = setting(
+        "conv_bn_gate_relu",
+        "Where a gate stands (Fig. 4).",
+        ("conv_gate_bn_relu", "conv_bn_gate_relu", "conv_bn_relu_gate"),
+    )
+    include: tuple[str, ...] = setting((), "Layers (names or patterns) to gate; all by default.")
+    exclude: tuple[str, ...] = setting((), "Layers (names or patterns) not to gate.")
+    strategy: str = setting(
+        "sequential",
+        "'sequential': weights, then gates (Alg. 1). 'joint': both at once, for as many epochs as "
+        "the two stages together (the ablation of Fig. 5).",
+        ("sequential", "joint"),
+    )
+    weights: TrainConfig = setting(TrainConfig(epochs=100), "Stage 1: the weights, gates off.")
+    architecture: TrainConfig = setting(
+        TrainConfig(epochs=20, weight_decay=0.0), "Stage 2: the gates, weights frozen."
+    )
+    lambda_a: float = setting(1e-4, "λ_a of Eq. (4), times the plain sum of all gates.")
+    delta_max: float = setting(1e4, "Last δ of the annealing, from 1.")
+    delta_schedule: str = setting("epoch", "When δ moves.", ("epoch", "step"))
+    penalty_scaled: bool = setting(
+        True, "λ_a Σ sigmoid(δ s), as in Eq. (4); False: λ_a Σ sigmoid(s), as the authors' code."
+    )
+    reset_momentum: bool = setting(
+        False, "Start the gates' optimizer anew in each epoch, as the authors' code does."
+    )
+    round_to: int = setting(1, "Kept channels a gate become a multiple of this (1, 4 or 8).")
+    align: str = setting(
+        "auto", "How surgery aligns channels at joins.", ("auto", "widen", "pad")
+    )
+    finetune: TrainConfig = setting(
+        TrainConfig(epochs=130, schedule="piecewise", boundaries=(30.0, 80.0)),
+        "Stage 3: the small network's weights.",
+    )
+
+    def __post_init__(self):
+        check_choices(self)
+        check_range(self, ("lambda_a",), 0)
+        check_range(self, ("delta_max", "round_to"), 1)
+
+
+class GateStage(Stage):
+    """Stage 2 of DNAL: learns the logits s alone; weights and statistics are frozen.
+
+    The model runs in inference mode (BatchNormalization uses its moving statistics, dropout is
+    off), and no gradient of a weight is computed. The loss is L0 + λ_a Σ sigmoid(δ s), Eq. (4).
+    Each epoch's record has δ and how many channels are kept and undecided (Fig. 3).
+
+    Args:
+        supernet: A model with `ScaledSigmoidGate`s.
+        train_data: Batches `(inputs, targets)`.
+        validation_data: Evaluated after each epoch with soft gates; None for none.
+        task: Loss and metrics.
+        config: The settings.
+        name: The stage's name.
+        epochs: By default `config.architecture.epochs`.
+    """
+
+    def __init__(
+        self,
+        supernet: keras.Model,
+        train_data: Data,
+        validation_data: Data | None,
+        task: Task,
+        config: DnalConfig,
+        name: str = "architecture",
+        epochs: int | None = None,
+    ):
+        with tf.distribute.get_strategy().scope():
+            super().__init__(
+                name, config.architecture.epochs if epochs is None else epochs, train_data,
+                task.metrics(),
+            )  # fmt: skip
+        self.model = supernet
+        self.task = task
+        self.config = config
+        self.gates = scaled_sigmoid_gates(supernet)
+        self.logits = [gate.logits for gate in self.gates]
+        self.penalty = GateSum(config.lambda_a, config.penalty_scaled)
+        self.delta = DeltaSchedule(config.delta_max, config.delta_schedule)
+        self._steps = 1
+        self._evaluator = None
+        if validation_data is not None:
+            self._evaluator = Evaluator(supernet, task, validation_data)
+
+    def begin(self, steps):
+        self._steps = steps
+        for gate in self.gates:
+            gate.mode = "soft"
+            gate.logits.assign(tf.zeros(gate.channels))
+            gate.delta.assign(1.0)
+        config = dataclasses.replace(self.config.architecture, epochs=self.epochs)
+        scaling = needs_loss_scaling(self.model)
+        self.optimizer = make_optimizer(config, steps, self.logits, scaling)
+
+    def before_epoch(self, epoch):
+        self._move_delta(epoch, 0)
+
+    def before_step(self, epoch, step, steps):
+        if self.config.reset_momentum and step == 0:
+            for variable in self.optimizer.variables:
+                if "momentum" in variable.name:
+                    variable.assign(tf.zeros(variable.shape))
+        if self.config.delta_schedule == "step":
+            self._move_delta(epoch, step)
+
+    def _move_delta(self, epoch, step):
+        value = self.delta.value(epoch, step, self.epochs, self._steps)
+        for gate in self.gates:
+            gate.delta.assign(value)
+
+    def train_step(self, batch):
+        inputs, targets = batch[0], batch[1]
+        logits = values(self.logits)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(logits)
+            outputs = self.model(inputs, training=False)
+            losses = self._losses(targets, outputs)
+            scaled = self.optimizer.scale_loss(losses["loss"])
+        gradients = tape.gradient(scaled, logits, unconnected_gradients="zero")
+        for metric in self.metrics:
+            metric.update_state(targets, outputs)
+        return apply(losses, [Update(self.optimizer, gradients, self.logits)])
+
+    def _losses(self, targets, outputs):
+        task_loss = global_mean(self.task.loss(targets, outputs))
+        penalty = once(self.penalty(self.gates))
+        return {"loss": task_loss + penalty, "task_loss": task_loss, "penalty": penalty}
+
+    def state(self):
+        return {"model": self.model.variables, "optimizer": self.optimizer.variables}
+
+    def replay(self, batch):
+        return self.model, batch[0], False
+
+    def after_epoch(self, epoch):
+        record = {"delta": float(keras.ops.convert_to_numpy(self.gates[0].delta))}
+        record.update(gate_statistics(self.gates))
+        record["kept_by_gate"] = {gate.name: int(gate.mask().sum()) for gate in self.gates}
+        record.update(validation_record(self._evaluator))
+        return record
+
+    def status(self):
+        return {"kept": gate_statistics(self.gates)["kept_share"]}
+
+    def histograms(self):
+        every = {"gates/all": probabilities(self.gates)}
+        return every | {f"gates/{gate.name}": probabilities([gate]) for gate in self.gates}
+
+
+class JointStage(GateStage):
+    """The ablation of Fig. 5: weights and logits learned together, BatchNormalization training.
+
+    The loss is L0 + λ_w / 2 · Σ‖W‖² + λ_a Σ sigmoid(δ s); each kind has its own SGD, with the
+    settings of `config.weights` and `config.architecture`, over the sum of their epochs.
+    """
+
+    def __init__(self, supernet, train_data, validation_data, task, config):
+        epochs = config.weights.epochs + config.architecture.epochs
+        super().__init__(
+            supernet, train_data, validation_data, task, config, name="joint", epochs=epochs
+        )
+        self._training = TrainStage("joint", supernet, train_data, None, task, config.weights)
+
+    def begin(self, steps):
+        super().begin(steps)
+        config = dataclasses.replace(self.config.weights, epochs=self.epochs)
+        scaling = needs_loss_scaling(self.model)
+        self.weights = self._training.weights
+        self.weight_optimizer = make_optimizer(config, steps, self.weights, scaling)
+
+    def train_step(self, batch):
+        inputs, targets = batch[0], batch[1]
+        logits, weights = values(self.logits), values(self.weights)
+        with tf.GradientTape(watch_accessed_variables=False, persistent=True) as tape:
+            tape.watch([*logits, *weights])
+            outputs = self.model(inputs, training=True)
+            losses = self._training.losses(targets, outputs)
+            penalty = once(self.penalty(self.gates))
+            losses = {**losses, "loss": losses["loss"] + penalty, "penalty": penalty}
+            for_weights = self.weight_optimizer.scale_loss(losses["loss"])
+            for_logits = self.optimizer.scale_loss(losses["loss"])
+        updates = [
+            Update(self.weight_optimizer, tape.gradient(for_weights, weights), self.weights),
+            Update(self.optimizer, tape.gradient(for_logits, logits), self.logits),
+        ]
+        for metric in self.metrics:
+            metric.update_state(targets, outputs)
+        return apply(losses, updates)
+
+    def state(self):
+        return {**super().state(), "weight_optimizer": self.weight_optimizer.variables}
+
+    def replay(self, batch):
+        return self.model, batch[0], True
+
+
+def scaled_sigmoid_gates(supernet: keras.Model) -> list[ScaledSigmoidGate]:
+    """The DNAL gates of a supernet, in graph order.
+
+    Raises:
+        KerasNasError: If it has none.
+    """
+    found = [gate for gate in gates.find(supernet) if isinstance(gate, ScaledSigmoidGate)]
+    if not found:
+        raise KerasNasError(
+            f"Model '{supernet.name}' has no ScaledSigmoidGate to learn: no layer fits the order "
+            "and the include and exclude patterns."
+        )
+    return found
+
+
+class Dnal(Method):
+    """DNAL's three stages (Alg. 1).
+
+    Args:
+        config: The settings; the paper's by default.
+    """
+
+    name = "dnal"
+
+    def __init__(self, config: DnalConfig | None = None):
+        self.config = config or DnalConfig()
+
+    def make_supernet(self, model):
+        """The gated copy of `model`, gates off; `model` itself if it was born with gates."""
+        supernet = model
+        if not any(isinstance(gate, ScaledSigmoidGate) for gate in gates.find(model)):
+            supernet = gates.insert(
+                model,
+                ScaledSigmoidGate,
+                order=self.config.order,
+                include=list(self.config.include) or None,
+                exclude=list(self.config.exclude) or None,
+            )
+        gates.set_mode(supernet, "off")
+        return supernet
+
+    def train_weights(self, supernet, context):
+        """Lines 1 to 4: the weights, with the gates off; nothing with strategy "joint"."""
+        if self.config.strategy == "joint":
+            return []
+        gates.set_mode(supernet, "off")
+        return self._train("weights", supernet, self.config.weights, context)
+
+    def learn(self, supernet, context):
+        """Lines 5 to 8: the gates, which end in mode "hard".
+
+        A group that would lose its last channel with no way round it keeps its best.
+        """
+        kind = JointStage if self.config.strategy == "joint" else GateStage
+        stage = kind(supernet, context.train, context.validation, context.task, self.config)
+        records = run_stage(stage, context.session)
+        surgery.rescue(supernet)
+        gates.set_mode(supernet, "hard")
+        return records
+
+    def architecture(self, supernet, seed=None, source=None):
+        """What the hard gates keep; they are set to it where `round_to` changes their masks."""
+        architecture = Architecture.from_gates(
+            supernet,
+            method=self.name,
+            source=source,
+            settings=flatten(self.config),
+            seed=seed,
+            round_to=self.config.round_to,
+            align=self.config.align,
+        )
+        if self.config.round_to > 1:
+            gates.apply(supernet, architecture)
+        return architecture
+
+    def rebuild(self, supernet, architecture):
+        """Line 9."""
+        return surgery.build(supernet, architecture, align=self.config.align)
+
+    def original(self, supernet):
+        return surgery.build(supernet, None)
+
+    def finetune(self, small, context):
+        """Line 11: the small network's weights; nothing for 0 epochs."""
+        return self._train("finetune", small, self.config.finetune, context)
+
+    def _train(self, name, model, config, context):
+        return train(
+            model, context.train, context.validation, config,
+            task=context.task, session=context.session, name=name,
+        )  # fmt: skip
+
+
+def dnal(
+    model: keras.Model,
+    train_data: Data,
+    validation_data: Data | None = None,
+    config: DnalConfig | None = None,
+    *,
+    task: Task | None = None,
+    session: Session | None = None,
+) -> SearchResult:
+    """Learns which channels a network needs, rebuilds it without the others, and finetunes it.
+
+    The three stages of Alg. 1: weights with the gates off; gates with everything else frozen,
+    while δ grows; surgery and finetuning. `model` is not changed (unless it was born with gates).
+    Call it in a `tf.distribute` strategy's scope to use its replicas.
+
+    Example:
+
+    ```python
+    model = keras.applications.MobileNetV2(input_shape=(32, 32, 3), weights=None, classes=10)
+    result = keras_nas.search.dnal(model, train_data, validation_data)
+    result.small.save("small.keras")
+    ```
+
+    Args:
+        model: A functional or Sequential model with one input, or a supernet with gates.
+        train_data: A `tf.data.Dataset` of batches `(inputs, targets)`, or what gives one for each
+            epoch; see `keras_nas.search.stage.Data`.
+        validation_data: Evaluated after each epoch; None for none.
+        config: The settings; the paper's by default.
+        task: Loss and metrics; by default classification by the model's output.
+        session: Where to write, resuming, progress; by default nothing is written.
+
+    Returns:
+        A `SearchResult`.
+
+    Raises:
+        KerasNasError: If the model cannot be gated, or as in `run_stage`.
+
+    References:
+        Guo et al., Differentiable Neural Architecture Learning for Efficient Neural Network Design,
+        Alg. 1.
+    """
+    method = Dnal(config)
+    session = session or Session()
+    if not session.settings:
+        session = dataclasses.replace(session, settings=flatten(method.config))
+    context = Context(
+        task or Classification.of(model), train_data, validation_data, session=session
+    )
+    return search(method, model, context)

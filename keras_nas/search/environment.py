@@ -1,0 +1,47 @@
+"""What a run sets for its whole process: seeds, determinism, dtype policy, devices."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+from keras_nas.errors import UsageError
+
+STRATEGIES = ("none", "mirrored", "multi_worker")
+POLICIES = ("float32", "mixed_float16", "mixed_bfloat16")
+
+
+def set_seed(seed: int, deterministic: bool) -> None:
+    """Seeds Python, NumPy and TensorFlow; with `deterministic`, ops give the same bits each run."""
+    keras.utils.set_random_seed(seed)
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
+
+
+def make_strategy(kind: str, replicas: int = 0) -> tf.distribute.Strategy:
+    """The distribution strategy of a run.
+
+    Args:
+        kind: `"none"`; `"mirrored"`: all GPUs of this host, or without one `replicas` logical CPUs;
+            `"multi_worker"`: the hosts of the TF_CONFIG environment variable.
+        replicas: For `"mirrored"` on CPU.
+
+    Raises:
+        UsageError: If `kind` is unknown.
+    """
+    if kind == "none":
+        return tf.distribute.get_strategy()
+    if kind == "multi_worker":
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    if kind != "mirrored":
+        raise UsageError(f"`distribute` must be one of {STRATEGIES}. Received: distribute={kind!r}")
+    if tf.config.list_physical_devices("GPU"):
+        return tf.distribute.MirroredStrategy()
+    if replicas > 1:
+        device = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(
+            device, [tf.config.LogicalDeviceConfiguration()] * replicas
+        )
+    return tf.distribute.MirroredStrategy(
+        [f"CPU:{index}" for index in range(max(1, replicas))]
+    )

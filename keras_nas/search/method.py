@@ -1,0 +1,117 @@
+"""What every search method is: four stages over a supernet, in memory or through a run's files."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_nas.architecture import Architecture
+from keras_nas.search.evaluation import Evaluator
+from keras_nas.search.result import SearchResult
+from keras_nas.search.session import Session
+from keras_nas.search.stage import Data
+from keras_nas.tasks import Task
+
+Records = list[dict[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """What a method's stages work on.
+
+    Attributes:
+        task: Loss and metrics.
+        train: Batches to learn from; see `keras_nas.search.stage.Data`.
+        validation: Evaluated after each epoch; None for none.
+        structure: DSO's D_λ; None where a method learns all from `train`.
+        session: Where to write, resuming, progress.
+    """
+
+    task: Task
+    train: Data
+    validation: Data | None = None
+    structure: Data | None = None
+    session: Session = dataclasses.field(default_factory=Session)
+
+
+class Method(abc.ABC):
+    """A search method with its configuration.
+
+    To add one, give its stages here (each with `run_stage` or `train`), and enter it in
+    `keras_nas.search.methods`.
+
+    Attributes:
+        name: The method's name, as in `Architecture.method`.
+        config: A frozen dataclass of settings.
+    """
+
+    name: str
+    config: Any
+
+    @abc.abstractmethod
+    def make_supernet(self, model: keras.Model) -> keras.Model:
+        """The network that the search works on, equal to `model` for the time being."""
+
+    @abc.abstractmethod
+    def train_weights(self, supernet: keras.Model, context: Context) -> Records:
+        """Trains the weights of the full network."""
+
+    @abc.abstractmethod
+    def learn(self, supernet: keras.Model, context: Context) -> Records:
+        """Learns what is kept; ends with the supernet as surgery sees it (gates hard)."""
+
+    @abc.abstractmethod
+    def architecture(
+        self,
+        supernet: keras.Model,
+        seed: int | None = None,
+        source: Mapping[str, Any] | None = None,
+    ) -> Architecture:
+        """What the supernet keeps; `seed` and `source` are recorded as they are."""
+
+    @abc.abstractmethod
+    def rebuild(self, supernet: keras.Model, architecture: Architecture) -> keras.Model:
+        """The small network of stock layers."""
+
+    @abc.abstractmethod
+    def original(self, supernet: keras.Model) -> keras.Model:
+        """The full network with the supernet's weights, of stock layers."""
+
+    @abc.abstractmethod
+    def finetune(self, small: keras.Model, context: Context) -> Records:
+        """Trains the small network, in place."""
+
+
+def search(method: Method, model: keras.Model, context: Context) -> SearchResult:
+    """Runs a method from a model to a small network, in memory.
+
+    Args:
+        method: The method.
+        model: A functional or Sequential model, or a supernet that was born with gates.
+        context: Data, task and session.
+    """
+    with tf.distribute.get_strategy().scope():
+        supernet = method.make_supernet(model)
+    history = method.train_weights(supernet, context)
+    history += method.learn(supernet, context)
+    architecture = method.architecture(supernet)
+    with tf.distribute.get_strategy().scope():
+        small = method.rebuild(supernet, architecture)
+    history.append(surgery_record(supernet, small, context))
+    history += method.finetune(small, context)
+    return SearchResult(supernet, architecture, small, history)
+
+
+def surgery_record(supernet: keras.Model, small: keras.Model, context: Context) -> dict[str, Any]:
+    """The record of a surgery: the gated network's evaluation beside the small network's."""
+    record: dict[str, Any] = {"stage": "surgery", "epoch": 0}
+    if context.validation is not None:
+        for prefix, model in (("gated", supernet), ("val", small)):
+            values = Evaluator(model, context.task, context.validation)()
+            record.update({f"{prefix}_{name}": value for name, value in values.items()})
+    return record

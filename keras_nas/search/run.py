@@ -1,0 +1,296 @@
+"""A whole run in a folder: data and model by name, stages that meet in files."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from keras_nas import costs, data, models
+from keras_nas.architecture import Architecture
+from keras_nas.errors import KerasNasError, UsageError
+from keras_nas.files import atomic_write_text
+from keras_nas.search.checkpoints import check_settings
+from keras_nas.search.environment import POLICIES, STRATEGIES, make_strategy, set_seed
+from keras_nas.search.evaluation import Evaluator
+from keras_nas.search.loop import checkpoint_directory, worker_index
+from keras_nas.search.method import Context, Method, surgery_record
+from keras_nas.search.methods import METHODS, default_config, make_method
+from keras_nas.search.records import write_records
+from keras_nas.search.run_folder import RunFolder
+from keras_nas.search.session import PROGRESS, Session
+from keras_nas.search.settings import check_choices, check_range, flatten, setting, unflatten
+from keras_nas.tasks import Classification
+
+STAGES = ("weights", "architecture", "surgery", "finetune")
+FREE = frozenset(
+    "run_dir stages data_dir resume overwrite checkpoint_every checkpoint_minutes keep tensorboard "
+    "progress distribute replicas".split()
+)
+"""Settings that may differ when a run is resumed: they do not decide what comes out."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """What a run works on, where, and how; the method's own settings stand beside it."""
+
+    run_dir: str = setting("", "Folder of the run: everything is read from and written to it.")
+    method: str = setting("dnal", "Search method.", tuple(METHODS))
+    stages: tuple[str, ...] = setting(STAGES, f"Stages to run, of {', '.join(STAGES)}.")
+    model: str = setting("resnet56_cifar", "A backbone's name, or the path of a .keras file.")
+    model_config: str = setting("{}", "JSON object of arguments for the backbone's builder.")
+    data: str = setting("cifar10", "Data set.", data.NAMES)
+    data_dir: str = setting("", "Where the data is; by default the data set's own place.")
+    batch_size: int = setting(128, "Global batch size.")
+    train_examples: int = setting(0, "Training images to use, classes in equal shares; 0 for all.")
+    image_size: int = setting(0, "Side of the images in pixels; 0 for the data set's own.")
+    validation_share: float = setting(0.1, "Share of the training set that is held back.")
+    augment: bool = setting(True, "Augment the training images.")
+    label_smoothing: float = setting(0.0, "ε of the label smoothing.")
+    seed: int = setting(0, "Seed of the weights, the data's order and the augmentation.")
+    deterministic: bool = setting(True, "Use deterministic ops: same seed, same result.")
+    mixed_precision: str = setting("float32", "Dtype policy.", POLICIES)
+    distribute: str = setting("none", "tf.distribute strategy.", STRATEGIES)
+    replicas: int = setting(0, "Logical CPUs of --distribute=mirrored where there is no GPU.")
+    resume: bool = setting(False, "Go on from the newest good checkpoints.")
+    overwrite: bool = setting(False, "Start stages that have checkpoints again.")
+    checkpoint_every: int = setting(0, "Steps between checkpoints; 0 for one an epoch.")
+    checkpoint_minutes: float = setting(0.0, "Minutes between checkpoints; 0 for none by time.")
+    keep: int = setting(3, "Checkpoints of a stage that are kept.")
+    tensorboard: bool = setting(True, "Write TensorBoard's events.")
+    progress: str = setting("auto", "How progress is shown.", PROGRESS)
+
+    def __post_init__(self):
+        check_choices(self)
+        check_range(self, ("batch_size",), 1)
+        check_range(self, ("train_examples", "image_size", "checkpoint_every"), 0)
+        if not self.run_dir:
+            raise UsageError("`run_dir` must name a folder (--run_dir). Received: run_dir=''")
+        for stage in self.stages:
+            if stage not in STAGES:
+                raise UsageError(f"`stages` must be of {STAGES}. Received: {stage!r}")
+
+
+def run(config: RunConfig, settings: Any) -> dict[str, Any]:
+    """Runs the stages of a search in a folder.
+
+    Each stage reads what it needs from the run's files (see `RunFolder`) and writes its own there,
+    so that it may be run alone, later, or on another host.
+
+    Args:
+        config: What to run.
+        settings: The method's configuration, such as `DnalConfig`.
+
+    Returns:
+        The content of results.json.
+
+    Raises:
+        KerasNasError: If a stage's input is missing, or as in `run_stage`.
+        UsageError: If settings do not go together.
+    """
+    set_seed(config.seed, config.deterministic)
+    strategy = make_strategy(config.distribute, config.replicas)
+    previous = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(config.mixed_precision)
+    try:
+        with strategy.scope():
+            return _Runner(config, make_method(config.method, settings)).run()
+    finally:
+        keras.config.set_dtype_policy(previous)
+
+
+def load_data(config: RunConfig) -> data.TaskData:
+    """The data of a run."""
+    return data.load(
+        config.data,
+        data_dir=config.data_dir or None,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        train_examples=config.train_examples or None,
+        image_size=config.image_size or None,
+        validation_share=config.validation_share,
+        augment=config.augment,
+    )
+
+
+def model_source(config: RunConfig, task_data: data.TaskData) -> dict[str, Any]:
+    """Where the untrained network comes from, as `Architecture.model` records it.
+
+    Raises:
+        UsageError: If `model_config` is not a JSON object.
+    """
+    if config.model.endswith(".keras"):
+        return {"path": config.model}
+    try:
+        arguments = dict(json.loads(config.model_config))
+    except (json.JSONDecodeError, TypeError, ValueError) as error:
+        raise UsageError(
+            f"`model_config` must be a JSON object. Received: {config.model_config!r} ({error})"
+        ) from error
+    fitting = {"input_shape": list(task_data.image_shape), "num_classes": task_data.num_classes}
+    return {"builder": config.model, "config": {**fitting, **arguments}}
+
+
+def create_model(config: RunConfig, task_data: data.TaskData) -> keras.Model:
+    """The untrained network of a run: a backbone that fits the data, or a .keras file."""
+    source = model_source(config, task_data)
+    if "path" in source:
+        return keras.models.load_model(source["path"], compile=False)
+    return models.create(source["builder"], **source["config"])
+
+
+class _Runner:
+    def __init__(self, config: RunConfig, method: Method):
+        self.config = config
+        self.method = method
+        worker = worker_index()
+        self.folder = RunFolder(Path(config.run_dir, f"worker{worker}" if worker else "."))
+        self.data = load_data(config)
+        self.session = Session(
+            directory=Path(config.run_dir),
+            resume=config.resume,
+            overwrite=config.overwrite,
+            checkpoint_every=config.checkpoint_every,
+            checkpoint_minutes=config.checkpoint_minutes,
+            keep=config.keep,
+            tensorboard=config.tensorboard,
+            progress=config.progress,
+            settings=deciding_settings(config, method.config),
+        )
+
+    def run(self) -> dict[str, Any]:
+        self._check_folder()
+        self._write_config()
+        self.folder.update_results(data=self.data.describe(), method=self.method.name)
+        for stage in STAGES:
+            if stage in self.config.stages:
+                began = time.monotonic()
+                getattr(self, f"_{stage}")()
+                seconds = round(time.monotonic() - began, 1)
+                self.folder.update_results(seconds={stage: seconds})
+        return self.folder.read_results()
+
+    def _check_folder(self) -> None:
+        if self.config.overwrite or not self.folder.config.exists():
+            return
+        if self.config.resume:
+            saved = json.loads(self.folder.config.read_text(encoding="utf-8"))
+            before = {**saved["run"], **saved["settings"]}
+            now = dict(self.session.settings)
+            check_settings({k: v for k, v in before.items() if k not in FREE}, now)
+            return
+        for stage in self.config.stages:
+            directory = checkpoint_directory(self.session.directory, stage)
+            if directory.exists():
+                raise KerasNasError(
+                    f"Stage '{stage}' has checkpoints in {directory}: `--resume` continues from "
+                    "them, `--overwrite` starts the stage again."
+                )
+
+    def _write_config(self) -> None:
+        content = {
+            "run": flatten(self.config),
+            "settings": flatten(self.method.config),
+            "data": self.data.describe(),
+            "versions": versions(),
+        }
+        atomic_write_text(self.folder.config, json.dumps(content, indent=2) + "\n")
+
+    def _context(self, model: keras.Model) -> Context:
+        task = Classification.of(model, self.config.label_smoothing)
+        return Context(
+            task, self.data.train, self.data.validation, self.data.structure, self.session
+        )
+
+    def _weights(self) -> None:
+        supernet = self.method.make_supernet(create_model(self.config, self.data))
+        self.method.train_weights(supernet, self._context(supernet))
+        self.folder.save_model(self.folder.supernet, supernet)
+        self._record("original", self.method.original(supernet), self.folder.original)
+
+    def _architecture(self) -> None:
+        supernet = self.folder.load_model(self.folder.supernet, "weights")
+        records = self.method.learn(supernet, self._context(supernet))
+        self.folder.save_model(self.folder.supernet, supernet)
+        source = model_source(self.config, self.data)
+        architecture = self.method.architecture(supernet, self.config.seed, source)
+        architecture.save(self.folder.architecture)
+        if self.method.name == "dnal":
+            gates = {k: records[-1][k] for k in ("channels", "kept", "undecided", "delta")}
+            self.folder.update_results(gates=gates)
+        self.folder.update_results(rows={"gated": self._evaluate(supernet)})
+
+    def _surgery(self) -> None:
+        supernet = self.folder.load_model(self.folder.supernet, "architecture")
+        self.folder.require(self.folder.architecture, "architecture")
+        architecture = Architecture.load(self.folder.architecture)
+        small = self.method.rebuild(supernet, architecture)
+        self._record("pruned", small, self.folder.small)
+        record = surgery_record(supernet, small, self._context(supernet))
+        write_records(self.folder.metrics, "surgery", [record])
+
+    def _finetune(self) -> None:
+        small = self.folder.load_model(self.folder.small, "surgery")
+        self.method.finetune(small, self._context(small))
+        self._record("finetuned", small, self.folder.finetuned)
+
+    def _record(self, row: str, model: keras.Model, path) -> None:
+        """Saves a model and puts its row into results.json."""
+        self.folder.save_model(path, model)
+        counted = costs.count(model)
+        values = {
+            **self._evaluate(model),
+            "params": counted.params,
+            "macs": counted.macs,
+            "flops": counted.flops,
+            "file": path.name,
+            "size": path.stat().st_size,
+        }
+        self.folder.update_results(rows={row: values})
+
+    def _evaluate(self, model: keras.Model) -> dict[str, float]:
+        task = Classification.of(model)
+        return Evaluator(model, task, self.data.test)()
+
+
+def deciding_settings(config: RunConfig, settings: Any) -> dict[str, Any]:
+    """The settings that decide what comes out of a run, by flat name."""
+    run_settings = {k: v for k, v in flatten(config).items() if k not in FREE}
+    return run_settings | flatten(settings)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide the numbers."""
+    packages = ("tensorflow", "keras", "numpy")
+    found = {package: importlib.metadata.version(package) for package in packages}
+    return {"python": platform.python_version(), **found}
+
+
+def load_config(run_dir: str, **changes: Any) -> tuple[RunConfig, Any]:
+    """The settings that a run was started with, with changes by flat name.
+
+    Args:
+        run_dir: The run's folder.
+        **changes: New values of the run's or the method's settings.
+
+    Returns:
+        The `RunConfig` and the method's configuration.
+
+    Raises:
+        KerasNasError: If the folder holds no run.
+    """
+    folder = RunFolder(Path(run_dir))
+    if not folder.config.exists():
+        raise KerasNasError(f"{run_dir} holds no run: config.json is missing.")
+    saved = json.loads(folder.config.read_text(encoding="utf-8"))
+    once = {"run_dir": run_dir, "resume": False, "overwrite": False, "stages": STAGES}
+    flat = {**saved["run"], **saved["settings"], **once, **changes}
+    config = unflatten(RunConfig, flat, base=RunConfig(run_dir=run_dir))
+    settings = unflatten(type(default_config(config.method)), flat)
+    return config, settings

@@ -1,0 +1,108 @@
+"""What changes while a stage runs: DNAL's δ, and the learning rates."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+
+from keras_nas.errors import UsageError
+
+
+@dataclasses.dataclass(frozen=True)
+class DeltaSchedule:
+    """The scale δ of the scaled sigmoid, growing exponentially to `maximum`.
+
+    - `every="epoch"`: δ is multiplied by maximum^(1/n) before each of n epochs, as in the authors'
+      code: 2.51 in the first of 10 epochs, 1e4 in the tenth.
+    - `every="step"`: δ = maximum^(t / (T − 1)) at step t of T: 1 at the first, `maximum` at the
+      last.
+
+    Example:
+
+    >>> DeltaSchedule(maximum=1e4, every="epoch").value(epoch=0, step=0, epochs=10, steps=100)
+    2.51188643150958
+
+    Args:
+        maximum: The last δ; 1e4 in the paper (section III-C).
+        every: `"epoch"` or `"step"`.
+    """
+
+    maximum: float = 1e4
+    every: str = "epoch"
+
+    def __post_init__(self):
+        if self.maximum < 1:
+            raise UsageError(
+                f"`delta_max` must be 1 or more. Received: delta_max={self.maximum}"
+            )
+        if self.every not in ("epoch", "step"):
+            raise UsageError(
+                "`delta_schedule` must be one of ('epoch', 'step'). "
+                f"Received: delta_schedule={self.every!r}"
+            )
+
+    def value(self, epoch: int, step: int, epochs: int, steps: int) -> float:
+        """δ at a step.
+
+        Args:
+            epoch: From 0.
+            step: The step within the epoch, from 0.
+            epochs: Epochs of the stage.
+            steps: Steps an epoch.
+        """
+        if self.every == "epoch":
+            return self.maximum ** ((epoch + 1) / epochs)
+        last = epochs * steps - 1
+        return self.maximum ** ((epoch * steps + step) / last) if last else self.maximum
+
+
+def learning_rate(
+    kind: str,
+    initial: float,
+    epochs: int,
+    steps_per_epoch: int,
+    boundaries: tuple[float, ...] = (),
+    factor: float = 0.1,
+    final: float = 0.0,
+    warmup_epochs: float = 0.0,
+) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    """A learning rate, or its schedule over the optimizer's steps.
+
+    Args:
+        kind: `"constant"`, `"piecewise"` (multiplied by `factor` at each boundary) or `"cosine"`
+            (from `initial` to `final` over the epochs).
+        initial: The first learning rate (after the warm-up).
+        epochs: Epochs of the stage.
+        steps_per_epoch: Steps an epoch.
+        boundaries: For `"piecewise"`: rising, in epochs.
+        factor: For `"piecewise"`.
+        final: For `"cosine"`.
+        warmup_epochs: For `"cosine"`: the rate rises linearly from 0 over these epochs first.
+
+    Raises:
+        UsageError: If `kind` is unknown, or `boundaries` do not rise.
+    """
+    schedules = keras.optimizers.schedules
+    if kind == "constant":
+        return initial
+    if kind == "piecewise":
+        if list(boundaries) != sorted(set(boundaries)):
+            raise UsageError(f"`boundaries` must rise. Received: boundaries={boundaries}")
+        steps = [round(boundary * steps_per_epoch) for boundary in boundaries]
+        rates = [initial * factor**i for i in range(len(steps) + 1)]
+        # Keras' boundary is the last step of the old rate; ours the first of the new one.
+        return schedules.PiecewiseConstantDecay([step - 1 for step in steps], rates)
+    if kind == "cosine":
+        warmup = round(warmup_epochs * steps_per_epoch)
+        decay = max(1, epochs * steps_per_epoch - warmup)
+        alpha = final / initial if initial else 0.0
+        if warmup:
+            return schedules.CosineDecay(
+                0.0, decay, alpha=alpha, warmup_target=initial, warmup_steps=warmup
+            )
+        return schedules.CosineDecay(initial, decay, alpha=alpha)
+    raise UsageError(
+        "`schedule` must be one of ('constant', 'piecewise', 'cosine'). "
+        f"Received: schedule={kind!r}"
+    )

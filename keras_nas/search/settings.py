@@ -1,0 +1,87 @@
+"""Configurations as frozen dataclasses: one place for each setting's default, help and choices."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from keras_nas.errors import UsageError
+
+
+def setting(default: Any, text: str, choices: tuple | None = None) -> Any:
+    """A dataclass field with its help text.
+
+    The apps make a flag of it: the default, the text and the choices stand here and nowhere else.
+
+    Args:
+        default: The default value; a dataclass type stands for its default instance.
+        text: One or two sentences: what it is, its unit, where it comes from.
+        choices: The allowed values, where there are few.
+    """
+    metadata = {"help": text, "choices": choices}
+    if dataclasses.is_dataclass(default) and not isinstance(default, type):
+        return dataclasses.field(default_factory=lambda: default, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def check_choices(config: Any) -> None:
+    """Raises `UsageError` where a field of `config` is not one of its choices."""
+    for field in dataclasses.fields(config):
+        choices = field.metadata.get("choices")
+        value = getattr(config, field.name)
+        if choices and value not in choices:
+            raise UsageError(
+                f"`{field.name}` must be one of {choices}. Received: {field.name}={value!r}"
+            )
+
+
+def check_range(config: Any, names: tuple[str, ...], low: float, strict: bool = False) -> None:
+    """Raises `UsageError` where a field named in `names` is below `low` (or equal, if `strict`)."""
+    for name in names:
+        value = getattr(config, name)
+        if value < low or (strict and value == low):
+            bound = f"greater than {low:g}" if strict else f"{low:g} or more"
+            raise UsageError(f"`{name}` must be {bound}. Received: {name}={value!r}")
+
+
+def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Every setting of a (nested) dataclass by its flat name, as the flags spell it.
+
+    A nested configuration's name is put before its fields': `finetune_epochs`.
+    """
+    flat: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            flat.update(flatten(value, f"{prefix}{field.name}_"))
+        else:
+            flat[prefix + field.name] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def unflatten(kind: type, flat: Mapping[str, Any], prefix: str = "", base: Any = None) -> Any:
+    """The inverse of `flatten`: a `kind` with the values of `flat`; what is missing keeps `base`'s.
+
+    Args:
+        kind: The dataclass.
+        flat: Values by flat name; names that `kind` does not have are ignored.
+        prefix: What the names in `flat` begin with.
+        base: An instance whose values stand where `flat` has none; `kind()` by default.
+    """
+    base = kind() if base is None else base
+    hints = typing.get_type_hints(kind)
+    values = {}
+    for field in dataclasses.fields(kind):
+        present = getattr(base, field.name)
+        if dataclasses.is_dataclass(present):
+            nested = f"{prefix}{field.name}_"
+            values[field.name] = unflatten(type(present), flat, nested, present)
+        elif prefix + field.name in flat:
+            value = flat[prefix + field.name]
+            is_tuple = typing.get_origin(hints[field.name]) is tuple
+            values[field.name] = tuple(value) if is_tuple else value
+        else:
+            values[field.name] = present
+    return kind(**values)

@@ -1,0 +1,215 @@
+"""Training weights: DNAL's first and last stages, and everyone's retraining."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_nas.errors import UsageError
+from keras_nas.gates import find
+from keras_nas.search.evaluation import Evaluator
+from keras_nas.search.loop import run_stage
+from keras_nas.search.schedules import learning_rate
+from keras_nas.search.session import Session
+from keras_nas.search.settings import check_choices, check_range, setting
+from keras_nas.search.stage import Data, Stage
+from keras_nas.search.step import Update, apply, global_mean, once, values
+from keras_nas.tasks import Task
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """How one stage is trained. Every field's meaning stands in its help text."""
+
+    epochs: int = setting(100, "Passes over the training data.")
+    optimizer: str = setting("sgd", "Optimizer of the stage.", ("sgd", "adam"))
+    learning_rate: float = setting(0.1, "Learning rate (the first one, with a schedule).")
+    schedule: str = setting(
+        "constant", "Learning-rate schedule.", ("constant", "piecewise", "cosine")
+    )
+    boundaries: tuple[float, ...] = setting(
+        (), "Epochs after which a piecewise learning rate is multiplied by the factor."
+    )
+    factor: float = setting(0.1, "Factor of a piecewise learning rate.")
+    final_learning_rate: float = setting(0.0, "Last learning rate of a cosine schedule.")
+    warmup_epochs: float = setting(0.0, "Epochs of linear warm-up before a cosine schedule.")
+    momentum: float = setting(0.9, "Momentum of SGD.")
+    nesterov: bool = setting(False, "Nesterov's form of the momentum.")
+    weight_decay: float = setting(
+        1e-4, "λ_w: the loss gains λ_w / 2 · Σ‖W‖² over the kernels (or λ_w ‖W‖, see weight_norm)."
+    )
+    weight_norm: str = setting(
+        "squared",
+        "'squared': λ_w / 2 · Σ‖W‖², whose gradient λ_w W is SGD's usual weight decay. 'norm': "
+        "λ_w ‖W‖₂ over all kernels as one vector, as DNAL's Alg. 1 prints it.",
+        ("squared", "norm"),
+    )
+
+    def __post_init__(self):
+        check_choices(self)
+        check_range(self, ("epochs", "learning_rate", "momentum", "weight_decay"), 0)
+        if self.schedule == "piecewise" and not self.boundaries:
+            raise UsageError(
+                "`boundaries` must be given with schedule='piecewise'. Received: boundaries=()"
+            )
+
+
+def make_optimizer(
+    config: TrainConfig, steps: int, variables: list[keras.Variable], loss_scaling: bool
+) -> keras.optimizers.Optimizer:
+    """The optimizer of a stage, built for `variables`.
+
+    Args:
+        config: Its settings; `weight_decay` is the loss's matter and not used here.
+        steps: Steps an epoch.
+        variables: What it will move.
+        loss_scaling: Wrap it for float16 gradients.
+    """
+    rate = learning_rate(
+        config.schedule,
+        config.learning_rate,
+        config.epochs,
+        steps,
+        config.boundaries,
+        config.factor,
+        config.final_learning_rate,
+        config.warmup_epochs,
+    )
+    if config.optimizer == "adam":
+        optimizer = keras.optimizers.Adam(rate)
+    else:
+        optimizer = keras.optimizers.SGD(rate, config.momentum, config.nesterov)
+    if loss_scaling:
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    optimizer.build(variables)
+    return optimizer
+
+
+def needs_loss_scaling(model: keras.Model) -> bool:
+    """Whether some layer of the model computes in float16."""
+    return any(layer.compute_dtype == "float16" for layer in model.layers)
+
+
+def kernels(model: keras.Model) -> list[keras.Variable]:
+    """The weights that decay: trainable kernels, but no bias, no scale and no gate."""
+    return [
+        variable
+        for variable in model.trainable_variables
+        if "kernel" in variable.name and len(variable.shape) > 1
+    ]
+
+
+def weight_penalty(config: TrainConfig, variables: list[keras.Variable]) -> tf.Tensor:
+    """The loss's second term, λ_w / 2 · Σ‖W‖² or λ_w ‖W‖₂: a float32 scalar.
+
+    DNAL's Alg. 1 prints λ_w ‖W‖₂ and its settings call λ_w SGD's weight decay, which is the
+    gradient λ_w W of the squared form.
+    """
+    if not variables or not config.weight_decay:
+        return tf.zeros(())
+    squares = [tf.nn.l2_loss(tf.cast(v.value, tf.float32)) for v in variables]
+    half = tf.add_n(squares)
+    if config.weight_norm == "squared":
+        return config.weight_decay * half
+    return config.weight_decay * tf.sqrt(2.0 * half)
+
+
+class TrainStage(Stage):
+    """Trains every trainable weight of a model on the task's loss and the weight penalty.
+
+    The model runs in training mode. Losses that its layers add themselves count as part of the
+    task's.
+
+    Args:
+        name: The stage's name.
+        model: What to train, in place. Its gates, if it has any, keep their modes and logits.
+        train_data: Batches `(inputs, targets)`.
+        validation_data: Evaluated after each epoch; None for none.
+        task: Loss and metrics.
+        config: The settings.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: keras.Model,
+        train_data: Data,
+        validation_data: Data | None,
+        task: Task,
+        config: TrainConfig,
+    ):
+        with tf.distribute.get_strategy().scope():
+            super().__init__(name, config.epochs, train_data, task.metrics())
+        self.model = model
+        self.task = task
+        self.config = config
+        self.weights = trainable_weights(model)
+        self.kernels = kernels(model)
+        self._evaluator = None
+        if validation_data is not None:
+            self._evaluator = Evaluator(model, task, validation_data)
+
+    def begin(self, steps):
+        scaling = needs_loss_scaling(self.model)
+        self.optimizer = make_optimizer(self.config, steps, self.weights, scaling)
+
+    def train_step(self, batch):
+        inputs, targets = batch[0], batch[1]
+        weights = values(self.weights)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(weights)
+            outputs = self.model(inputs, training=True)
+            losses = self.losses(targets, outputs)
+            scaled = self.optimizer.scale_loss(losses["loss"])
+        gradients = tape.gradient(scaled, weights, unconnected_gradients="zero")
+        for metric in self.metrics:
+            metric.update_state(targets, outputs)
+        return apply(losses, [Update(self.optimizer, gradients, self.weights)])
+
+    def losses(self, targets, outputs) -> dict[str, tf.Tensor]:
+        """This replica's parts of the task's loss, the weight penalty and, as "loss", their sum."""
+        task_loss = global_mean(self.task.loss(targets, outputs))
+        if self.model.losses:
+            task_loss += once(tf.add_n(self.model.losses))
+        penalty = once(weight_penalty(self.config, self.kernels))
+        return {"loss": task_loss + penalty, "task_loss": task_loss}
+
+    def state(self):
+        return {"model": self.model.variables, "optimizer": self.optimizer.variables}
+
+    def replay(self, batch):
+        return self.model, batch[0], True
+
+    def after_epoch(self, epoch):
+        return validation_record(self._evaluator)
+
+
+def validation_record(evaluator: Evaluator | None) -> dict[str, float]:
+    """The evaluation's values as `val_loss`, `val_top1` and so on."""
+    if evaluator is None:
+        return {}
+    return {f"val_{name}": value for name, value in evaluator().items()}
+
+
+def trainable_weights(model: keras.Model) -> list[keras.Variable]:
+    """The model's trainable variables without the gates'."""
+    gates = {id(v) for gate in find(model) for v in gate.trainable_variables}
+    return [variable for variable in model.trainable_variables if id(variable) not in gates]
+
+
+def train(
+    model: keras.Model,
+    train_data: Data,
+    validation_data: Data | None,
+    config: TrainConfig,
+    *,
+    task: Task,
+    session: Session | None = None,
+    name: str = "train",
+) -> list[dict[str, Any]]:
+    """Trains a model in place; see `TrainStage` and `run_stage`. Returns one record an epoch."""
+    stage = TrainStage(name, model, train_data, validation_data, task, config)
+    return run_stage(stage, session)

@@ -1,0 +1,34 @@
+"""What a task is to the loops: a loss for each example, and metrics."""
+
+from __future__ import annotations
+
+import abc
+
+import keras
+
+
+class Task(abc.ABC):
+    """The loss and the metrics of a task.
+
+    The loops average `loss` over the global batch; metrics are Keras metrics, which add up over
+    batches and replicas.
+    """
+
+    monitor: str
+    """The name of the metric that is shown and compared."""
+
+    @abc.abstractmethod
+    def loss(self, targets, outputs):
+        """The loss of each example.
+
+        Args:
+            targets: A batch of targets.
+            outputs: The model's outputs for the batch.
+
+        Returns:
+            float32 tensor of shape `(batch,)`.
+        """
+
+    @abc.abstractmethod
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """Fresh metrics, each with `update_state(targets, outputs)`; one is named `monitor`."""

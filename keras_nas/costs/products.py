@@ -51,7 +51,8 @@ def multi_head_attention(call: Call) -> Counts | None:
     config = call.operation.get_config()
     query, *others = call.inputs
     ambiguous = len(others) not in (1, 2) or len(set(others)) != 1 or len(others[0]) != 3
-    if ambiguous or config.get("use_gate") or config["attention_axes"] is not None:
+    own_axes = tuple(config["attention_axes"] or (1,)) != (1,)
+    if ambiguous or own_axes or config.get("use_gate"):
         return None
     batch, queries, query_width = query
     _, keys, width = others[0]

@@ -1,0 +1,303 @@
+"""A .tflite file of one operation, written directly as a flatbuffer.
+
+Converting a Keras layer takes a second or more, which adds up over the hundreds of points of a
+latency grid. Here the file is put together in a few milliseconds: an input, constants with random
+values, and several copies of the operation side by side. The copies share the input and have
+constants of their own, as the layers of a network do; dividing the file's time by their number
+takes out most of what a call of the interpreter costs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from export import flatbuffer
+from keras_nas.errors import KerasNasError
+
+OPERATIONS = (
+    "conv",
+    "depthwise_conv",
+    "dense",
+    "max_pool",
+    "average_pool",
+    "global_average_pool",
+    "add",
+    "multiply",
+    "concatenate",
+    "relu",
+    "sigmoid",
+    "tanh",
+    "hard_swish",
+    "softmax",
+    "pad",
+    "resize",
+    "depth_to_space",
+)
+DTYPES = ("float32", "int8")
+
+_SCALE = 0.05
+_BUILTIN = schema.BuiltinOperator
+_OPTIONS = schema.BuiltinOptions
+
+
+@dataclasses.dataclass(frozen=True)
+class SingleOp:
+    """One operation with all its sizes.
+
+    Attributes:
+        operation: One of `OPERATIONS`.
+        height, width: Of the input; 1 and 1 for "dense".
+        in_channels, out_channels: Equal for all operations but "conv", "dense", "concatenate" (of
+            two inputs: the sum) and "depth_to_space".
+        kernel, stride: Heights and widths of the window ("resize" scales by `stride`).
+        groups: Of "conv".
+        padding: "same" or "valid".
+        dtype: One of `DTYPES`: of input, output and weights.
+    """
+
+    operation: str
+    height: int
+    width: int
+    in_channels: int
+    out_channels: int
+    kernel: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    groups: int = 1
+    padding: str = "same"
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.operation not in OPERATIONS:
+            raise KerasNasError(
+                f"`operation` must be one of {', '.join(OPERATIONS)}. Received: {self.operation!r}"
+            )
+        if self.dtype not in DTYPES:
+            raise KerasNasError(
+                f"`dtype` must be one of {', '.join(DTYPES)}. Received: {self.dtype!r}"
+            )
+
+    @property
+    def output_size(self) -> tuple[int, int]:
+        """Height and width of the output."""
+        size = (self.height, self.width)
+        if self.operation in ("resize", "depth_to_space"):
+            return size[0] * self.stride[0], size[1] * self.stride[1]
+        if self.operation == "pad":
+            return size[0] + self.kernel[0] - 1, size[1] + self.kernel[1] - 1
+        if self.operation == "global_average_pool":
+            return 1, 1
+        window = self.kernel if self.padding == "valid" else (1, 1)
+        rows, columns = (
+            (length - w) // s + 1 for length, w, s in zip(size, window, self.stride, strict=True)
+        )
+        return rows, columns
+
+
+def build(op: SingleOp, copies: int = 1, seed: int = 0) -> bytes:
+    """Returns a .tflite file that computes `op` `copies` times from one input.
+
+    The file has one input (two for "add", "multiply" and "concatenate") of batch size 1 and an
+    output for each copy.
+    """
+    writer = _Writer(op, np.random.default_rng(seed))
+    second = op.operation in ("add", "multiply", "concatenate")
+    inputs = [writer.activation(*writer.input_shape) for _ in range(1 + second)]
+    for _ in range(copies):
+        writer.add(inputs)
+    return flatbuffer.write(writer.model(inputs))
+
+
+class _Writer:
+    """The tensors, constants and operations of a file in the making."""
+
+    def __init__(self, op: SingleOp, random: np.random.Generator) -> None:
+        self._op = op
+        self._random = random
+        self._tensors: list[Any] = []
+        self._buffers: list[Any] = [schema.BufferT()]
+        self._operators: list[Any] = []
+        self._outputs: list[int] = []
+        self._code, self._kind, self._options = _operator(op)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        op = self._op
+        if op.operation == "dense":
+            return (1, op.in_channels)
+        channels = op.out_channels // 2 if op.operation == "concatenate" else op.in_channels
+        return (1, op.height, op.width, channels)
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        op = self._op
+        if op.operation == "dense":
+            return (1, op.out_channels)
+        return (1, *op.output_size, op.out_channels)
+
+    def activation(self, *shape: int) -> int:
+        """Adds a tensor without content and returns its index."""
+        scales = [_SCALE] if self._op.dtype == "int8" else None
+        if self._op.operation in ("softmax", "sigmoid") and self._tensors and scales:
+            scales = [1 / 256]  # what the kernels of these operations ask of their output
+        elif self._op.operation == "tanh" and self._tensors and scales:
+            scales = [1 / 128]
+        zero = -128 if scales == [1 / 256] else 0
+        return self._tensor(shape, self._op.dtype, 0, scales, 0, zero)
+
+    def add(self, inputs: list[int]) -> None:
+        """Adds one copy of the operation with constants of its own."""
+        operator = schema.OperatorT()
+        operator.opcodeIndex = 0
+        operator.inputs = [*inputs, *self._constants()]
+        operator.outputs = [self.activation(*self.output_shape)]
+        operator.builtinOptionsType = self._kind
+        operator.builtinOptions = self._options
+        self._operators.append(operator)
+        self._outputs += operator.outputs
+
+    def model(self, inputs: list[int]) -> Any:
+        """Returns the finished file's `ModelT`."""
+        graph = schema.SubGraphT()
+        graph.tensors, graph.operators = self._tensors, self._operators
+        graph.inputs, graph.outputs = inputs, self._outputs
+        graph.name = b"main"
+        code = schema.OperatorCodeT()
+        code.builtinCode, code.version = self._code, _version(self._op)
+        code.deprecatedBuiltinCode = min(self._code, 127)
+        model = schema.ModelT()
+        model.version, model.description = 3, b"keras_nas latency grid"
+        model.operatorCodes, model.subgraphs, model.buffers = [code], [graph], self._buffers
+        return model
+
+    def _constants(self) -> list[int]:
+        op = self._op
+        if op.operation == "conv":
+            shape = (op.out_channels, *op.kernel, op.in_channels // op.groups)
+            return self._weights(shape, 0, op.out_channels)
+        if op.operation == "depthwise_conv":
+            return self._weights((1, *op.kernel, op.out_channels), 3, op.out_channels)
+        if op.operation == "dense":
+            return self._weights((op.out_channels, op.in_channels), 0, op.out_channels)
+        if op.operation == "pad":
+            rows, columns = op.kernel[0] - 1, op.kernel[1] - 1
+            widths = [[0, 0], [rows // 2, rows - rows // 2], [columns // 2, columns - columns // 2]]
+            return [self._constant(np.array([*widths, [0, 0]], np.int32))]
+        if op.operation == "resize":
+            return [self._constant(np.array(op.output_size, np.int32))]
+        if op.operation == "global_average_pool":
+            return [self._constant(np.array([1, 2], np.int32))]
+        return []
+
+    def _weights(self, shape: tuple[int, ...], axis: int, channels: int) -> list[int]:
+        if self._op.dtype == "float32":
+            fan_in = max(1, int(np.prod(shape)) // channels)
+            kernel = self._random.normal(0, fan_in**-0.5, shape).astype(np.float32)
+            return [self._constant(kernel), self._constant(np.zeros(channels, np.float32))]
+        kernel = self._random.integers(-127, 128, shape).astype(np.int8)
+        scales = [0.01] * (1 if self._op.operation == "dense" else channels)
+        bias = np.zeros(channels, np.int32)
+        return [
+            self._constant(kernel, scales, axis),
+            self._constant(bias, [scale * _SCALE for scale in scales], 0),
+        ]
+
+    def _constant(self, value: np.ndarray, scales: list[float] | None = None, axis: int = 0) -> int:
+        buffer = schema.BufferT()
+        buffer.data = np.frombuffer(value.tobytes(), np.uint8)
+        self._buffers.append(buffer)
+        return self._tensor(value.shape, value.dtype.name, len(self._buffers) - 1, scales, axis)
+
+    def _tensor(
+        self,
+        shape: tuple[int, ...],
+        dtype: str,
+        buffer: int,
+        scales: list[float] | None,
+        axis: int,
+        zero_point: int = 0,
+    ) -> int:
+        tensor = schema.TensorT()
+        tensor.name = f"tensor_{len(self._tensors)}".encode()
+        tensor.shape, tensor.buffer = list(shape), buffer
+        tensor.type = getattr(schema.TensorType, dtype.upper())
+        if scales is not None:
+            tensor.quantization = schema.QuantizationParametersT()
+            tensor.quantization.scale = scales
+            tensor.quantization.zeroPoint = [zero_point] * len(scales)
+            tensor.quantization.quantizedDimension = axis
+        self._tensors.append(tensor)
+        return len(self._tensors) - 1
+
+
+def _operator(op: SingleOp) -> tuple[int, int, Any]:
+    """Returns the operation's code and its options' kind and content."""
+    if op.operation == "conv":
+        return _BUILTIN.CONV_2D, _OPTIONS.Conv2DOptions, _strided(schema.Conv2DOptionsT(), op)
+    if op.operation == "depthwise_conv":
+        options = _strided(schema.DepthwiseConv2DOptionsT(), op)
+        options.depthMultiplier = 1
+        return _BUILTIN.DEPTHWISE_CONV_2D, _OPTIONS.DepthwiseConv2DOptions, options
+    if op.operation in ("max_pool", "average_pool"):
+        options = _strided(schema.Pool2DOptionsT(), op)
+        options.filterHeight, options.filterWidth = op.kernel
+        code = _BUILTIN.MAX_POOL_2D if op.operation == "max_pool" else _BUILTIN.AVERAGE_POOL_2D
+        return code, _OPTIONS.Pool2DOptions, options
+    if op.operation == "dense":
+        return (
+            _BUILTIN.FULLY_CONNECTED,
+            _OPTIONS.FullyConnectedOptions,
+            (schema.FullyConnectedOptionsT()),
+        )
+    if op.operation == "global_average_pool":
+        options = schema.ReducerOptionsT()
+        options.keepDims = True
+        return _BUILTIN.MEAN, _OPTIONS.ReducerOptions, options
+    if op.operation == "concatenate":
+        options = schema.ConcatenationOptionsT()
+        options.axis = 3
+        return _BUILTIN.CONCATENATION, _OPTIONS.ConcatenationOptions, options
+    if op.operation == "softmax":
+        options = schema.SoftmaxOptionsT()
+        options.beta = 1.0
+        return _BUILTIN.SOFTMAX, _OPTIONS.SoftmaxOptions, options
+    if op.operation == "resize":
+        options = schema.ResizeBilinearOptionsT()
+        options.halfPixelCenters = True
+        return _BUILTIN.RESIZE_BILINEAR, _OPTIONS.ResizeBilinearOptions, options
+    if op.operation == "depth_to_space":
+        options = schema.DepthToSpaceOptionsT()
+        options.blockSize = op.stride[0]
+        return _BUILTIN.DEPTH_TO_SPACE, _OPTIONS.DepthToSpaceOptions, options
+    plain = {
+        "add": (_BUILTIN.ADD, _OPTIONS.AddOptions, schema.AddOptionsT),
+        "multiply": (_BUILTIN.MUL, _OPTIONS.MulOptions, schema.MulOptionsT),
+        "pad": (_BUILTIN.PAD, _OPTIONS.PadOptions, schema.PadOptionsT),
+        "relu": (_BUILTIN.RELU, _OPTIONS.NONE, lambda: None),
+        "sigmoid": (_BUILTIN.LOGISTIC, _OPTIONS.NONE, lambda: None),
+        "tanh": (_BUILTIN.TANH, _OPTIONS.NONE, lambda: None),
+        "hard_swish": (_BUILTIN.HARD_SWISH, _OPTIONS.HardSwishOptions, schema.HardSwishOptionsT),
+    }
+    code, kind, make = plain[op.operation]
+    return code, kind, make()
+
+
+def _strided(options: Any, op: SingleOp) -> Any:
+    options.strideH, options.strideW = op.stride
+    options.padding = schema.Padding.SAME if op.padding == "same" else schema.Padding.VALID
+    if hasattr(options, "dilationHFactor"):
+        options.dilationHFactor = options.dilationWFactor = 1
+    return options
+
+
+def _version(op: SingleOp) -> int:
+    """The version that the converter gives the operation."""
+    if op.dtype == "float32":
+        return {"conv": 6 if op.groups > 1 else 1, "resize": 3}.get(op.operation, 1)
+    versions = {"conv": 3, "depthwise_conv": 3, "dense": 4, "resize": 3, "hard_swish": 1}
+    if op.operation == "conv" and op.groups > 1:
+        return 6
+    return versions.get(op.operation, 2)

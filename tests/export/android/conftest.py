@@ -1,0 +1,101 @@
+"""A fake phone behind a real adb server, and programs and models for it."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from export.single_op import SingleOp, build
+from tests.export.adb_server import ADB_MISSING, AdbServer
+from tests.export.fake_android import FakeAndroid
+
+EXPORT_TESTS = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def adb_server(tmp_path_factory) -> Iterator[AdbServer]:
+    if shutil.which("adb") is None:
+        pytest.skip(ADB_MISSING)
+    with AdbServer(tmp_path_factory.mktemp("adb")) as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _own_adb_settings(monkeypatch):
+    for name in ("ANDROID_SERIAL", "ANDROID_ADB_SERVER_PORT", "ADB_SERVER_SOCKET"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def attach(adb_server, tmp_path) -> Iterator[Callable[..., FakeAndroid]]:
+    """Makes a phone and attaches it; every one is taken away at the end."""
+    phones: list[FakeAndroid] = []
+
+    def make(auth: str = "accept") -> FakeAndroid:
+        folder = tmp_path / f"phone_{len(phones)}"
+        folder.mkdir()
+        phone = FakeAndroid(folder, auth)
+        phones.append(phone)
+        adb_server.attach(phone.serial)
+        return phone
+
+    yield make
+    for phone in phones:
+        adb_server.detach(phone.serial)
+        phone.stop()
+
+
+@pytest.fixture
+def phone(attach) -> FakeAndroid:
+    return attach()
+
+
+@pytest.fixture
+def model(tmp_path) -> Callable[..., str]:
+    """Writes a small real .tflite file under a name and returns its path."""
+
+    def write(name: str = "model.tflite", channels: int = 8) -> str:
+        path = tmp_path / name
+        path.write_bytes(build(SingleOp("conv", 8, 8, 4, channels, kernel=(3, 3))))
+        return str(path)
+
+    return write
+
+
+@pytest.fixture
+def player(tmp_path) -> Callable[..., str]:
+    """Makes a `benchmark_model` that plays a recorded log.
+
+    `before` are shell lines that run first; $graph is the file's path, $csv the profile's.
+    """
+
+    def make(log: str = "percentiles.txt", before: str = "", csv: str | None = None) -> str:
+        logs = EXPORT_TESTS / "benchmark_model_logs"
+        shutil.copy(logs / log, tmp_path / "played.log")
+        write = "" if csv is None else f'test -z "$csv" || cp "{logs / csv}" "$csv"'
+        program = tmp_path / "benchmark_model"
+        program.write_text(
+            "#!/bin/sh\n"
+            'for word in "$@"; do case "$word" in\n'
+            "  --graph=*) graph=${word#*=};;\n"
+            "  --profiling_output_csv_file=*) csv=${word#*=};;\n"
+            "esac; done\n"
+            'test -f "$graph" || exit 66\n'
+            f'{before}\ncat "{tmp_path / "played.log"}"\n{write}\n'
+        )
+        return str(program)
+
+    return make
+
+
+@pytest.fixture
+def litert_program(tmp_path) -> str:
+    """A `benchmark_model` that runs the model in LiteRT."""
+    program = tmp_path / "litert_benchmark_model"
+    source = (EXPORT_TESTS / "litert_benchmark_model.py").read_text()
+    program.write_text(f"#!{sys.executable}\n{source}")
+    return str(program)

@@ -123,13 +123,24 @@ def _target(label: str, members: list[Module]) -> Target:
 
 def _make_test(target: Target) -> None:
     test, runner = target.modules[0], modules()[RUNNER]
-    data = [FLAGFILES, "//:pyproject.toml"]
-    fixtures = ' + glob(["fixtures/**"])' if (ROOT / target.folder / "fixtures").is_dir() else ""
     target.rule = "py_test"
     target.modules = [test, runner]
-    target.attributes["data"] = _value(data) + fixtures
+    target.attributes["data"] = _value([FLAGFILES, "//:pyproject.toml"])
+    fixtures = _fixture_folders(target.folder)
+    if fixtures:
+        target.attributes["data"] += f" + glob({_value([f'{name}/**' for name in fixtures])})"
     target.attributes["args"] = _value([test.relative_path])
     target.attributes["main"] = _value(_source_label(runner, target.folder))
+
+
+def _fixture_folders(folder: str) -> list[str]:
+    """Folders beside the tests that hold no Python: recorded logs, little data sets."""
+    return sorted(
+        path.name
+        for path in (ROOT / folder).iterdir()
+        if path.is_dir() and path.name != "__pycache__" and not any(path.rglob("*.py"))
+        if any(child.is_file() for child in path.rglob("*"))
+    )
 
 
 def _files_beside(folder: str) -> list[str]:
@@ -148,8 +159,10 @@ def _visibility(label: str) -> list[str]:
         return ["//benchmarks:__subpackages__", "//tests:__subpackages__"]
     if top in {"benchmarks", "tests"}:
         return ["//tests:__subpackages__"]
-    if top == "export" or name == "keras_nas":
+    if top == "export":
         return list(CONSUMERS)
+    if name == "keras_nas":
+        return [*CONSUMERS, "//:__pkg__"]
     later = PART_ORDER[PART_ORDER.index(name) + 1 :]
     parts = [f"//keras_nas/{part}:__pkg__" for part in later if part not in FILE_PARTS]
     exports = [] if name == "search" else ["//export:__subpackages__"]

@@ -14,6 +14,7 @@ FIRST_PARTY = ("keras_nas", "export", "apps", "benchmarks", "tests")
 
 # A part of keras_nas may import from the parts before it.
 PART_ORDER = (
+    "version",
     "errors",
     "files",
     "layers",
@@ -32,7 +33,7 @@ PART_ORDER = (
 )
 
 # The parts that are a file beside `keras_nas/__init__.py`; the others are folders.
-FILE_PARTS = frozenset({"errors", "files", "architecture"})
+FILE_PARTS = frozenset({"version", "errors", "files", "architecture"})
 
 # Where the name that is imported is not the name that is installed.
 DISTRIBUTIONS = {

@@ -85,9 +85,9 @@ def test_the_architecture_document_has_the_order_that_the_tests_hold() -> None:
 
 def test_the_version_is_the_same_everywhere() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    package = (ROOT / "keras_nas" / "__init__.py").read_text(encoding="utf-8")
     version = project["version"]
-    assert f'__version__ = "{version}"' in package
+    module = (ROOT / "keras_nas" / "version.py").read_text(encoding="utf-8")
+    assert f'"{version}"' in module
     assert f"version: {version}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert f'version = "{version}"' in (ROOT / "MODULE.bazel").read_text(encoding="utf-8")
     assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")

@@ -79,7 +79,7 @@ def evaluate_pairs(
         KerasNasError: the model enlarges by another factor, or a picture is too small to measure.
     """
     enlarge = Enlarger(model, value_range, tile)
-    return [_score(pair, enlarge(pair.low)) for pair in pairs]
+    return [score_output(pair, enlarge(pair.low)) for pair in pairs]
 
 
 def evaluate_folder(
@@ -133,7 +133,16 @@ def mean_score(scores: Sequence[PictureScore]) -> PictureScore:
     return PictureScore("mean", *means)
 
 
-def _score(pair: PicturePair, output: np.ndarray) -> PictureScore:
+def score_output(pair: PicturePair, output: np.ndarray) -> PictureScore:
+    """Scores one picture that a model made of `pair.low`.
+
+    Args:
+        pair: the picture.
+        output: uint8, of the shape of `pair.high`.
+
+    Raises:
+        KerasNasError: `output` has another shape, or the picture is too small to measure.
+    """
     if output.shape != pair.high.shape:
         raise KerasNasError(
             f"The model must enlarge {pair.scale} times, as the pictures do. Received: "

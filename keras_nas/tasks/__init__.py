@@ -1,0 +1,7 @@
+"""Tasks: the loss and the metrics of each."""
+
+from keras_nas.tasks.classification import Classification
+from keras_nas.tasks.super_resolution import SuperResolution
+from keras_nas.tasks.task import Task
+
+__all__ = ["Classification", "SuperResolution", "Task"]

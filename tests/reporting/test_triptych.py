@@ -1,0 +1,86 @@
+"""The triptych: what it shows, where it zooms, and that it is written as a picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from keras_nas.data.bicubic import imresize
+from keras_nas.data.picture_pairs import make_pair
+from keras_nas.errors import KerasNasError
+from keras_nas.reporting.plots import save
+from keras_nas.reporting.triptych import triptych, worst_place
+from keras_nas.tasks.super_resolution_evaluation import score_output
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """A smooth picture with a checkerboard of single pixels, which bicubic loses."""
+    smooth = np.linspace(60, 180, 120 * 160 * 3).reshape(120, 160, 3).astype(np.uint8)
+    smooth[70:94, 30:54] = 255 * (np.indices((24, 24)).sum(axis=0) % 2)[..., None]
+    return make_pair("board", smooth, 2)
+
+
+def test_zoom_is_where_bicubic_errs_most(pair):
+    bicubic = imresize(pair.low, 2)
+    row, column = worst_place(bicubic, pair.high, 24)
+    assert abs(row - 70) <= 2
+    assert abs(column - 30) <= 2
+
+
+def test_worst_place_of_one_wrong_pixel_by_hand():
+    truth = np.zeros((6, 8, 3), np.uint8)
+    picture = truth.copy()
+    picture[5, 7] = 255
+    assert worst_place(picture, truth, 1) == (5, 7)
+    assert worst_place(picture, truth, 2) == (4, 6)
+
+
+def test_panels_are_the_three_pictures_and_captions_their_scores(pair):
+    output = pair.high.copy()
+    output[:20] //= 2
+    figure = triptych(pair, output, label="EDSR", zoom=24)
+    axes = np.array(figure.axes).reshape(2, 3)
+    expected = (imresize(pair.low, 2), output, pair.high)
+    row, column = worst_place(expected[0], pair.high, 24)
+    for index, image in enumerate(expected):
+        np.testing.assert_array_equal(axes[0, index].images[0].get_array(), image)
+        part = image[row : row + 24, column : column + 24]
+        np.testing.assert_array_equal(axes[1, index].images[0].get_array(), part)
+        assert axes[0, index].patches[0].get_xy() == (column, row)
+    titles = [panel.get_title() for panel in axes[0]]
+    score = score_output(pair, output)
+    assert titles[0] == f"bicubic  {score.bicubic_psnr:.2f} dB / {score.bicubic_ssim:.4f}"
+    assert titles[1].startswith(f"EDSR  {score.psnr:.2f} dB / {score.ssim:.4f}")
+    assert titles[1].endswith(f"({score.psnr - score.bicubic_psnr:+.2f} dB)")
+    assert titles[2] == "truth"
+
+
+def test_triptych_is_written_as_a_picture(pair, tmp_path):
+    path = save(triptych(pair, pair.high), tmp_path / "board.png")
+    with PIL.Image.open(path) as picture:
+        assert picture.format == "PNG"
+        pixels = np.asarray(picture.convert("RGB"))
+    assert pixels.shape[0] > 500
+    assert pixels.shape[1] > 1000
+    assert pixels.std() > 20
+
+
+def test_zoom_larger_than_the_picture_is_cut(pair):
+    figure = triptych(pair, pair.high, zoom=1000)
+    assert figure.axes[3].images[0].get_array().shape == (120, 120, 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda output: (output[:-2], 96), "`output` must be uint8 of shape"),
+        (lambda output: (output / 255.0, 96), "`output` must be uint8 of shape"),
+        (lambda output: (output, 0), "`zoom` must be 1 or more"),
+    ],
+)
+def test_wrong_arguments_are_named(pair, change, message):
+    output, zoom = change(pair.high)
+    with pytest.raises(KerasNasError, match=message):
+        triptych(pair, output, zoom=zoom)

@@ -94,7 +94,7 @@ def tensor_dtype(model: Any, index: int) -> str:
 
 
 def activation_bytes(model: Any) -> int:
-    """Sums the bytes of the first subgraph's tensors that are not constants (unknown sizes as 1)."""
+    """Sums the bytes of the first subgraph's tensors that are not constants."""
     graph = model.subgraphs[0]
     total = 0
     for tensor in graph.tensors:
@@ -140,7 +140,7 @@ def write(model: Any) -> bytes:
 
 
 class _AlignedBuilder(flatbuffers.Builder):
-    """Packs byte vectors (the constants' buffers) at multiples of 16, which Python's packer omits."""
+    """Packs byte vectors (the constants' buffers) at multiples of 16."""
 
     def StartVector(self, elem_size, num_elems, alignment):  # noqa: N802
         if elem_size == 1:

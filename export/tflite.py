@@ -147,9 +147,7 @@ def _check(format_: str, io_dtype: str, representative_data: Any, samples_: int)
             "hundred or so, that set the ranges of the activations."
         )
     if samples_ < 1:
-        raise ExportError(
-            f"`representative_samples` must be 1 or more. Received: {samples_}"
-        )
+        raise ExportError(f"`representative_samples` must be 1 or more. Received: {samples_}")
 
 
 def _dynamic_shapes(model: keras.Model, input_shape: Shape | Sequence[Shape] | None) -> list[Shape]:
@@ -181,14 +179,13 @@ def _converter(
         converter.target_spec.supported_types = [tf.float16]
     kernels = {
         "int8": tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
-        "qat": tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
         "int16x8": tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
     }.get(format_)
     if kernels:
         fallback = [tf.lite.OpsSet.TFLITE_BUILTINS] if float_fallback else []
         converter.target_spec.supported_ops = [kernels, *fallback]
-        converter.inference_input_type = tf.as_dtype(io_dtype)
-        converter.inference_output_type = tf.as_dtype(io_dtype)
+    converter.inference_input_type = tf.as_dtype(io_dtype)
+    converter.inference_output_type = tf.as_dtype(io_dtype)
     return converter
 
 

@@ -74,7 +74,8 @@ def input_names(model: Any) -> list[str]:
     inputs = getattr(model, "inputs", None)
     if not inputs:
         return ["input"]
-    return _distinct([str(tensor.name).split(":")[0] for tensor in inputs])
+    names = [str(tensor.name).split(":")[0] for tensor in inputs]
+    return _distinct(["input" if name.startswith("keras_tensor") else name for name in names])
 
 
 def as_float32(model: keras.Model) -> keras.Model:
@@ -94,9 +95,10 @@ def as_float32(model: keras.Model) -> keras.Model:
 
 
 def _flat_call(model: Any) -> tuple[Callable[[list[Any]], Any], list[str]]:
-    """Returns a function of the flat list of inputs, and the outputs' names where they are known."""
+    """Returns a function of the flat list of inputs, and the outputs' names if they are known."""
     if not isinstance(model, keras.Model):  # a tf_keras model
-        return lambda inputs: model(_only(inputs), training=False), list(model.output_names)
+        names = [name.removeprefix("quant_") for name in model.output_names]
+        return lambda inputs: model(_only(inputs), training=False), names
     if not getattr(model, "inputs", None) or not getattr(model, "outputs", None):
         return lambda inputs: model(_only(inputs), training=False), []
     model = as_float32(model)

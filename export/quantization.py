@@ -1,0 +1,102 @@
+"""Quantisation-aware training: the pruned model learns to live with eight bits."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from export.errors import ExportError
+
+_CONFIGS = (
+    "tensorflow_model_optimization.python.core.quantization.keras.default_8bit"
+    ".default_8bit_quantize_configs"
+)
+
+
+def fine_tune(
+    model: keras.Model,
+    train_data: Any,
+    *,
+    loss: Any,
+    epochs: int = 1,
+    learning_rate: float = 1e-4,
+    steps_per_epoch: int | None = None,
+    verbose: int = 0,
+) -> Any:
+    """Trains a copy of `model` with the rounding of int8 in its forward pass.
+
+    The copy is made in tf_keras, where tensorflow_model_optimization puts a fake quantisation at
+    the weights and activations that the int8 kernels quantise; convert it by
+    `export.tflite.convert(result, path, "qat")`.
+
+    Args:
+        model: a trained functional `keras.Model`; see `export.legacy_keras.rebuild` for what it
+            may hold. It stays untouched.
+        train_data: batches (inputs, targets), as `fit` takes them.
+        loss: a tf_keras loss, its name, or a function of (targets, outputs).
+        epochs, steps_per_epoch, verbose: as in `fit`.
+        learning_rate: Adam's.
+
+    Returns:
+        The trained `tf_keras.Model` with fake quantisation.
+
+    Raises:
+        UnsupportedOperationError: A layer has no quantised counterpart; the message names it.
+    """
+    toolkit = _load_toolkit()
+    import tf_keras
+
+    from export import legacy_keras
+
+    quantized = _quantize(toolkit, legacy_keras.rebuild(model))
+    quantized.compile(tf_keras.optimizers.Adam(learning_rate), loss)
+    quantized.fit(train_data, epochs=epochs, steps_per_epoch=steps_per_epoch, verbose=verbose)
+    return quantized
+
+
+def _load_toolkit() -> Any:
+    """Imports tensorflow_model_optimization without turning `tf.keras` into Keras 2.
+
+    At its import it sets TF_USE_LEGACY_KERAS, after which keras-cv and others would load with the
+    wrong Keras; `tf.keras` is bound first and the variable put back.
+    """
+    assert tf.keras.Model is not None
+    before = os.environ.get("TF_USE_LEGACY_KERAS")
+    import tensorflow_model_optimization as toolkit
+
+    if before is None:
+        os.environ.pop("TF_USE_LEGACY_KERAS", None)
+    else:
+        os.environ["TF_USE_LEGACY_KERAS"] = before
+    return toolkit.quantization.keras
+
+
+def _quantize(toolkit: Any, model: Any) -> Any:
+    """Annotates every layer with how it is quantised, and puts the fake quantisation in."""
+    import tf_keras
+
+    from export.legacy_keras import StructuralOperation
+
+    pass_through = importlib.import_module(_CONFIGS).NoOpQuantizeConfig
+
+    def annotate(layer: Any) -> Any:
+        if isinstance(layer, tf_keras.layers.InputLayer):
+            return layer
+        if isinstance(layer, StructuralOperation):
+            return toolkit.quantize_annotate_layer(layer, pass_through())
+        return toolkit.quantize_annotate_layer(layer)
+
+    scope = {"StructuralOperation": StructuralOperation, "NoOpQuantizeConfig": pass_through}
+    try:
+        with toolkit.quantize_scope(scope):
+            annotated = tf_keras.models.clone_model(model, clone_function=annotate)
+            annotated.set_weights(model.get_weights())
+            return toolkit.quantize_apply(annotated)
+    except (RuntimeError, ValueError) as error:
+        raise ExportError(
+            f"Quantisation-aware training is not possible: {' '.join(str(error).split())}"
+        ) from error

@@ -25,8 +25,9 @@ def insert(
     """Copies a functional model with a gate behind each of its convolutions.
 
     The copy has the model's weights, shares nothing with it, and equals it exactly as long as the
-    gates are off, which they are at first. Nested models come out flat. A layer that is called
-    several times has one gate, called as often.
+    gates are off, which they are at first. Nested models come out flat, and so do layers made of
+    layers where their `call` can be followed. A layer that is called several times has one gate,
+    called as often.
 
     Example:
 
@@ -51,7 +52,7 @@ def insert(
         KerasNasError: If the model cannot be read, a pattern fits nothing, or no layer is left
             that could be gated.
     """
-    graph = read(model)
+    graph = read(model, open_composites=True)
     places = find_places(graph, order, include, exclude)
     if not places:
         raise KerasNasError(

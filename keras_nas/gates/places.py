@@ -15,7 +15,7 @@ GATEABLE = kinds.ALL_CONVOLUTIONS | {"Dense"}
 ACTIVATIONS = frozenset(["Activation", "ReLU", "LeakyReLU", "PReLU", "ELU"])
 ACTIVATION_OPS = frozenset(
     f"ops.{name}"
-    for name in "Relu Relu6 Silu Gelu Tanh Sigmoid HardSilu HardSigmoid Elu LeakyRelu Selu".split()
+    for name in "ReLU Relu Relu6 Silu Gelu Tanh Sigmoid HardSilu HardSigmoid Elu LeakyRelu Selu".split()
 )
 
 

@@ -33,7 +33,7 @@ def kind(operation: Any) -> str:
     cls = type(operation)
     if getattr(keras.layers, cls.__name__, None) is cls:
         return cls.__name__
-    if cls.__module__.startswith("keras.src.ops."):
+    if cls.__module__.startswith(("keras.src.ops.", "keras.src.activations.")):
         return f"ops.{cls.__name__}"
     return ""
 

@@ -10,9 +10,10 @@ from keras.src.models.functional import Functional
 
 from keras_nas.errors import KerasNasError
 from keras_nas.graph.ir import Graph, Node, Value, map_values, values_in
+from keras_nas.graph.open import open_composite
 
 
-def read(model: keras.Model, input_shapes=None) -> Graph:
+def read(model: keras.Model, input_shapes=None, open_composites: bool = False) -> Graph:
     """Reads a functional (or built Sequential) model; the model is untouched.
 
     Nested functional models are inlined; a layer called several times gives several nodes with one
@@ -22,6 +23,8 @@ def read(model: keras.Model, input_shapes=None) -> Graph:
         model: The model.
         input_shapes: Where the model leaves sizes open, the shapes to read it at: one shape, or a
             list with one shape an input (batch axis included, `None` allowed).
+        open_composites: Whether the user's layers that are made of layers are looked into, where
+            `open_composite` can; the nodes then hold copies of the inner layers.
 
     Returns:
         The `Graph`.
@@ -32,7 +35,7 @@ def read(model: keras.Model, input_shapes=None) -> Graph:
     functional = as_functional(model)
     if functional is None:
         raise KerasNasError(_refusal(model))
-    reader = _Reader()
+    reader = _Reader(open_composites)
     shapes = _checked_shapes(functional, input_shapes)
     inputs = [
         reader.new_value(shape, tensor.dtype, source=tensor.name)
@@ -94,8 +97,10 @@ def _checked_shapes(model: Functional, input_shapes) -> list[tuple[int | None, .
 class _Reader:
     """Walks models and collects nodes."""
 
-    def __init__(self):
+    def __init__(self, open_composites: bool):
         self.nodes: list[Node] = []
+        self._open_composites = open_composites
+        self._opened: dict[int, Functional | None] = {}
         self._values = 0
         self._operation_names: dict[int, str] = {}
         self._taken: set[str] = set()
@@ -128,7 +133,7 @@ class _Reader:
             (tuple(keras_node.arguments.args), dict(keras_node.arguments.kwargs)),
         )
         operation = keras_node.operation
-        nested = as_functional(operation)
+        nested = as_functional(operation) or self._open(operation, args, kwargs)
         if nested is not None:
             inner = kwargs.get("training")
             struct = self.inline(
@@ -144,6 +149,14 @@ class _Reader:
             outputs = self._add_node(operation, args, kwargs, keras_node, same_shapes, prefix)
         for tensor, value in zip(keras_node.outputs, outputs, strict=True):
             known[id(tensor)] = value
+
+    def _open(self, operation, args, kwargs) -> Functional | None:
+        if not self._open_composites:
+            return None
+        if id(operation) not in self._opened:
+            call = Node(-1, operation, operation.name, operation.name, args, kwargs)
+            self._opened[id(operation)] = open_composite(call)
+        return self._opened[id(operation)]
 
     def _add_node(self, operation, args, kwargs, keras_node, same_shapes, prefix) -> list[Value]:
         operation_name = self._name_operation(operation, prefix)

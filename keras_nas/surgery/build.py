@@ -60,8 +60,12 @@ def build(
             f"Surgery of '{model.name}' knows no rule for: {', '.join(unknown)}. They would keep "
             "all their channels; pass strict=False to let them."
         )
-    for line in unknown:
-        logger.warning("surgery of '%s': %s is unknown and keeps its channels", model.name, line)
+    if unknown:
+        logger.warning(
+            "surgery of '%s': unknown layers keep all their channels: %s",
+            model.name,
+            ", ".join(unknown),
+        )
     return Surgeon(plan).operate(name or model.name)
 
 

@@ -47,7 +47,7 @@ RULES: dict[str, Rule] = {
     **_ops(
         Elementwise(),
         *("Abs Absolute Celu Ceil Clip Cos Elu Erf Exp Expm1 Floor Gelu HardSigmoid HardSilu "
-          "HardTanh LeakyRelu Log1p LogSigmoid Mish Negative Relu Relu6 Round Selu Sigmoid Sign "
+          "HardTanh LeakyRelu Log1p LogSigmoid Mish Negative ReLU Relu Relu6 Round Selu Sigmoid Sign "
           "Silu Sin Softplus Softsign Sqrt Square Squareplus Tanh TanhShrink Cast").split(),
     ),
     **_named(

@@ -77,7 +77,7 @@ def keeps_zero(node) -> bool:
 def is_homogeneous(node) -> bool:
     """Whether f(a x) = a f(x) for every a > 0, so that a scale behind it may act before it."""
     name = kind(node.operation)
-    if name == "ReLU":
+    if name in ("ReLU", "ops.ReLU"):
         layer = node.operation
         return layer.max_value is None and not layer.threshold
     if name == "Activation":

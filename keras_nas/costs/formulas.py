@@ -99,9 +99,14 @@ def find(operation: Any) -> Formula | None:
     if getattr(operation, "lora_enabled", False) or getattr(operation, "quantization_mode", None):
         return None
     for ancestor in type(operation).__mro__:
-        if ancestor in _BY_LAYER:
-            return _BY_LAYER[ancestor] if type(operation).call is ancestor.call else None
+        formula = _BY_LAYER.get(ancestor)
+        if formula is not None:
+            return formula if _call_of(type(operation)) is _call_of(ancestor) else None
     return None
+
+
+def _call_of(layer_type: Any) -> Any:
+    return layer_type.call
 
 
 def is_op(operation: Any) -> bool:

@@ -54,8 +54,8 @@ def layer_costs(
     """
     if isinstance(operation, Gate):
         return LayerCosts()
-    inputs = [_closed(shape, operation) for shape in input_shapes]
-    outputs = [_closed(shape, operation) for shape in output_shapes]
+    inputs = [closed_shape(shape, operation.name) for shape in input_shapes]
+    outputs = [closed_shape(shape, operation.name) for shape in output_shapes]
     counts = _counts(Call(operation, inputs, outputs, groups, use_bias))
     counted = counts is not None
     if counts is None:
@@ -79,6 +79,22 @@ def itemsize(dtype: str) -> int:
     return tf.dtypes.as_dtype(dtype).size
 
 
+def closed_shape(shape: Sequence[int | None], owner: str) -> tuple[int, ...]:
+    """The shape with 1 for an open batch.
+
+    Raises:
+        KerasNasError: If another size is open; `owner` names the tensor's layer in the message.
+    """
+    sizes = [1 if axis == 0 and size is None else size for axis, size in enumerate(shape)]
+    known = tuple(size for size in sizes if size is not None)
+    if len(known) < len(sizes):
+        raise KerasNasError(
+            f"Shapes must be known but for the batch, to count layer '{owner}': build or read the "
+            f"model at fixed sizes. Received: {tuple(shape)}"
+        )
+    return known
+
+
 def _counts(call: Call) -> Counts | None:
     formula = find(call.operation)
     if formula is not None:
@@ -97,18 +113,6 @@ def _weights_of(operation: Any) -> Counts:
         params += sum(math.prod(variable.shape) for variable in layer._trainable_variables)
         state += sum(math.prod(variable.shape) for variable in layer._non_trainable_variables)
     return Counts(params=params, state=state)
-
-
-def _closed(shape: Sequence[int | None], operation: Any) -> tuple[int, ...]:
-    closed = tuple(shape)
-    if closed and closed[0] is None:
-        closed = (1, *closed[1:])
-    if None in closed:
-        raise KerasNasError(
-            f"`input_shapes` and `output_shapes` must be known but for the batch, to count layer "
-            f"'{operation.name}' ({type(operation).__name__}). Received: {tuple(shape)}"
-        )
-    return closed
 
 
 def _bytes(shapes, dtypes, operation) -> int:

@@ -6,7 +6,7 @@ import math
 from itertools import accumulate
 
 from keras_nas.costs.free_operations import is_elementwise, is_view
-from keras_nas.costs.layer_costs import itemsize
+from keras_nas.costs.layer_costs import closed_shape, itemsize
 from keras_nas.graph import Graph, Node, Value
 from keras_nas.layers import Gate
 
@@ -69,4 +69,4 @@ def _highest(death: dict[Value, int], end: int) -> int:
 
 
 def _size(value: Value) -> int:
-    return math.prod(value.shape) * itemsize(value.dtype)
+    return math.prod(closed_shape(value.shape, value.source)) * itemsize(value.dtype)

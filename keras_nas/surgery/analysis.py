@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_nas.errors import KerasNasError
 from keras_nas.graph import Graph, Node, Value
+from keras_nas.layers import Gate
 from keras_nas.surgery.attach import attach
 from keras_nas.surgery.channels import Channels, all_live
 from keras_nas.surgery.rules import is_opaque, rule_for
@@ -88,7 +89,9 @@ def _constants(graph: Graph, factors, left) -> Plan:
     shared = {
         name: nodes
         for name, nodes in graph.calls().items()
-        if len(nodes) > 1 and getattr(nodes[0].operation, "weights", None)
+        if len(nodes) > 1
+        and getattr(nodes[0].operation, "weights", None)
+        and not isinstance(nodes[0].operation, Gate)
     }
     agreed: dict[str, np.ndarray | None] = dict.fromkeys(shared)
     while True:

@@ -96,7 +96,7 @@ class Merge(Rule):
         known = [not np.isnan(operand).any() for operand in operands]
         if sum(not k for k in known) == 1:
             return known if _live_has_shape(call, known) else [False] * len(operands)
-        if name == "Add":
+        if name == "Add" and not all(known):
             return [
                 k and not operand.any() for k, operand in zip(known, operands, strict=True)
             ]

@@ -8,6 +8,8 @@ import keras
 
 from keras_nas.errors import UsageError
 
+SCHEDULES = ("constant", "piecewise", "cosine", "cosine_restarts", "linear")
+
 
 @dataclasses.dataclass(frozen=True)
 class DeltaSchedule:
@@ -66,19 +68,24 @@ def learning_rate(
     factor: float = 0.1,
     final: float = 0.0,
     warmup_epochs: float = 0.0,
+    restart_epochs: float = 10.0,
+    restart_factor: float = 2.0,
 ) -> float | keras.optimizers.schedules.LearningRateSchedule:
     """A learning rate, or its schedule over the optimizer's steps.
 
     Args:
-        kind: `"constant"`, `"piecewise"` (multiplied by `factor` at each boundary) or `"cosine"`
-            (from `initial` to `final` over the epochs).
+        kind: `"constant"`, `"piecewise"` (multiplied by `factor` at each boundary), `"cosine"` or
+            `"linear"` (from `initial` to `final` over the epochs), or `"cosine_restarts"` (SGDR:
+            from `initial` to `final` again and again, in cycles that grow).
         initial: The first learning rate (after the warm-up).
         epochs: Epochs of the stage.
         steps_per_epoch: Steps an epoch.
         boundaries: For `"piecewise"`: rising, in epochs.
         factor: For `"piecewise"`.
-        final: For `"cosine"`.
+        final: For `"cosine"`, `"cosine_restarts"` and `"linear"`.
         warmup_epochs: For `"cosine"`: the rate rises linearly from 0 over these epochs first.
+        restart_epochs: For `"cosine_restarts"`: epochs of the first cycle, T0.
+        restart_factor: For `"cosine_restarts"`: each cycle is this much longer, Tmul.
 
     Raises:
         UsageError: If `kind` is unknown, or `boundaries` do not rise.
@@ -102,7 +109,10 @@ def learning_rate(
                 0.0, decay, alpha=alpha, warmup_target=initial, warmup_steps=warmup
             )
         return schedules.CosineDecay(initial, decay, alpha=alpha)
-    raise UsageError(
-        "`schedule` must be one of ('constant', 'piecewise', 'cosine'). "
-        f"Received: schedule={kind!r}"
-    )
+    if kind == "cosine_restarts":
+        first = max(1, round(restart_epochs * steps_per_epoch))
+        alpha = final / initial if initial else 0.0
+        return schedules.CosineDecayRestarts(initial, first, t_mul=restart_factor, alpha=alpha)
+    if kind == "linear":
+        return schedules.PolynomialDecay(initial, max(1, epochs * steps_per_epoch), final)
+    raise UsageError(f"`schedule` must be one of {SCHEDULES}. Received: schedule={kind!r}")

@@ -12,7 +12,7 @@ from keras_nas.errors import UsageError
 from keras_nas.gates import find
 from keras_nas.search.evaluation import Evaluator
 from keras_nas.search.loop import run_stage
-from keras_nas.search.schedules import learning_rate
+from keras_nas.search.schedules import SCHEDULES, learning_rate
 from keras_nas.search.session import Session
 from keras_nas.search.settings import check_choices, check_range, setting
 from keras_nas.search.stage import Data, Stage
@@ -27,15 +27,16 @@ class TrainConfig:
     epochs: int = setting(100, "Passes over the training data.")
     optimizer: str = setting("sgd", "Optimizer of the stage.", ("sgd", "adam"))
     learning_rate: float = setting(0.1, "Learning rate (the first one, with a schedule).")
-    schedule: str = setting(
-        "constant", "Learning-rate schedule.", ("constant", "piecewise", "cosine")
-    )
+    schedule: str = setting("constant", "Learning-rate schedule.", SCHEDULES)
     boundaries: tuple[float, ...] = setting(
         (), "Epochs after which a piecewise learning rate is multiplied by the factor."
     )
     factor: float = setting(0.1, "Factor of a piecewise learning rate.")
-    final_learning_rate: float = setting(0.0, "Last learning rate of a cosine schedule.")
+    final_learning_rate: float = setting(0.0, "Last learning rate of a cosine or linear schedule.")
     warmup_epochs: float = setting(0.0, "Epochs of linear warm-up before a cosine schedule.")
+    restart_epochs: float = setting(10.0, "Epochs of the first cycle of cosine restarts (T0).")
+    restart_factor: float = setting(2.0, "Growth of each further cycle (Tmul).")
+    clip_norm: float = setting(0.0, "Global norm that gradients are clipped to; 0 for none.")
     momentum: float = setting(0.9, "Momentum of SGD.")
     nesterov: bool = setting(False, "Nesterov's form of the momentum.")
     weight_decay: float = setting(
@@ -50,7 +51,8 @@ class TrainConfig:
 
     def __post_init__(self):
         check_choices(self)
-        check_range(self, ("epochs", "learning_rate", "momentum", "weight_decay"), 0)
+        check_range(self, ("epochs", "learning_rate", "momentum", "weight_decay", "clip_norm"), 0)
+        check_range(self, ("restart_epochs", "restart_factor"), 0, strict=True)
         if self.schedule == "piecewise" and not self.boundaries:
             raise UsageError(
                 "`boundaries` must be given with schedule='piecewise'. Received: boundaries=()"
@@ -77,11 +79,16 @@ def make_optimizer(
         config.factor,
         config.final_learning_rate,
         config.warmup_epochs,
+        config.restart_epochs,
+        config.restart_factor,
     )
+    clip = config.clip_norm or None
     if config.optimizer == "adam":
-        optimizer = keras.optimizers.Adam(rate)
+        optimizer = keras.optimizers.Adam(rate, global_clipnorm=clip)
     else:
-        optimizer = keras.optimizers.SGD(rate, config.momentum, config.nesterov)
+        optimizer = keras.optimizers.SGD(
+            rate, config.momentum, config.nesterov, global_clipnorm=clip
+        )
     if loss_scaling:
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     optimizer.build(variables)

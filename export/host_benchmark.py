@@ -1,0 +1,260 @@
+"""Timing .tflite files on this machine with LiteRT, side by side.
+
+A machine that does other work too is slow in stretches. Several models therefore take turns in
+small blocks (A A A B B B A A A …), so that every stretch hits all of them and their ratios hold.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+from export import benchmark_model_log, flatbuffer
+from export.benchmark_schema import (
+    BenchmarkFailure,
+    BenchmarkReport,
+    BenchmarkResult,
+    Device,
+    ModelFile,
+    OpProfile,
+    Runtime,
+    summarise,
+)
+from export.errors import ExportError
+from export.quiet import quiet_stderr
+from export.random_inputs import prepare
+
+_PROBE_TIMEOUT = 600
+
+
+@dataclasses.dataclass(frozen=True)
+class HostBenchmarkConfig:
+    """How to measure.
+
+    Attributes:
+        threads: the numbers of threads to measure with, one after the other.
+        warmup: untimed runs of each model before the first timed one.
+        runs: timed runs of each model.
+        rounds: in how many blocks these are split, between which the models take turns. Each block
+            starts with one more untimed run, which fetches the model into the caches again.
+        use_xnnpack: whether LiteRT's default delegate runs what it can.
+        profile: whether to time the operations one by one (in runs of their own).
+        memory: whether to measure the peak memory (in a process of its own).
+        size: (height, width) for models of dynamic size.
+        seed: of the random inputs.
+    """
+
+    threads: Sequence[int] = (1,)
+    warmup: int = 10
+    runs: int = 50
+    rounds: int = 10
+    use_xnnpack: bool = True
+    profile: bool = True
+    memory: bool = True
+    size: tuple[int, int] | None = None
+    seed: int = 0
+
+    def __post_init__(self):
+        if not self.threads or min(self.threads) < 1:
+            raise ExportError(f"`threads` must be 1 or more. Received: threads={self.threads}")
+        for name, least in (("warmup", 0), ("runs", 1), ("rounds", 1)):
+            if getattr(self, name) < least:
+                raise ExportError(
+                    f"`{name}` must be {least} or more. Received: {name}={getattr(self, name)}"
+                )
+
+
+def benchmark(
+    models: Sequence[str | os.PathLike[str]],
+    config: HostBenchmarkConfig | None = None,
+    progress: Callable[[str], None] = lambda line: None,
+) -> BenchmarkReport:
+    """Measures every model with every number of threads.
+
+    Example:
+        report = benchmark(["big.tflite", "small.tflite"], HostBenchmarkConfig(threads=(1, 2)))
+        report.save("benchmark.json")
+
+    Args:
+        models: paths of .tflite files.
+        config: how to measure.
+        progress: called with a line of text before each part of the work.
+
+    Returns:
+        Results in the order of threads and models. A file that cannot be loaded or run is among
+        the failures; the others are measured.
+
+    Raises:
+        ExportError: No model is given, or one twice.
+    """
+    config = config or HostBenchmarkConfig()
+    paths = [os.fspath(path) for path in models]
+    if not paths or len(set(paths)) != len(paths):
+        raise ExportError(f"`models` must be one or more different files. Received: {paths}")
+    results: list[BenchmarkResult] = []
+    failures: dict[str, str] = {}
+    for threads in config.threads:
+        progress(f"timing with {threads} thread{'s' if threads > 1 else ''}")
+        entrants = []
+        for path in paths:
+            if path in failures:
+                continue
+            try:
+                entrants.append(_Entrant(path, threads, config))
+            except ExportError as error:
+                failures[path] = str(error)
+        _race(entrants, config)
+        for entrant in entrants:
+            others = [other.path for other in entrants if other is not entrant]
+            progress(f"profiling {entrant.path}")
+            results.append(_result(entrant, others, config))
+    return BenchmarkReport(results, [BenchmarkFailure(*failure) for failure in failures.items()])
+
+
+def host_device() -> Device:
+    """Returns this machine's description."""
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.M)
+        name = found[1] if found else name
+    return Device("host", name, platform.machine(), platform.platform(), len(_cpus()))
+
+
+class _Entrant:
+    """One model ready to run, and its times."""
+
+    def __init__(self, path: str, threads: int, config: HostBenchmarkConfig):
+        self.path = path
+        self.threads = threads
+        self.samples_ms: list[float] = []
+        self.parsed = flatbuffer.read_file(path)
+        resolver = (
+            OpResolverType.AUTO
+            if config.use_xnnpack
+            else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        )
+        start = time.perf_counter()
+        try:
+            with quiet_stderr():
+                self.interpreter = Interpreter(
+                    path, num_threads=threads, experimental_op_resolver_type=resolver
+                )
+                prepare(self.interpreter, config.size, config.seed)
+                self.init_ms = 1e3 * (time.perf_counter() - start)
+                self.interpreter.invoke()
+        except (RuntimeError, ValueError) as error:
+            raise ExportError(f"LiteRT cannot run {path}: {error}") from error
+
+    def run(self, count: int) -> Iterator[float]:
+        """Yields the milliseconds of `count` runs."""
+        for _ in range(count):
+            start = time.perf_counter_ns()
+            self.interpreter.invoke()
+            yield (time.perf_counter_ns() - start) / 1e6
+
+
+def _race(entrants: list[_Entrant], config: HostBenchmarkConfig) -> None:
+    for entrant in entrants:
+        for _ in entrant.run(config.warmup):
+            pass
+    rounds = min(config.rounds, config.runs)
+    for number in range(rounds):
+        block = (number + 1) * config.runs // rounds - number * config.runs // rounds
+        for entrant in entrants:
+            for _ in entrant.run(1):
+                pass
+            entrant.samples_ms += entrant.run(block)
+
+
+def _result(entrant: _Entrant, others: list[str], config: HostBenchmarkConfig) -> BenchmarkResult:
+    notes: list[str] = []
+    inputs = entrant.interpreter.get_input_details()
+    if entrant.threads > len(_cpus()):
+        notes.append(f"{entrant.threads} threads share {len(_cpus())} processors")
+    return BenchmarkResult(
+        device=host_device(),
+        runtime=Runtime(
+            "ai_edge_litert",
+            importlib.metadata.version("ai-edge-litert"),
+            "xnnpack" if config.use_xnnpack else "none",
+        ),
+        model=ModelFile.of(entrant.path),
+        input_shapes=[[int(n) for n in detail["shape"]] for detail in inputs],
+        dtype=np.dtype(inputs[0]["dtype"]).name,
+        weights_dtype=flatbuffer.weights_dtype(entrant.parsed),
+        threads=entrant.threads,
+        warmup=config.warmup,
+        runs=len(entrant.samples_ms),
+        samples_ms=entrant.samples_ms,
+        **summarise(entrant.samples_ms),
+        init_ms=entrant.init_ms,
+        peak_memory_bytes=_peak_memory(entrant, config, notes) if config.memory else None,
+        profile=_profile(entrant, config, notes) if config.profile else [],
+        interleaved_with=others,
+        notes=notes,
+    )
+
+
+def _peak_memory(entrant: _Entrant, config: HostBenchmarkConfig, notes: list[str]) -> int | None:
+    size = [str(n) for n in config.size or ()]
+    answer = _probe("memory", entrant, notes, str(int(config.use_xnnpack)), *size)
+    return int(answer) if answer else None
+
+
+def _profile(entrant: _Entrant, config: HostBenchmarkConfig, notes: list[str]) -> list[OpProfile]:
+    """Times the operations; they are the delegate's own where it runs them."""
+    if not config.use_xnnpack:
+        notes.append("no profile: it is taken with XNNPACK only")
+        return []
+    if any(-1 in detail["shape_signature"] for detail in entrant.interpreter.get_input_details()):
+        notes.append("no profile: the model's size is dynamic")
+        return []
+    runs = min(config.runs, 30)
+    text = _probe("profile", entrant, notes, str(runs))
+    operations = benchmark_model_log.parse_profile(text or "").operations
+    return [
+        OpProfile(operation.name, operation.type, operation.avg_ms / runs, operation.share)
+        for operation in operations
+    ]
+
+
+def _probe(what: str, entrant: _Entrant, notes: list[str], *arguments: str) -> str | None:
+    """Asks `export.litert_probe` in a process of its own; None and a note where that fails."""
+    command = [sys.executable, "-m", "export.litert_probe", what, os.path.abspath(entrant.path)]
+    command += [str(entrant.threads), *arguments]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(_module_paths())}
+    try:
+        process = subprocess.run(
+            command, capture_output=True, text=True, timeout=_PROBE_TIMEOUT, env=environment,
+            check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        notes.append(f"no {what}: it took longer than {_PROBE_TIMEOUT} s")
+        return None
+    if process.returncode:
+        last = (process.stderr.strip().splitlines() or ["no message"])[-1]
+        notes.append(f"no {what}: the probe ended with {process.returncode}: {last}")
+        return None
+    return process.stdout
+
+
+def _module_paths() -> list[str]:
+    return [str(Path(__file__).resolve().parents[1]), *filter(None, sys.path)]
+
+
+def _cpus() -> list[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))

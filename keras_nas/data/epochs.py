@@ -29,7 +29,7 @@ class EpochDataset(tf.data.Dataset):
         start = first_step if epoch == first_epoch else 0
         for images, labels in train.epoch(epoch, start=start):
             ...
-    model.fit(train, epochs=3)
+    model.fit(train, epochs=3, shuffle=False)  # it shuffles itself
     ```
 
     Args:

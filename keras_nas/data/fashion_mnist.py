@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -177,6 +178,8 @@ def _from_tensorflow_datasets(target: Path) -> str:
     with tempfile.TemporaryDirectory(prefix="keras_nas_") as folder:
         manager = tfds.download.DownloadManager(download_dir=folder, dataset_name="fashion_mnist")
         try:
+            # tensorflow-datasets tries an unreachable address for minutes before it gives up.
+            urllib.request.urlopen(url + next(iter(_CHECKSUMS)), timeout=30).close()
             paths = manager.download({name: url + name for name in _CHECKSUMS})
         except (OSError, tfds.download.DownloadError) as error:
             raise KerasNasError(f"tensorflow-datasets cannot download from {url}.") from error

@@ -54,6 +54,7 @@ def debian_package(name: str) -> Iterator[Path]:
 
 def _download_debian(name: str, folder: Path) -> Path:
     options = ["-q", "-o", "APT::Sandbox::User="]
+    options += ["-o", "Acquire::http::Timeout=30", "-o", "Acquire::https::Timeout=30"]
     try:
         _run(["apt-get", *options, "download", name], folder)
     except KerasNasError:

@@ -82,7 +82,7 @@ def load(
     ```python
     data = kn.data.load("fashion_mnist", batch_size=128, seed=1, train_examples=12_000)
     print(data.describe())
-    model.fit(data.train, validation_data=data.validation, epochs=3)
+    model.fit(data.train, validation_data=data.validation, epochs=3, shuffle=False)
     ```
 
     Args:

@@ -82,27 +82,39 @@ class Method(abc.ABC):
     def original(self, supernet: keras.Model) -> keras.Model:
         """The full network with the supernet's weights, of stock layers."""
 
+    def retrained(self, small: keras.Model, architecture: Architecture) -> keras.Model:
+        """The network that `finetune` trains: the small one, or a new one of its structure."""
+        return small
+
     @abc.abstractmethod
     def finetune(self, small: keras.Model, context: Context) -> Records:
         """Trains the small network, in place."""
 
 
-def search(method: Method, model: keras.Model, context: Context) -> SearchResult:
+def search(
+    method: Method,
+    model: keras.Model,
+    context: Context,
+    source: Mapping[str, Any] | None = None,
+) -> SearchResult:
     """Runs a method from a model to a small network, in memory.
 
     Args:
         method: The method.
         model: A functional or Sequential model, or a supernet that was born with gates.
         context: Data, task and session.
+        source: Where the model comes from, for the `Architecture`.
     """
     with tf.distribute.get_strategy().scope():
         supernet = method.make_supernet(model)
     history = method.train_weights(supernet, context)
     history += method.learn(supernet, context)
-    architecture = method.architecture(supernet)
+    architecture = method.architecture(supernet, source=source)
     with tf.distribute.get_strategy().scope():
         small = method.rebuild(supernet, architecture)
     history.append(surgery_record(supernet, small, context))
+    with tf.distribute.get_strategy().scope():
+        small = method.retrained(small, architecture)
     history += method.finetune(small, context)
     return SearchResult(supernet, architecture, small, history)
 

@@ -23,8 +23,8 @@ def count(
 ) -> Costs:
     """Counts macs, params and memory of a functional or Sequential model at batch 1.
 
-    Nested models are looked into, gates cost nothing, and what cannot be counted is named in
-    `Costs.uncounted`.
+    Nested models are looked into, and so are layers of the user's that are made of Keras layers.
+    Gates cost nothing. What cannot be counted is named in `Costs.uncounted`.
 
     Example:
 
@@ -51,7 +51,7 @@ def count(
         _closed(tensor.name, model.name, shape, given.get(tensor.name))
         for tensor, shape in zip(_inputs(model), own, strict=True)
     ]
-    return count_graph(read(model, shapes) if shapes else read(model))
+    return count_graph(read(model, shapes or None, open_composites=True))
 
 
 def count_graph(graph: Graph) -> Costs:

@@ -65,6 +65,8 @@ class Call:
 
 Formula = Callable[[Call], Counts | None]
 
+_OP_MODULES = ("keras.src.ops.", "keras.src.activations.")
+
 _BY_LAYER: dict[type, Formula] = {}
 _BY_OP_NAME: dict[str, Formula] = {}
 
@@ -110,8 +112,8 @@ def _call_of(layer_type: Any) -> Any:
 
 
 def is_op(operation: Any) -> bool:
-    """Whether `operation` is one of `keras.ops`, and not a layer or somebody else's operation."""
-    ours = type(operation).__module__.startswith(("keras.src.ops.", "keras.ops"))
+    """Whether `operation` is Keras' own, of `keras.ops` or `keras.activations`, and not a layer."""
+    ours = type(operation).__module__.startswith(_OP_MODULES)
     return ours and not isinstance(operation, keras.layers.Layer)
 
 

@@ -42,11 +42,11 @@ _OWN_FORMULA = (layers.BatchNormalization, layers.Normalization, layers.PReLU)
 _VIEW_OPS = {"ExpandDims", "Identity", "Ravel", "Reshape", "Squeeze", "StopGradient", "View"}
 _ELEMENTWISE_OPS = {
     "Abs", "Absolute", "Add", "Clip", "Divide", "Elu", "Exp", "Gelu", "HardSigmoid", "HardSilu",
-    "HardTanh", "LeakyRelu", "Log", "Maximum", "Minimum", "Multiply", "Negative", "Power", "Relu",
-    "Relu6", "Rsqrt", "Selu", "Sigmoid", "Silu", "Softplus", "Softsign", "Sqrt", "Square",
-    "Subtract", "Tanh", "TrueDivide",
+    "HardTanh", "LeakyRelu", "Log", "Maximum", "Minimum", "Mish", "Multiply", "Negative", "Power",
+    "ReLU", "Relu", "Relu6", "Rsqrt", "Selu", "Sigmoid", "Silu", "Softplus", "Softsign", "Sqrt",
+    "Square", "Subtract", "Tanh", "TrueDivide",
 }  # fmt: skip
-_FREE_OP_MODULES = {"numpy", "nn", "core", "image"}
+_FREE_OP_MODULES = {"activations", "core", "image", "nn", "numpy"}
 _MULTIPLYING_OPS = {
     "AffineTransform", "AssociativeScan", "Cond", "Conv", "ConvTranspose", "Corrcoef", "Correlate",
     "Cross", "CTCDecode", "CTCLoss", "DepthwiseConv", "Dot", "DotProductAttention",

@@ -74,6 +74,27 @@ def test_nested_models_are_looked_into(branched):
     assert list(outer.by_layer) == [*inner.by_layer, "softmax"]
 
 
+def test_layers_made_of_layers_are_looked_into():
+    class Twice(layers.Layer):
+        def __init__(self, units, **kwargs):
+            super().__init__(**kwargs)
+            self.units = units
+            self.first, self.second = layers.Dense(units), layers.Dense(units)
+
+        def call(self, inputs):
+            return self.second(ops.relu(self.first(inputs)))
+
+        def get_config(self):
+            return {**super().get_config(), "units": self.units}
+
+    inputs = keras.Input((5,))
+    model = keras.Model(inputs, Twice(7)(inputs))
+    costs = count(model)
+    assert costs.uncounted == ()
+    assert costs.macs == 35 + 49
+    assert costs.params == model.count_params() == 42 + 56
+
+
 def test_sequential_models():
     model = keras.Sequential([keras.Input((4,)), layers.Dense(3), layers.Dense(2)])
     assert count(model).macs == 18

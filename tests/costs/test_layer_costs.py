@@ -260,6 +260,7 @@ class TestFreeAndUnknown:
             layers.GlobalAveragePooling2D(), layers.UpSampling2D(), layers.ZeroPadding2D(),
             layers.Softmax(), lambda x: ops.relu(x), lambda x: x * 2.0, lambda x: x[..., :2],
             lambda x: ops.pad(x, [[0, 0], [0, 0], [0, 0], [0, 1]]),
+            lambda x: keras.activations.relu(x, max_value=6.0),
             lambda x: ops.mean(x, axis=(1, 2)), lambda x: ops.depth_to_space(x, 2),
         ],
     )  # fmt: skip

@@ -10,6 +10,7 @@ import keras
 
 from keras_nas.errors import KerasNasError
 from keras_nas.graph.ir import Graph, Node, Value, map_values
+from keras_nas.graph.kinds import activation_name, kind
 
 
 def copy_operation(operation: Any, name: str, changes: dict[str, Any] | None = None) -> Any:
@@ -23,20 +24,37 @@ def copy_operation(operation: Any, name: str, changes: dict[str, Any] | None = N
     """
     if isinstance(operation, keras.layers.Lambda):
         return operation
+    own_activation = _own_activation(operation)
     try:
         config = {**operation.get_config(), **(changes or {})}
+        if own_activation is not None:
+            config["activation"] = None
         if isinstance(operation, keras.layers.Layer):
-            return type(operation).from_config({**config, "name": name})
+            layer = type(operation).from_config({**config, "name": name})
+            if own_activation is not None:
+                layer.activation = own_activation
+            return layer
         copy = type(operation).from_config(config)
     except Exception as error:
         if not isinstance(operation, keras.layers.Layer):
             return operation
         raise KerasNasError(
             f"Layer '{operation.name}' ({type(operation).__name__}) cannot be rebuilt from its own "
-            f"get_config(): {error}. Give the class a get_config and from_config that fit."
+            f"get_config(): {_first_line(error)} Give the class a get_config and from_config that fit."
         ) from error
     copy.name = name
     return copy
+
+
+def _own_activation(operation: Any) -> Any:
+    """The activation of a Keras layer where it is the user's own function (or layer), else `None`.
+
+    It is handed on as it is: a function without weights can be shared, and need not be registered.
+    """
+    activation = getattr(operation, "activation", None)
+    if not kind(operation) or not callable(activation) or activation_name(activation):
+        return None
+    return None if getattr(activation, "weights", None) else activation
 
 
 @contextlib.contextmanager
@@ -124,3 +142,7 @@ def copy_weights(source: Any, target: Any):
         return
     for old, new in zip(source.weights, target.weights, strict=True):
         new.assign(old)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from typing import Any
 
@@ -64,7 +65,18 @@ def _trace(node: Node) -> Functional:
     args, kwargs = map_values(lambda _: next(numbers), (node.args, node.kwargs))
     copy(*args, **kwargs)
     copy_weights(node.operation, copy)
-    return keras.Model(tensors, copy.call(*args, **kwargs))
+    inputs = tensors if len(tensors) > 1 else tensors[0]
+    model = keras.Model(inputs, copy.call(*args, **kwargs))
+    if "training" not in node.kwargs:
+        _forget_training(model)
+    return model
+
+
+def _forget_training(model: Functional):
+    """Drops the `training` that the symbolic run baked into the calls: the caller decides later."""
+    for keras_nodes in model._nodes_by_depth.values():
+        for keras_node in keras_nodes:
+            keras_node.arguments.kwargs.pop("training", None)
 
 
 def _uses_own_weights_only(model: Functional, layer: Any) -> bool:
@@ -90,8 +102,12 @@ def _agrees(model: Functional, node: Node) -> bool:
     ]
     numbers = iter(arrays)
     args, kwargs = map_values(lambda _: next(numbers), (node.args, node.kwargs))
+    if "training" in inspect.signature(node.operation.call).parameters:
+        kwargs.setdefault("training", False)
     expected = keras.tree.flatten(node.operation(*args, **kwargs))
-    found = keras.tree.flatten(model(arrays))
+    found = keras.tree.flatten(
+        model(arrays if len(arrays) > 1 else arrays[0], training=kwargs.get("training", False))
+    )
     return len(expected) == len(found) and all(
         np.array_equal(np.asarray(a), np.asarray(b)) for a, b in zip(expected, found, strict=True)
     )

@@ -14,6 +14,7 @@ from keras_nas.errors import KerasNasError
 
 _PEAK = 255.0
 _SSIM_WINDOW = 11
+_MOST_DB = 100.0
 
 
 def rgb_to_y(images: tf.Tensor) -> tf.Tensor:
@@ -86,6 +87,7 @@ class _LumaMean(keras.metrics.Mean):
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         values = type(self).measure(y_true, y_pred, self.scale, self.value_range)
+        values = tf.minimum(values, _MOST_DB)
         super().update_state(values, sample_weight=sample_weight)
 
     def get_config(self):
@@ -95,6 +97,9 @@ class _LumaMean(keras.metrics.Mean):
 @keras.saving.register_keras_serializable(package="keras_nas")
 class PsnrY(_LumaMean):
     """Mean over pictures of `psnr_y` with a border of `scale` pixels shaved, in dB.
+
+    A picture counts 100 dB at most, so that one without any error (a black patch) does not make the
+    mean infinite.
 
     Args:
         scale: enlargement of the task, and the pixels shaved at each border.

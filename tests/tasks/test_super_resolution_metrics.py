@@ -133,3 +133,12 @@ def test_metrics_of_a_compiled_model_in_half_precision():
     expected = psnr_y(truth, truth + noise, 2).numpy().mean()
     assert results["psnr_y"] == pytest.approx(expected, abs=0.02)
     assert 0.3 < results["ssim_y"] < 1.0
+
+
+def test_picture_without_an_error_counts_a_hundred_decibels():
+    truth = smooth_picture(6)[None].astype(np.float32)
+    meter = PsnrY(2, 255.0)
+    meter.update_state(truth, truth)
+    assert float(meter.result()) == 100.0
+    meter.update_state(truth, truth + 1)
+    assert np.isfinite(float(meter.result()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -23,44 +23,51 @@ Metric = Callable[[np.ndarray, np.ndarray], float]
 
 @dataclasses.dataclass(frozen=True)
 class Tolerance:
-    """The largest allowed differences, as parts of the output's range on the data.
+    """The largest allowed differences.
 
-    `metric_drop` is the largest allowed loss of the task metric, in its own unit; None for any.
+    Attributes:
+        worst, mean: of the differences, as parts of the output's range on the data.
+        noise: of their root mean square, as a part of the output's standard deviation on the
+            data. An output that has nothing to do with the model's has 1 or more, whatever its
+            number of classes.
+        metric_drop: of the task metric's loss, in its own unit; None for any.
     """
 
     worst: float
     mean: float
+    noise: float
     metric_drop: float | None = None
 
 
 TOLERANCES = {
-    "float32": Tolerance(worst=1e-4, mean=1e-5),
-    "float16": Tolerance(worst=0.05, mean=5e-3),
-    "dynamic_int8": Tolerance(worst=0.5, mean=0.05),
-    "int16x8": Tolerance(worst=0.5, mean=0.05),
-    "int8": Tolerance(worst=0.75, mean=0.1),
-    "qat": Tolerance(worst=0.75, mean=0.1),
+    "float32": Tolerance(worst=1e-4, mean=1e-5, noise=1e-4),
+    "float16": Tolerance(worst=0.05, mean=5e-3, noise=0.02),
+    "int16x8": Tolerance(worst=0.5, mean=0.02, noise=0.2),
+    "dynamic_int8": Tolerance(worst=0.5, mean=0.05, noise=0.4),
+    "int8": Tolerance(worst=0.75, mean=0.1, noise=0.5),
+    "qat": Tolerance(worst=1.0, mean=0.1, noise=0.6),
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Parity:
-    """What `check` found. Differences are absolute, and relative to the Keras output's range.
+    """What `compare` found. Differences are absolute, and relative to the Keras output's range.
 
     Attributes:
-        model: the .tflite's path.
+        model: the .tflite's name.
         format: its format.
         samples: how many samples were compared.
         output_range: largest minus smallest value of the Keras output.
         worst, mean: the largest and the mean absolute difference.
         worst_relative, mean_relative: the same divided by `output_range`.
+        noise: root mean square of the differences over the Keras output's standard deviation.
         argmax_agreement: share of the positions (samples, pixels) whose largest channel is the
             same; None for outputs of one channel.
         metric_name: what `metric_keras` and `metric_tflite` are; None without targets.
         metric_keras, metric_tflite: the task metric of both.
         metric_drop: what the file loses, positive where it is worse.
         tolerance: what was allowed.
-        passed: whether all stayed within it.
+        faults: what is beyond it, in words; empty if the file passed.
         notes: what a reader should know, e.g. that the inputs were not real.
     """
 
@@ -72,18 +79,25 @@ class Parity:
     mean: float
     worst_relative: float
     mean_relative: float
+    noise: float
     argmax_agreement: float | None
     metric_name: str | None
     metric_keras: float | None
     metric_tflite: float | None
     metric_drop: float | None
     tolerance: Tolerance
-    passed: bool
+    faults: list[str]
     notes: list[str]
+
+    @property
+    def passed(self) -> bool:
+        """Whether all stayed within the tolerance."""
+        return not self.faults
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the result as JSON."""
-        atomic_write_text(path, json.dumps(dataclasses.asdict(self), indent=1) + "\n")
+        content = {**dataclasses.asdict(self), "passed": self.passed}
+        atomic_write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def parity_path(tflite_path: str | os.PathLike[str]) -> Path:
@@ -96,22 +110,53 @@ def check(
     tflite_path: str | os.PathLike[str],
     data: Any,
     *,
+    report: str | os.PathLike[str] | None = None,
+    **options: Any,
+) -> Parity:
+    """Compares a .tflite with its model, writes `<name>.parity.json` and refuses a bad file.
+
+    Example:
+        check(model, "small.tflite", (test_x, test_y), metric=top1, metric_name="top1")
+
+    Args:
+        model, tflite_path, data: see `compare`, as for the other options.
+        report: where the JSON goes, in place of `parity_path(tflite_path)`.
+
+    Returns:
+        The comparison, which passed.
+
+    Raises:
+        ParityError: A difference or the metric's drop is beyond the tolerance; the JSON stands.
+        ExportError: As from `compare`.
+    """
+    parity = compare(model, tflite_path, data, **options)
+    report = Path(report) if report else parity_path(tflite_path)
+    parity.save(report)
+    if parity.faults:
+        raise ParityError(
+            f"{report.name.removesuffix('.parity.json')}.tflite ({parity.format}) is not the "
+            f"model any more: {'; '.join(parity.faults)}. See {report}."
+        )
+    return parity
+
+
+def compare(
+    model: Any,
+    tflite_path: str | os.PathLike[str],
+    data: Any,
+    *,
     format: str = "float32",  # noqa: A002
     metric: Metric | None = None,
     metric_name: str = "metric",
     higher_is_better: bool = True,
     tolerance: Tolerance | None = None,
     limit: int | None = None,
-    write_to: str | os.PathLike[str] | None = None,
-    notes: list[str] | None = None,
+    notes: Sequence[str] = (),
 ) -> Parity:
-    """Compares a .tflite with its model on held-out data and writes `<name>.parity.json`.
-
-    Example:
-        check(model, "small.tflite", (test_x, test_y), metric=top1, metric_name="top-1")
+    """Runs a .tflite and its model on the same held-out data.
 
     Args:
-        model: the `keras.Model` (or another callable model with `predict_on_batch`).
+        model: the `keras.Model` (or another model with `predict_on_batch`).
         tflite_path: the file; it runs one sample at a time, at its own batch of 1.
         data: held-out data in any form of `export.samples.batches`.
         format: what the file's format is; it chooses the default tolerance.
@@ -120,29 +165,23 @@ def check(
         higher_is_better: whether a larger metric is better.
         tolerance: overrides `TOLERANCES[format]`.
         limit: the largest number of samples to compare.
-        write_to: where the JSON goes, in place of `parity_path(tflite_path)`.
         notes: remarks to keep in the report.
 
-    Returns:
-        The comparison; the file stands whether it passed or not.
-
     Raises:
-        ParityError: A difference or the metric's drop is beyond the tolerance.
         ExportError: There are no data, or the metric needs targets that they do not hold.
     """
     allowed = tolerance or TOLERANCES[format]
     references, results, targets = _run_both(model, Runner(tflite_path), data, limit)
     measured = _differences(references, results)
-    if metric is not None and not targets:
-        raise ExportError("The metric needs targets: give data as (inputs, targets).")
     ours = theirs = drop = None
     if metric is not None:
+        if not targets:
+            raise ExportError("The metric needs targets: give data as (inputs, targets).")
         wanted = np.concatenate(targets)
         ours, theirs = (float(metric(wanted, outputs[0])) for outputs in (references, results))
         drop = ours - theirs if higher_is_better else theirs - ours
-    faults = _faults(measured, drop, allowed)
-    parity = Parity(
-        model=str(tflite_path),
+    return Parity(
+        model=Path(tflite_path).name,
         format=format,
         samples=len(references[0]),
         **measured,
@@ -151,17 +190,9 @@ def check(
         metric_tflite=theirs,
         metric_drop=drop,
         tolerance=allowed,
-        passed=not faults,
-        notes=list(notes or []),
+        faults=_faults(measured, drop, allowed),
+        notes=list(notes),
     )
-    report = Path(write_to) if write_to else parity_path(tflite_path)
-    parity.save(report)
-    if faults:
-        raise ParityError(
-            f"{Path(tflite_path).name} ({format}) is not the model any more: {'; '.join(faults)}. "
-            f"See {report}."
-        )
-    return parity
 
 
 def _run_both(
@@ -212,11 +243,11 @@ def _differences(references: list[np.ndarray], results: list[np.ndarray]) -> dic
             raise ExportError(
                 f"The file's output has the shape {result.shape}, the model's {reference.shape}."
             )
-        difference = np.abs(reference.astype("float64") - result.astype("float64"))
-        worst = float(np.max(difference)) if np.isfinite(difference).all() else float("inf")
-        mean = float(np.mean(difference)) if np.isfinite(difference).all() else float("inf")
-        spread = float(np.ptp(reference))
-        scale = spread if spread > 0 else 1.0
+        wanted = reference.astype("float64")
+        difference = np.abs(wanted - result.astype("float64"))
+        difference[~np.isfinite(difference)] = np.inf
+        worst, mean = float(np.max(difference)), float(np.mean(difference))
+        spread, deviation = float(np.ptp(wanted)), float(np.std(wanted))
         agreement = None
         if reference.ndim > 1 and reference.shape[-1] > 1:
             agreement = float(np.mean(np.argmax(reference, -1) == np.argmax(result, -1)))
@@ -225,8 +256,9 @@ def _differences(references: list[np.ndarray], results: list[np.ndarray]) -> dic
                 "output_range": spread,
                 "worst": worst,
                 "mean": mean,
-                "worst_relative": worst / scale,
-                "mean_relative": mean / scale,
+                "worst_relative": worst / (spread or 1.0),
+                "mean_relative": mean / (spread or 1.0),
+                "noise": float(np.sqrt(np.mean(difference**2))) / (deviation or 1.0),
                 "argmax_agreement": agreement,
             }
         )
@@ -234,13 +266,16 @@ def _differences(references: list[np.ndarray], results: list[np.ndarray]) -> dic
 
 
 def _faults(measured: dict[str, Any], drop: float | None, allowed: Tolerance) -> list[str]:
-    faults = []
-    for name in ("worst", "mean"):
-        value, limit = measured[f"{name}_relative"], getattr(allowed, name)
-        if not value <= limit:
-            faults.append(
-                f"the {name} difference is {value:.3g} of the output range, {limit:.3g} is allowed"
-            )
+    parts = [
+        ("worst", measured["worst_relative"], "of the output range"),
+        ("mean", measured["mean_relative"], "of the output range"),
+        ("noise", measured["noise"], "of the output's deviation"),
+    ]
+    faults = [
+        f"the {name} difference is {value:.3g} {unit}, {getattr(allowed, name):.3g} is allowed"
+        for name, value, unit in parts
+        if not value <= getattr(allowed, name)
+    ]
     if drop is not None and allowed.metric_drop is not None and not drop <= allowed.metric_drop:
         faults.append(f"the metric drops by {drop:.4g}, {allowed.metric_drop:.4g} is allowed")
     return faults

@@ -1,0 +1,26 @@
+"""Exports a .keras model as .tflite files, each compared with the model before it is written.
+
+    python -m apps.export --model=runs/demo_dnal/finetuned.keras --data=fashion_mnist \
+        --formats=float32,float16,dynamic_int8,int8,qat
+
+Beside each file stands <name>.parity.json: differences and the task metric of both.
+"""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from apps import config_flags
+from apps.main import run as run_app
+from apps.model_export import ExportConfig, export_file
+from export.export_table import export_table
+
+config_flags.define(ExportConfig())
+
+
+def main() -> None:
+    Console().print(export_table(export_file(config_flags.read(ExportConfig()))))
+
+
+if __name__ == "__main__":
+    run_app(main)

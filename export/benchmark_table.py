@@ -1,0 +1,130 @@
+"""Benchmark results as a table on the terminal and as a bar chart."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from export.benchmark_schema import BenchmarkReport, BenchmarkResult
+from keras_nas.files import atomic_path
+
+_COLORS = ("tab:blue", "tab:orange", "tab:green", "tab:red")
+
+
+def results_table(report: BenchmarkReport) -> Table:
+    """One row for each model and number of threads.
+
+    The speed-up is the ratio of medians to the first model measured with the same threads. "peak"
+    is by how much loading and running the model raises the process's memory.
+    """
+    table = Table(header_style="bold")
+    table.add_column("model", min_width=16, overflow="fold")
+    for name in (
+        "threads",
+        "median\nms",
+        "p90\nms",
+        "min\nms",
+        "speed-\nup",
+        "size\nMB",
+        "peak\nMB",
+    ):
+        table.add_column(name, justify="right", no_wrap=True)
+    for result in report.results:
+        table.add_row(
+            label(result, report.results),
+            str(result.threads),
+            _milliseconds(result.median_ms),
+            _milliseconds(result.p90_ms),
+            _milliseconds(result.min_ms),
+            speed_up_text(result, report.results),
+            f"{result.model.size_bytes / 1e6:.3f}",
+            f"{result.peak_memory_bytes / 1e6:.1f}" if result.peak_memory_bytes else "",
+        )
+    return table
+
+
+def profile_table(result: BenchmarkResult, rows: int = 10) -> Table:
+    """The operations that take most of a model's time, summed by type."""
+    sums: dict[str, tuple[int, float, float]] = {}
+    for operation in result.profile:
+        count, time, share = sums.get(operation.type, (0, 0.0, 0.0))
+        sums[operation.type] = (count + 1, time + operation.avg_ms, share + operation.share)
+    table = Table(
+        title=f"{Path(result.model.path).name}, {result.threads} thread(s)", header_style="bold"
+    )
+    table.add_column("operation")
+    for name in ("count", "ms", "share"):
+        table.add_column(name, justify="right")
+    ordered = sorted(sums.items(), key=lambda item: -item[1][1])
+    for kind, (count, time, share) in ordered[:rows]:
+        table.add_row(kind, str(count), f"{time:.3f}", f"{share:.1%}")
+    return table
+
+
+def draw_chart(report: BenchmarkReport, path: str | os.PathLike[str]) -> None:
+    """Draws the medians as bars, with a line up to the 90th percentile, one colour a thread count.
+
+    The file's suffix chooses the format: .png, .svg or .pdf.
+    """
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(label(result, report.results) for result in report.results))
+    threads = list(dict.fromkeys(result.threads for result in report.results))
+    figure = Figure(figsize=(8, 1.2 + 0.5 * len(names) * max(1, len(threads))))
+    axes = figure.add_subplot()
+    height = 0.8 / max(1, len(threads))
+    for place, count in enumerate(threads):
+        group = [result for result in report.results if result.threads == count]
+        rows = [
+            names.index(label(result, report.results)) + (place - (len(threads) - 1) / 2) * height
+            for result in group
+        ]
+        medians = [_central(result) for result in group]
+        above = [max(0.0, (result.p90_ms or 0.0) - _central(result)) for result in group]
+        axes.barh(
+            rows,
+            medians,
+            height,
+            xerr=[[0.0] * len(group), above],
+            color=_COLORS[place % len(_COLORS)],
+            label=f"{count} thread{'s' if count > 1 else ''}",
+        )
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    if report.results:
+        axes.set_xlim(0, 1.6 * max(map(_central, report.results)))
+    axes.set_xlabel("median ms (line: up to the 90th percentile)")
+    if threads:
+        axes.legend()
+    figure.tight_layout()
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary)
+
+
+def label(result: BenchmarkResult, results: Sequence[BenchmarkResult]) -> str:
+    """Returns the file's name; its whole path where another file has the same name."""
+    name = Path(result.model.path).name
+    paths = {other.model.path for other in results if Path(other.model.path).name == name}
+    return name if len(paths) == 1 else result.model.path
+
+
+def speed_up(result: BenchmarkResult, results: Sequence[BenchmarkResult]) -> float:
+    """Returns how many times faster a result is than the first one with the same threads."""
+    first = next(other for other in results if other.threads == result.threads)
+    return _central(first) / _central(result)
+
+
+def speed_up_text(result: BenchmarkResult, results: Sequence[BenchmarkResult]) -> str:
+    """As `speed_up`, for a table."""
+    return f"{speed_up(result, results):.2f}×"
+
+
+def _central(result: BenchmarkResult) -> float:
+    return result.mean_ms if result.median_ms is None else result.median_ms
+
+
+def _milliseconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"

@@ -1,0 +1,163 @@
+"""One model to one checked .tflite: convert, describe, compare; all of it or nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from export import metadata, parity, quantization, tflite, tracing
+from export.errors import ExportError
+from export.parity import Parity, Tolerance
+from export.task_metrics import METRICS
+from export.tflite import ExportedModel
+from keras_nas.files import atomic_path
+
+_RANDOM_SAMPLES = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportData:
+    """The task's own data; each part in any form of `export.samples.batches`.
+
+    Attributes:
+        train: batches (inputs, targets) for ranges and quantisation-aware training.
+        held_out: batches (inputs, targets) for the comparison.
+        metric: the task metric's name in `export.task_metrics.METRICS`; None for none.
+    """
+
+    train: Any = None
+    held_out: Any = None
+    metric: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportOptions:
+    """How to export; see `export.tflite.convert` for the first six.
+
+    Attributes:
+        parity_samples: the largest number of held-out samples to compare.
+        tolerance: overrides the format's tolerance.
+        qat_loss: the loss of quantisation-aware training.
+        qat_epochs, qat_steps, qat_learning_rate: its length (steps in an epoch; None for all
+            batches) and rate.
+    """
+
+    representative_samples: int = 200
+    io_dtype: str = "float32"
+    input_shape: tuple[int | None, ...] | None = None
+    sizes: tuple[tuple[int, int], ...] | None = None
+    float_fallback: bool = False
+    parity_samples: int | None = 1000
+    tolerance: Tolerance | None = None
+    qat_loss: Any = "sparse_categorical_crossentropy"
+    qat_epochs: int = 1
+    qat_steps: int | None = None
+    qat_learning_rate: float = 1e-4
+
+
+def export_model(
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    format: str = "float32",  # noqa: A002
+    data: ExportData | None = None,
+    card: metadata.ModelCard | None = None,
+    options: ExportOptions | None = None,
+) -> tuple[ExportedModel, Parity]:
+    """Writes a .tflite that was compared with its model, and `<name>.parity.json` beside it.
+
+    Without held-out data the two are compared on random inputs, which the report says.
+
+    Args:
+        model: the trained model.
+        path: the file to write.
+        format: one of `export.tflite.FORMATS`.
+        data: the task's data; needed for the formats that are quantised by samples or training.
+        card: what the metadata say; None for a file without metadata.
+        options: see `ExportOptions`.
+
+    Raises:
+        ParityError: The file computes something else; only the report is written.
+        ExportError: The model cannot be exported as asked; nothing is written.
+    """
+    data, options = data or ExportData(), options or ExportOptions()
+    if card is not None:
+        metadata.load("metadata_schema_py_generated")
+    with atomic_path(path) as temporary:
+        source = _trained_for(model, format, data, options)
+        exported = tflite.convert(
+            source,
+            temporary,
+            format,
+            representative_data=data.train,
+            representative_samples=options.representative_samples,
+            io_dtype=options.io_dtype,
+            input_shape=options.input_shape,
+            sizes=options.sizes,
+            float_fallback=options.float_fallback,
+        )
+        if card is not None:
+            metadata.write(temporary, card)
+        found = _check(model, temporary, path, exported, data, options)
+        size = temporary.stat().st_size
+    return dataclasses.replace(exported, path=Path(path), size_bytes=size), found
+
+
+def _trained_for(model: keras.Model, format_: str, data: ExportData, options: ExportOptions) -> Any:
+    if format_ != "qat":
+        return model
+    if data.train is None:
+        raise ExportError("Training data must be given for the format 'qat'.")
+    return quantization.fine_tune(
+        model,
+        data.train,
+        loss=options.qat_loss,
+        epochs=options.qat_epochs,
+        steps_per_epoch=options.qat_steps,
+        learning_rate=options.qat_learning_rate,
+    )
+
+
+def _check(
+    model: keras.Model,
+    temporary: Path,
+    path: str | os.PathLike[str],
+    exported: ExportedModel,
+    data: ExportData,
+    options: ExportOptions,
+) -> Parity:
+    held_out, metric, notes = data.held_out, data.metric, []
+    if held_out is None:
+        held_out, metric = _random_inputs(model, exported), None
+        notes.append("compared on random inputs in [0, 1): no held-out data were given")
+    return parity.check(
+        model,
+        temporary,
+        held_out,
+        report=parity.parity_path(path),
+        format=exported.format,
+        metric=METRICS[metric] if metric else None,
+        metric_name=metric or "",
+        tolerance=options.tolerance,
+        limit=options.parity_samples,
+        notes=notes,
+    )
+
+
+def _random_inputs(model: keras.Model, exported: ExportedModel) -> list[Any]:
+    generator = np.random.default_rng(0)
+    batches = []
+    for size in exported.sizes or [None]:
+        shapes = [
+            (_RANDOM_SAMPLES, *(size or ()), shape[3]) if None in shape else
+            (_RANDOM_SAMPLES, *shape[1:])
+            for shape in exported.input_shapes.values()
+        ]  # fmt: skip
+        arrays = [generator.random(shape, dtype="float32") for shape in shapes]
+        names = tracing.input_names(model)
+        batches.append(dict(zip(names, arrays, strict=True)))
+    return batches

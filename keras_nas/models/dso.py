@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import keras
 
-from keras_nas.models.dso_space import DsoSpace, Genotype
+from keras_nas.models.dso_space import CIFAR_STEM, IMAGENET_STEM, DsoSpace, Genotype
 from keras_nas.models.registry import register
 
 
@@ -21,6 +21,8 @@ def dso_cifar(
     operations: Sequence[str] = ("sep3", "sep5", "avg3", "max3"),
     scope: str = "full",
     scaled_reductions: bool = False,
+    stem: str = CIFAR_STEM,
+    last_stage_dilation: int = 1,
 ) -> keras.Model:
     """DSO's full network for CIFAR-10, with an edge to be learned on each connection.
 
@@ -35,6 +37,8 @@ def dso_cifar(
         operations=tuple(operations),
         scope=scope,
         scaled_reductions=scaled_reductions,
+        stem=stem,
+        last_stage_dilation=last_stage_dilation,
     ).supernet("dso_cifar")
 
 
@@ -48,6 +52,8 @@ def dso_imagenet(
     operations: Sequence[str] = ("sep3", "sep5", "avg3", "max3"),
     scope: str = "share",
     scaled_reductions: bool = False,
+    stem: str = IMAGENET_STEM,
+    last_stage_dilation: int = 1,
 ) -> keras.Model:
     """DSO's full network for ImageNet. The arguments are those of `DsoSpace`."""
     return DsoSpace.imagenet(
@@ -59,6 +65,8 @@ def dso_imagenet(
         operations=tuple(operations),
         scope=scope,
         scaled_reductions=scaled_reductions,
+        stem=stem,
+        last_stage_dilation=last_stage_dilation,
     ).supernet("dso_imagenet")
 
 

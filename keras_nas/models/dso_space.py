@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -196,9 +196,14 @@ class DsoSpace:
 
     def genotype(self, supernet: keras.Model) -> dict[str, list[list[str]]]:
         """The edges of a searched supernet that matter: λ > 0 and on a path to the output."""
+        names = [name for block in self.edge_names().values() for name in block.values()]
+        return self.genotype_of({name for name in names if supernet.get_layer(name).mask()[0]})
+
+    def genotype_of(self, opened: Collection[str]) -> dict[str, list[list[str]]]:
+        """The edges that matter where those named in `opened` are open and the others closed."""
         genotype = {}
         for block, names in self.edge_names().items():
-            kept = [edge for edge, name in names.items() if supernet.get_layer(name).mask()[0]]
+            kept = [edge for edge, name in names.items() if name in opened]
             live = kept if block in self.reduction_names else live_edges(kept)
             genotype[block] = [list(edge) for edge in live]
         return genotype

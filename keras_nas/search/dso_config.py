@@ -1,0 +1,103 @@
+"""DSO's settings."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from keras_nas.errors import UsageError
+from keras_nas.search.alternating_data import parse_ratio
+from keras_nas.search.settings import check_choices, check_range, setting
+from keras_nas.search.training import TrainConfig
+
+BUDGETS = ("none", "flops", "mac", "latency")
+
+
+@dataclasses.dataclass(frozen=True)
+class DsoConfig:
+    """DSO-NAS' settings; the defaults are the paper's for CIFAR-10 (section 4.2).
+
+    Example:
+
+    ```python
+    DsoConfig(gamma=5e-3, weights=TrainConfig(epochs=5, nesterov=True), patience=3)
+    ```
+    """
+
+    weights: TrainConfig = setting(
+        TrainConfig(epochs=120, nesterov=True, weight_decay=3e-4),
+        "Stage 1: the full network's weights, on D_w.",
+    )
+    architecture: TrainConfig = setting(
+        TrainConfig(epochs=120, nesterov=True, weight_decay=3e-4),
+        "Stage 2: edges and weights in turn (Alg. 1); its settings are the weights'.",
+    )
+    gamma: float = setting(1e-3, "γ: weight of the edges' L1 norm (Eq. 9).")
+    gamma_0: float = setting(0.0, "γ₀ of --adaptive=latency (Eq. 19).")
+    adaptive: str = setting("none", "Budget that adapts γ to each edge (Eq. 17 to 19).", BUDGETS)
+    edge_learning_rate: float = setting(0.0, "η of the edges; 0 for the weights' learning rate.")
+    edge_momentum: float = setting(
+        0.0, "Constant μ of APG-NAG (0.9 in the authors' code); 0 for (t − 2) / (t + 1)."
+    )
+    clip_lookahead: bool = setting(False, "Keep λ' at 0 or above, as the authors' code does.")
+    split_ratio: str = setting(
+        "1:1", "D_w : D_λ, in examples and in steps: 1:1 for CIFAR-10, 4:1 for ImageNet."
+    )
+    split: bool = setting(
+        True, "Learn edges on D_λ, apart from D_w; False: both on all data (Table 7)."
+    )
+    stop: str = setting(
+        "stable",
+        "'stable': when the live edges have been the same for `patience` epochs. 'one_operation': "
+        "when each block of parallel operations is down to one (section 4.3).",
+        ("stable", "one_operation"),
+    )
+    patience: int = setting(10, "Epochs of the same live edges that end stage 2; 0 for all epochs.")
+    hold_bn_scale: bool = setting(
+        True, "Hold the scales of BatchNormalization (at 1 when new) in the first two stages."
+    )
+    recompute: bool = setting(
+        False, "Compute activations again for the gradients of stages 1 and 2: less memory."
+    )
+    align: str = setting("auto", "How surgery aligns channels at joins.", ("auto", "widen", "pad"))
+    from_scratch: bool = setting(
+        True, "Stage 3 trains from new weights, without scales; False: from the search's."
+    )
+    target_macs: float = setting(
+        0.0, "Macs that the widths are solved for before stage 3; 0: keep."
+    )
+    target_params: float = setting(0.0, "Params that the widths are solved for; 0: keep.")
+    dropout: float = setting(0.6, "Dropout before the classifier in stage 3 (DSO's own spaces).")
+    drop_path: float = setting(0.5, "Drop path of the blocks in stage 3 (DSO's own spaces).")
+    auxiliary_weight: float = setting(
+        0.4, "Weight of the auxiliary tower behind the second last stage; 0 for no tower."
+    )
+    finetune: TrainConfig = setting(
+        TrainConfig(
+            epochs=630,
+            learning_rate=0.05,
+            schedule="cosine_restarts",
+            final_learning_rate=0.001,
+            nesterov=True,
+            weight_decay=3e-4,
+        ),
+        "Stage 3: the found network's weights, on all data.",
+    )
+
+    def __post_init__(self):
+        check_choices(self)
+        check_range(
+            self,
+            ("gamma", "gamma_0", "edge_learning_rate", "patience", "target_macs", "target_params"),
+            0,
+        )
+        check_range(self, ("edge_momentum", "dropout", "drop_path", "auxiliary_weight"), 0)
+        for name in ("edge_momentum", "dropout", "drop_path"):
+            if getattr(self, name) >= 1:
+                raise UsageError(
+                    f"`{name}` must be below 1. Received: {name}={getattr(self, name)}"
+                )
+        parse_ratio(self.split_ratio)
+        if self.target_macs and self.target_params:
+            raise UsageError(
+                "One of `target_macs` and `target_params` may be given. Received: both"
+            )

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import keras
+import pytest
+
+from keras_nas.costs import count
+from keras_nas.errors import KerasNasError
+from keras_nas.models import DsoSpace
+from keras_nas.models.dso import space_config
+from keras_nas.models.found_network import FoundNetwork
+from keras_nas.search.width_multiplier import solve_widths
+
+
+def dense(widths):
+    """Two Dense layers without bias: 4 a + a b params and macs."""
+    inputs = x = keras.Input((4,))
+    for width in widths:
+        x = keras.layers.Dense(width, use_bias=False)(x)
+    return keras.Model(inputs, x)
+
+
+def test_the_largest_network_within_the_target():
+    # Widths (10, 20) cost 240. At 2 ×: 80 + 800 = 880; 1.95 ×: (20, 39) cost 860.
+    assert solve_widths(dense, [10, 20], 880) == [20, 40]
+    widths = solve_widths(dense, [10, 20], 879)
+    cost = 4 * widths[0] + widths[0] * widths[1]
+    assert widths[0] * (widths[1] + 1) + 4 * widths[0] > 879 >= cost
+    assert solve_widths(dense, [10, 20], 240, cost="params") == [10, 20]
+
+
+def test_rounding():
+    widths = solve_widths(dense, [10, 20], 900, round_to=4)
+    assert all(width % 4 == 0 for width in widths)
+    assert 4 * widths[0] + widths[0] * widths[1] <= 900
+
+
+def test_targets_that_cannot_be_met():
+    with pytest.raises(KerasNasError, match="`target_macs` cannot be met: at widths"):
+        solve_widths(dense, [10, 20], 3)
+    with pytest.raises(KerasNasError, match="cannot be met: at 64 times the width"):
+        solve_widths(lambda _: dense([1]), [1], 1e9)
+
+
+@pytest.fixture(scope="module")
+def found():
+    space = DsoSpace(
+        input_shape=(16, 16, 3), stage_widths=(16, 32), stage_blocks=(1, 1), levels=2,
+    )  # fmt: skip
+    edges = {name: 0.0 for block in space.edge_names().values() for name in block.values()}
+    for block in ("stage1_block1", "stage2_block1"):
+        edges[f"{block}_edge_l1_sep3_to_output"] = 0.5
+        edges[f"{block}_edge_l1_max3_to_l2_sep3"] = 0.5
+    return FoundNetwork({"builder": "dso_cifar", "config": space_config(space)}, edges)
+
+
+@pytest.mark.parametrize(("cost", "target"), [("macs", 3e6), ("params", 4e4)])
+def test_a_found_network_meets_its_budget_within_three_percent(found, cost, target):
+    model = found.build(solve_widths(found.build, found.widths, target, cost))
+    assert 0.97 * target <= getattr(count(model), cost) <= target
+
+
+def test_a_found_network_has_the_live_edges_alone(found):
+    assert found.widths == [16, 32]
+    assert found.genotype == {
+        "stage1_block1": [["l1_sep3", "output"]],
+        "stage2_block1": [["l1_sep3", "output"]],
+    }
+    model = found.build(dropout=0.5, drop_path=0.25)
+    assert model.get_layer("stage2_block1_drop_path").rate == 0.25
+    assert model.count_params() == found.build([16, 32]).count_params()
+
+
+def test_a_found_network_of_the_mobile_space():
+    config = {
+        "input_shape": [16, 16, 3], "num_classes": 4, "stage_widths": [4, 6],
+        "stage_blocks": [2, 1], "stage_strides": [1, 2], "head_width": 16, "edges": True,
+    }  # fmt: skip
+    kept = {"stage1_block1_edge_mb3_k3": 0.5, "stage2_block1_edge_mb6_k5": 0.5}
+    found = FoundNetwork({"builder": "proxyless", "config": config}, kept)
+    assert found.widths == [32, 16, 4, 6, 16]
+    assert found.genotype == {
+        "stage1_block1": [["mb3_k3", "output"]],
+        "stage1_block2": [],
+        "stage2_block1": [["mb6_k5", "output"]],
+    }
+    model = found.build([8, 4, 4, 8, 24], dropout=0.2)
+    assert model.get_layer("head_conv").filters == 24
+    assert model.get_layer("stage2_block1_mb6_k5_project_conv").filters == 8
+    assert model.get_layer("head_dropout").rate == 0.2
+
+
+def test_other_networks_have_no_widths():
+    with pytest.raises(KerasNasError, match="can be built in the spaces"):
+        FoundNetwork({"path": "mine.keras"}, {})
+    with pytest.raises(KerasNasError, match="can be built in the spaces"):
+        FoundNetwork(None, {})

@@ -42,7 +42,7 @@ data: $(INSTALLED)
 	@$(PYTHON) -m apps.fetch_data --task=fashion_mnist
 
 demo: data
-	@$(PYTHON) -m apps.demo --flagfile=apps/flagfiles/demo_dnal.cfg
+	@$(PYTHON) -m apps.search --flagfile=apps/flagfiles/demo_dnal.cfg
 
 test: data
 	@$(PYTHON) -m pytest -n $(WORKERS) --dist loadfile

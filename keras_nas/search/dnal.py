@@ -218,17 +218,20 @@ class JointStage(GateStage):
     def train_step(self, batch):
         inputs, targets = batch[0], batch[1]
         logits, weights = values(self.logits), values(self.weights)
-        with tf.GradientTape(watch_accessed_variables=False, persistent=True) as tape:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([*logits, *weights])
             outputs = self.model(inputs, training=True)
             losses = self._training.losses(targets, outputs)
             penalty = once(self.penalty(self.gates))
             losses = {**losses, "loss": losses["loss"] + penalty, "penalty": penalty}
-            for_weights = self.weight_optimizer.scale_loss(losses["loss"])
-            for_logits = self.optimizer.scale_loss(losses["loss"])
+            scaled = self.weight_optimizer.scale_loss(losses["loss"])
+        gradients = tape.gradient(scaled, [*weights, *logits], unconnected_gradients="zero")
+        # With float16, each optimizer divides by the loss scale of its own.
+        other_scale = self.optimizer.scale_loss(1.0) / self.weight_optimizer.scale_loss(1.0)
+        for_logits = [other_scale * gradient for gradient in gradients[len(weights) :]]
         updates = [
-            Update(self.weight_optimizer, tape.gradient(for_weights, weights), self.weights),
-            Update(self.optimizer, tape.gradient(for_logits, logits), self.logits),
+            Update(self.weight_optimizer, gradients[: len(weights)], self.weights),
+            Update(self.optimizer, for_logits, self.logits),
         ]
         for metric in self.metrics:
             metric.update_state(targets, outputs)

@@ -29,6 +29,8 @@ from keras_nas.search.settings import check_choices, check_range, flatten, setti
 from keras_nas.tasks import Classification
 
 STAGES = ("weights", "architecture", "surgery", "finetune")
+TFLITE_STAGES = ("export", "benchmark")
+"""Stages of the apps, after `run`'s own: export/ stands above this package."""
 FREE = frozenset(
     "run_dir stages data_dir resume overwrite checkpoint_every checkpoint_minutes keep tensorboard "
     "progress distribute replicas".split()
@@ -42,7 +44,9 @@ class RunConfig:
 
     run_dir: str = setting("", "Folder of the run: everything is read from and written to it.")
     method: str = setting("dnal", "Search method.", tuple(METHODS))
-    stages: tuple[str, ...] = setting(STAGES, f"Stages to run, of {', '.join(STAGES)}.")
+    stages: tuple[str, ...] = setting(
+        STAGES + TFLITE_STAGES, "Stages to run; each reads what the ones before it wrote."
+    )
     model: str = setting("resnet56_cifar", "A backbone's name, or the path of a .keras file.")
     model_config: str = setting("{}", "JSON object of arguments for the backbone's builder.")
     data: str = setting("cifar10", "Data set.", data.NAMES)
@@ -70,11 +74,11 @@ class RunConfig:
         check_choices(self)
         check_range(self, ("batch_size",), 1)
         check_range(self, ("train_examples", "image_size", "checkpoint_every"), 0)
-        if not self.run_dir:
-            raise UsageError("`run_dir` must name a folder (--run_dir). Received: run_dir=''")
         for stage in self.stages:
-            if stage not in STAGES:
-                raise UsageError(f"`stages` must be of {STAGES}. Received: {stage!r}")
+            if stage not in STAGES + TFLITE_STAGES:
+                raise UsageError(
+                    f"`stages` must be of {STAGES + TFLITE_STAGES}. Received: {stage!r}"
+                )
 
 
 def run(config: RunConfig, settings: Any) -> dict[str, Any]:
@@ -94,6 +98,8 @@ def run(config: RunConfig, settings: Any) -> dict[str, Any]:
         KerasNasError: If a stage's input is missing, or as in `run_stage`.
         UsageError: If settings do not go together.
     """
+    if not config.run_dir:
+        raise UsageError("`run_dir` must name a folder (--run_dir). Received: run_dir=''")
     set_seed(config.seed, config.deterministic)
     strategy = make_strategy(config.distribute, config.replicas)
     previous = keras.config.dtype_policy()
@@ -289,8 +295,8 @@ def load_config(run_dir: str, **changes: Any) -> tuple[RunConfig, Any]:
     if not folder.config.exists():
         raise KerasNasError(f"{run_dir} holds no run: config.json is missing.")
     saved = json.loads(folder.config.read_text(encoding="utf-8"))
-    once = {"run_dir": run_dir, "resume": False, "overwrite": False, "stages": STAGES}
-    flat = {**saved["run"], **saved["settings"], **once, **changes}
-    config = unflatten(RunConfig, flat, base=RunConfig(run_dir=run_dir))
+    this_time = {"run_dir": run_dir, "resume": False, "overwrite": False}
+    flat = {**saved["run"], **saved["settings"], **this_time, **changes}
+    config = unflatten(RunConfig, flat)
     settings = unflatten(type(default_config(config.method)), flat)
     return config, settings

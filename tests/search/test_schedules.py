@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from keras_nas.errors import UsageError
@@ -12,7 +14,7 @@ def test_delta_by_epoch_is_that_of_the_authors_code():
     assert deltas[0] == pytest.approx(2.512, abs=1e-3)
     assert deltas[-1] == pytest.approx(1e4)
     assert schedule.value(3, 6, 10, 7) == deltas[3]
-    ratios = [b / a for a, b in zip(deltas, deltas[1:], strict=False)]
+    ratios = [b / a for a, b in itertools.pairwise(deltas)]
     assert ratios == pytest.approx([1e4**0.1] * 9)
 
 

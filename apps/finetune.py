@@ -1,0 +1,29 @@
+"""Finetunes the small network of a run: small.keras to finetuned.keras.
+
+    python -m apps.finetune --run_dir=runs/demo_dnal --finetune_epochs=5 --overwrite
+
+The settings are the run's own, unless a flag says otherwise.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from apps.main import run as run_app
+from apps.run_settings import define_flags, read_flags_over_run
+from keras_nas.reporting.summary import print_summary
+from keras_nas.search.run import run
+from keras_nas.search.run_folder import RunFolder
+
+define_flags()
+
+
+def main() -> None:
+    config, settings = read_flags_over_run()
+    run(dataclasses.replace(config, stages=("finetune",)), settings)
+    print_summary(RunFolder(Path(config.run_dir)))
+
+
+if __name__ == "__main__":
+    run_app(main)

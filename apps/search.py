@@ -1,0 +1,36 @@
+"""Runs a search in a folder: weights, architecture, surgery, finetuning, .tflite, measurement.
+
+    python -m apps.search --flagfile=apps/flagfiles/demo_dnal.cfg
+    python -m apps.search --run_dir=runs/mine --model=resnet20_cifar --data=cifar10 --lambda_a=1e-4
+
+Each stage reads and writes files of the run's folder and may be run alone, by --stages.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from apps.main import run as run_app
+from apps.run_settings import define_flags, read_flags
+from apps.tflite_stages import run_tflite_stages
+from keras_nas.reporting.run_plots import draw_run
+from keras_nas.reporting.summary import print_summary
+from keras_nas.search.run import run
+from keras_nas.search.run_folder import RunFolder
+
+define_flags()
+
+
+def main() -> None:
+    config, settings = read_flags()
+    run(config, settings)
+    folder = RunFolder(Path(config.run_dir))
+    run_tflite_stages(config, folder)
+    plots = draw_run(folder)
+    print_summary(folder)
+    for path in plots:
+        print(path)
+
+
+if __name__ == "__main__":
+    run_app(main)

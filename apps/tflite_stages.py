@@ -1,0 +1,75 @@
+"""The stages of a run that stand above the search: .tflite files, and their measurement."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+
+from apps.model_evaluation import evaluate_tflite
+from export.host_benchmark import HostBenchmarkConfig, benchmark
+from export.tflite import convert
+from keras_nas.search.run import RunConfig, load_data
+from keras_nas.search.run_folder import RunFolder
+
+FORMATS = ("float32", "dynamic_int8")
+
+
+def run_tflite_stages(config: RunConfig, folder: RunFolder) -> None:
+    """Runs the stages "export" and "benchmark" of a run, where its configuration asks for them."""
+    if "export" in config.stages:
+        export_run(config, folder)
+    if "benchmark" in config.stages:
+        benchmark_run(folder)
+
+
+def export_run(config: RunConfig, folder: RunFolder) -> None:
+    """Writes original.tflite, small.tflite and small_dynamic_int8.tflite, and evaluates them.
+
+    The small network is the finetuned one where there is one, else the one surgery built.
+
+    Raises:
+        KerasNasError: If the networks are missing.
+    """
+    folder.require(folder.original, "weights")
+    small = folder.finetuned if folder.finetuned.exists() else folder.small
+    folder.require(small, "surgery")
+    test = load_data(config).test
+    rows = {}
+    for source, kinds in ((folder.original, FORMATS[:1]), (small, FORMATS)):
+        model = keras.models.load_model(source, compile=False)
+        for kind in kinds:
+            path = tflite_path(folder, "original" if source == folder.original else "small", kind)
+            exported = convert(model, path, kind)
+            rows[path.name] = {**evaluate_tflite(path, test), "size": exported.size_bytes}
+    folder.update_results(rows=rows)
+
+
+def benchmark_run(folder: RunFolder, runs: int = 200, rounds: int = 20) -> None:
+    """Measures the run's .tflite files on this host, one thread, taking turns.
+
+    Writes benchmark.json, the rows' `latency_ms` (medians), and `speedup`, the original's median
+    over the small network's, both float32.
+
+    Raises:
+        KerasNasError: If there are no .tflite files.
+    """
+    big, small = (tflite_path(folder, name, "float32") for name in ("original", "small"))
+    for path in (big, small):
+        folder.require(path, "export")
+    quantized = tflite_path(folder, "small", "dynamic_int8")
+    paths = [path for path in (big, small, quantized) if path.exists()]
+    report = benchmark(
+        paths, HostBenchmarkConfig(runs=runs, rounds=rounds, profile=False, memory=False)
+    )
+    report.save(folder.path / "benchmark.json")
+    medians = {Path(result.model.path).name: result.median_ms for result in report.results}
+    folder.update_results(
+        rows={name: {"latency_ms": median} for name, median in medians.items()},
+        speedup=medians[big.name] / medians[small.name],
+    )
+
+
+def tflite_path(folder: RunFolder, name: str, kind: str) -> Path:
+    """Where a run's .tflite of a format stands."""
+    return folder.path / (f"{name}.tflite" if kind == "float32" else f"{name}_{kind}.tflite")

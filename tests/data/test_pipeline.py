@@ -185,9 +185,11 @@ def test_replicas_share_a_batch_under_tf_distribute() -> None:
 
 def test_an_impossible_place_is_refused(images: np.ndarray) -> None:
     train = training_set(images)
-    with pytest.raises(KerasNasError, match="`epoch` must be 0 or more. Received: epoch=-1"):
+    with pytest.raises(KerasNasError, match=r"`epoch` must be 0 or more. Received: epoch=-1"):
         train.epoch(-1)
-    with pytest.raises(KerasNasError, match="from 0 to the 6 steps of an epoch. Received: start=7"):
+    with pytest.raises(
+        KerasNasError, match=r"from 0 to the 6 steps of an epoch. Received: start=7"
+    ):
         train.epoch(0, start=7)
 
 

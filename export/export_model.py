@@ -102,7 +102,7 @@ def export_model(
         )
         if card is not None:
             metadata.write(temporary, card)
-        found = _check(model, temporary, path, exported, data, options)
+        found = _check(model, source, path, exported, data, options)
         size = temporary.stat().st_size
     return dataclasses.replace(exported, path=Path(path), size_bytes=size), found
 
@@ -124,7 +124,7 @@ def _trained_for(model: keras.Model, format_: str, data: ExportData, options: Ex
 
 def _check(
     model: keras.Model,
-    temporary: Path,
+    source: Any,
     path: str | os.PathLike[str],
     exported: ExportedModel,
     data: ExportData,
@@ -135,8 +135,8 @@ def _check(
         held_out, metric = _random_inputs(model, exported), None
         notes.append("compared on random inputs in [0, 1): no held-out data were given")
     return parity.check(
-        model,
-        temporary,
+        source,
+        exported.path,
         held_out,
         report=parity.parity_path(path),
         format=exported.format,
@@ -144,6 +144,7 @@ def _check(
         metric_name=metric or "",
         tolerance=options.tolerance,
         limit=options.parity_samples,
+        baseline=None if source is model else model,
         notes=notes,
     )
 

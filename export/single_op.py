@@ -9,112 +9,67 @@ takes out most of what a call of the interpreter costs.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from export import flatbuffer
+from keras_nas.costs.latency_condition import Condition
 from keras_nas.errors import KerasNasError
 
-OPERATIONS = (
-    "conv",
-    "depthwise_conv",
-    "dense",
-    "max_pool",
-    "average_pool",
-    "global_average_pool",
-    "add",
-    "multiply",
-    "concatenate",
-    "relu",
-    "sigmoid",
-    "tanh",
-    "hard_swish",
-    "softmax",
-    "pad",
-    "resize",
-    "depth_to_space",
-)
-DTYPES = ("float32", "int8")
-
+_TWO_INPUTS = ("add", "multiply", "concatenate")
+_FREE_OUTPUT = ("conv", "transposed_conv", "dense")
 _SCALE = 0.05
 _BUILTIN = schema.BuiltinOperator
 _OPTIONS = schema.BuiltinOptions
 
 
-@dataclasses.dataclass(frozen=True)
-class SingleOp:
-    """One operation with all its sizes.
-
-    Attributes:
-        operation: One of `OPERATIONS`.
-        height, width: Of the input; 1 and 1 for "dense".
-        in_channels, out_channels: Equal for all operations but "conv", "dense", "concatenate" (of
-            two inputs: the sum) and "depth_to_space".
-        kernel, stride: Heights and widths of the window ("resize" scales by `stride`).
-        groups: Of "conv".
-        padding: "same" or "valid".
-        dtype: One of `DTYPES`: of input, output and weights.
-    """
-
-    operation: str
-    height: int
-    width: int
-    in_channels: int
-    out_channels: int
-    kernel: tuple[int, int] = (1, 1)
-    stride: tuple[int, int] = (1, 1)
-    groups: int = 1
-    padding: str = "same"
-    dtype: str = "float32"
-
-    def __post_init__(self) -> None:
-        if self.operation not in OPERATIONS:
-            raise KerasNasError(
-                f"`operation` must be one of {', '.join(OPERATIONS)}. Received: {self.operation!r}"
-            )
-        if self.dtype not in DTYPES:
-            raise KerasNasError(
-                f"`dtype` must be one of {', '.join(DTYPES)}. Received: {self.dtype!r}"
-            )
-
-    @property
-    def output_size(self) -> tuple[int, int]:
-        """Height and width of the output."""
-        size = (self.height, self.width)
-        if self.operation in ("resize", "depth_to_space"):
-            return size[0] * self.stride[0], size[1] * self.stride[1]
-        if self.operation == "pad":
-            return size[0] + self.kernel[0] - 1, size[1] + self.kernel[1] - 1
-        if self.operation == "global_average_pool":
-            return 1, 1
-        window = self.kernel if self.padding == "valid" else (1, 1)
-        rows, columns = (
-            (length - w) // s + 1 for length, w, s in zip(size, window, self.stride, strict=True)
-        )
-        return rows, columns
-
-
-def build(op: SingleOp, copies: int = 1, seed: int = 0) -> bytes:
-    """Returns a .tflite file that computes `op` `copies` times from one input.
+def build(
+    condition: Condition, in_channels: int, out_channels: int, copies: int = 1, seed: int = 0
+) -> bytes:
+    """Returns a .tflite file that computes one operation `copies` times from one input.
 
     The file has one input (two for "add", "multiply" and "concatenate") of batch size 1 and an
     output for each copy.
+
+    Args:
+        condition: The operation and its sizes.
+        in_channels, out_channels: Channels of input and output, which are equal for all operations
+            but "conv", "transposed_conv", "dense", "concatenate" (each input has half of the
+            output's) and "depth_to_space".
+        copies: How often the operation stands in the file.
+        seed: For the constants' random values.
+
+    Raises:
+        KerasNasError: The channels do not go together with the operation.
     """
+    op = _Op(condition, in_channels, out_channels)
     writer = _Writer(op, np.random.default_rng(seed))
-    second = op.operation in ("add", "multiply", "concatenate")
+    second = op.operation in _TWO_INPUTS
     inputs = [writer.activation(*writer.input_shape) for _ in range(1 + second)]
     for _ in range(copies):
         writer.add(inputs)
     return flatbuffer.write(writer.model(inputs))
 
 
+class _Op:
+    """A condition with its channels."""
+
+    def __init__(self, condition: Condition, in_channels: int, out_channels: int) -> None:
+        self.operation, self.dtype = condition.operation, condition.dtype
+        self.height, self.width = condition.height, condition.width
+        self.kernel, self.stride = condition.kernel, condition.stride
+        self.groups, self.padding = condition.groups, condition.padding
+        self.output_size = condition.output_size
+        self.in_channels, self.out_channels = in_channels, out_channels
+        _check(condition, in_channels, out_channels)
+
+
 class _Writer:
     """The tensors, constants and operations of a file in the making."""
 
-    def __init__(self, op: SingleOp, random: np.random.Generator) -> None:
+    def __init__(self, op: _Op, random: np.random.Generator) -> None:
         self._op = op
         self._random = random
         self._tensors: list[Any] = []
@@ -152,7 +107,7 @@ class _Writer:
         """Adds one copy of the operation with constants of its own."""
         operator = schema.OperatorT()
         operator.opcodeIndex = 0
-        operator.inputs = [*inputs, *self._constants()]
+        operator.inputs = self._operands(inputs)
         operator.outputs = [self.activation(*self.output_shape)]
         operator.builtinOptionsType = self._kind
         operator.builtinOptions = self._options
@@ -173,6 +128,16 @@ class _Writer:
         model.operatorCodes, model.subgraphs, model.buffers = [code], [graph], self._buffers
         return model
 
+    def _operands(self, inputs: list[int]) -> list[int]:
+        """Makes the constants of one copy and returns all that it reads, in the schema's order."""
+        op = self._op
+        if op.operation == "transposed_conv":
+            shape = self._constant(np.array(self.output_shape, np.int32))
+            kernel = (op.out_channels, *op.kernel, op.in_channels)
+            weights, bias = self._weights(kernel, 0, op.out_channels)
+            return [shape, weights, *inputs, bias]
+        return [*inputs, *self._constants()]
+
     def _constants(self) -> list[int]:
         op = self._op
         if op.operation == "conv":
@@ -190,6 +155,11 @@ class _Writer:
             return [self._constant(np.array(op.output_size, np.int32))]
         if op.operation == "global_average_pool":
             return [self._constant(np.array([1, 2], np.int32))]
+        if op.operation == "prelu":
+            slopes = np.full((1, 1, op.in_channels), 0.25, np.float32)
+            if op.dtype == "float32":
+                return [self._constant(slopes)]
+            return [self._constant((100 * slopes).astype(np.int8), [0.01])]
         return []
 
     def _weights(self, shape: tuple[int, ...], axis: int, channels: int) -> list[int]:
@@ -233,7 +203,7 @@ class _Writer:
         return len(self._tensors) - 1
 
 
-def _operator(op: SingleOp) -> tuple[int, int, Any]:
+def _operator(op: _Op) -> tuple[int, int, Any]:
     """Returns the operation's code and its options' kind and content."""
     if op.operation == "conv":
         return _BUILTIN.CONV_2D, _OPTIONS.Conv2DOptions, _strided(schema.Conv2DOptionsT(), op)
@@ -247,11 +217,8 @@ def _operator(op: SingleOp) -> tuple[int, int, Any]:
         code = _BUILTIN.MAX_POOL_2D if op.operation == "max_pool" else _BUILTIN.AVERAGE_POOL_2D
         return code, _OPTIONS.Pool2DOptions, options
     if op.operation == "dense":
-        return (
-            _BUILTIN.FULLY_CONNECTED,
-            _OPTIONS.FullyConnectedOptions,
-            (schema.FullyConnectedOptionsT()),
-        )
+        options = schema.FullyConnectedOptionsT()
+        return _BUILTIN.FULLY_CONNECTED, _OPTIONS.FullyConnectedOptions, options
     if op.operation == "global_average_pool":
         options = schema.ReducerOptionsT()
         options.keepDims = True
@@ -272,7 +239,15 @@ def _operator(op: SingleOp) -> tuple[int, int, Any]:
         options = schema.DepthToSpaceOptionsT()
         options.blockSize = op.stride[0]
         return _BUILTIN.DEPTH_TO_SPACE, _OPTIONS.DepthToSpaceOptions, options
+    if op.operation == "leaky_relu":
+        options = schema.LeakyReluOptionsT()
+        options.alpha = 0.1
+        return _BUILTIN.LEAKY_RELU, _OPTIONS.LeakyReluOptions, options
+    if op.operation == "transposed_conv":
+        options = _strided(schema.TransposeConvOptionsT(), op)
+        return _BUILTIN.TRANSPOSE_CONV, _OPTIONS.TransposeConvOptions, options
     plain = {
+        "prelu": (_BUILTIN.PRELU, _OPTIONS.NONE, lambda: None),
         "add": (_BUILTIN.ADD, _OPTIONS.AddOptions, schema.AddOptionsT),
         "multiply": (_BUILTIN.MUL, _OPTIONS.MulOptions, schema.MulOptionsT),
         "pad": (_BUILTIN.PAD, _OPTIONS.PadOptions, schema.PadOptionsT),
@@ -285,7 +260,7 @@ def _operator(op: SingleOp) -> tuple[int, int, Any]:
     return code, kind, make()
 
 
-def _strided(options: Any, op: SingleOp) -> Any:
+def _strided(options: Any, op: _Op) -> Any:
     options.strideH, options.strideW = op.stride
     options.padding = schema.Padding.SAME if op.padding == "same" else schema.Padding.VALID
     if hasattr(options, "dilationHFactor"):
@@ -293,11 +268,30 @@ def _strided(options: Any, op: SingleOp) -> Any:
     return options
 
 
-def _version(op: SingleOp) -> int:
+def _version(op: _Op) -> int:
     """The version that the converter gives the operation."""
     if op.dtype == "float32":
-        return {"conv": 6 if op.groups > 1 else 1, "resize": 3}.get(op.operation, 1)
-    versions = {"conv": 3, "depthwise_conv": 3, "dense": 4, "resize": 3, "hard_swish": 1}
+        versions = {"conv": 6 if op.groups > 1 else 1, "resize": 3, "transposed_conv": 3}
+        return versions.get(op.operation, 1)
+    versions = {
+        "conv": 3, "depthwise_conv": 3, "dense": 4, "resize": 3, "transposed_conv": 3,
+        "hard_swish": 1, "prelu": 1,
+    }  # fmt: skip
     if op.operation == "conv" and op.groups > 1:
         return 6
     return versions.get(op.operation, 2)
+
+
+def _check(condition: Condition, in_channels: int, out_channels: int) -> None:
+    factor = {"concatenate": 2.0, "depth_to_space": 1 / condition.stride[0] ** 2}
+    expected = in_channels * factor.get(condition.operation, 1.0)
+    if condition.operation not in _FREE_OUTPUT and out_channels != expected:
+        raise KerasNasError(
+            f"`out_channels` must be {expected:g} for {condition} of {in_channels} channels. "
+            f"Received: out_channels={out_channels}"
+        )
+    if in_channels % condition.groups or (condition.groups > 1 and out_channels % condition.groups):
+        raise KerasNasError(
+            f"`in_channels` and `out_channels` must be multiples of {condition.groups} for "
+            f"{condition}. Received: in_channels={in_channels}, out_channels={out_channels}"
+        )

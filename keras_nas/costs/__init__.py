@@ -1,17 +1,24 @@
-"""What a network costs: macs, flops, params, activation memory, memory access."""
+"""What a network costs: macs, flops, params, activation memory, memory access, milliseconds."""
 
 from keras_nas.costs.costs import Costs, LayerCosts
 from keras_nas.costs.count import count, count_graph
 from keras_nas.costs.formulas import Call, Counts, for_layers
+from keras_nas.costs.latency_condition import Condition
+from keras_nas.costs.latency_operations import TimedOperation, timed_operations
+from keras_nas.costs.latency_table import LatencyTable
 from keras_nas.costs.layer_costs import layer_costs
 
 __all__ = [
     "Call",
+    "Condition",
     "Costs",
     "Counts",
+    "LatencyTable",
     "LayerCosts",
+    "TimedOperation",
     "count",
     "count_graph",
     "for_layers",
     "layer_costs",
+    "timed_operations",
 ]

@@ -115,6 +115,15 @@ class Condition:
             return rows * columns * math.prod(self.kernel) * out_channels
         return max(rows * columns * out_channels, self.height * self.width * in_channels)
 
+    def weights(self, in_channels: int, out_channels: int) -> int:
+        """The number of values in the operation's kernel; 0 where it has none."""
+        window = math.prod(self.kernel)
+        if self.operation == "depthwise_conv":
+            return window * out_channels
+        if self.operation in _PRODUCTS:
+            return window * (in_channels // self.groups) * out_channels
+        return 0
+
     def __str__(self) -> str:
         parts = [f"{self.operation} {self.height}×{self.width}"]
         if self.kernel != (1, 1) or self.operation in ("conv", "depthwise_conv"):

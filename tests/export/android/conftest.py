@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from export.single_op import SingleOp, build
+from export.single_op import build
+from keras_nas.costs.latency_condition import Condition
 from tests.export.adb_server import ADB_MISSING, AdbServer
 from tests.export.fake_android import FakeAndroid
 
@@ -60,7 +61,7 @@ def model(tmp_path) -> Callable[..., str]:
 
     def write(name: str = "model.tflite", channels: int = 8) -> str:
         path = tmp_path / name
-        path.write_bytes(build(SingleOp("conv", 8, 8, 4, channels, kernel=(3, 3))))
+        path.write_bytes(build(Condition("conv", 8, 8, kernel=(3, 3)), 4, channels))
         return str(path)
 
     return write

@@ -1,0 +1,213 @@
+"""Which operations to measure for a latency table, and with how many channels.
+
+Two things keep a lone operation from being as slow as it is inside a network, and are met here:
+
+- Kernels work on blocks of 8 to 64 channels, and 48 channels may cost as much as 64. Round widths
+  only would flatter the widths that a search comes to, so the grid takes widths from a quarter of
+  the full one up as a low-discrepancy sequence has them (or multiples of `round_to`).
+- A network's weights do not stay in the caches from one run to the next. A file holds so many
+  copies of the operation, each with its own weights, that they are together as large as the
+  network's (up to a limit); with a share of the channels on either side, this shrinks as the
+  weights of the pruned network do.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Sequence
+
+from keras_nas.costs.latency_condition import Condition
+from keras_nas.costs.latency_operations import TimedOperation
+from keras_nas.errors import UsageError
+
+_PICTURE_CHANNELS = 4
+_PRODUCTS = ("conv", "transposed_conv", "dense")
+_POOLS = ("max_pool", "average_pool")
+_LEAST_SHARE = 0.25
+_MOST_COPIES = 32
+_MOST_FLOPS = 1_000_000_000
+_COPIES_WITHOUT_WEIGHTS = 8
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class GridPoint:
+    """A condition with the channels of one measurement.
+
+    `copies` tells how often the operation stands in the measured file; points that differ in it
+    alone are equal.
+    """
+
+    condition: Condition
+    in_channels: int
+    out_channels: int
+    copies: int = dataclasses.field(default=1, compare=False)
+
+    @property
+    def flops(self) -> int:
+        """Its work; see `Condition.flops`."""
+        return self.condition.flops(self.in_channels, self.out_channels)
+
+
+def grid_of_operations(
+    operations: Iterable[TimedOperation], points: int = 10, round_to: int = 1
+) -> list[GridPoint]:
+    """Returns the points that a network and its pruned forms need.
+
+    Each operation is taken at its full width, and narrowed to between a quarter and the whole on
+    either side; an input of up to 4 channels is a picture and keeps them.
+
+    Args:
+        operations: What the full network runs (`keras_nas.costs.timed_operations`).
+        points: How many points to take for each condition; its operations share them.
+        round_to: Widths are multiples of this, as the pruned network's will be.
+    """
+    operations = list(operations)
+    weights = sum(op.condition.weights(op.in_channels, op.out_channels) for op in operations)
+    found: dict[Condition, dict[tuple[int, int], TimedOperation]] = {}
+    for op in operations:
+        found.setdefault(op.condition, {})[op.in_channels, op.out_channels] = op
+    grid: list[GridPoint] = []
+    for condition in sorted(found):
+        widest = [found[condition][key] for key in sorted(found[condition], reverse=True)]
+        chosen: dict[GridPoint, None] = {}
+        for number in range(max(points, 1)):
+            op, step = widest[number % len(widest)], number // len(widest)
+            shares = _shares(step)
+            chosen[_narrowed(op, *shares, round_to, _copies(op, weights))] = None
+        grid += chosen
+    return grid
+
+
+def grid_of_sizes(
+    operations: Sequence[str],
+    sizes: Sequence[int],
+    kernels: Sequence[int],
+    strides: Sequence[int],
+    groups: Sequence[int],
+    channels: Sequence[int],
+    dtypes: Sequence[str],
+    threads: Sequence[int],
+) -> list[GridPoint]:
+    """Returns every combination of the settings that makes sense for its operation.
+
+    Kernels matter to convolutions and poolings only, groups to "conv". Each operation with a free
+    number of output channels is taken with each pair of `channels`.
+
+    Raises:
+        UsageError: A list is empty.
+    """
+    settings = {
+        "operations": operations, "sizes": sizes, "kernels": kernels, "strides": strides,
+        "groups": groups, "channels": channels, "dtypes": dtypes, "threads": threads,
+    }  # fmt: skip
+    for name, values in settings.items():
+        if not values:
+            raise UsageError(f"`{name}` must hold a value or more. Received: {name}=[]")
+    points: set[GridPoint] = set()
+    for operation in operations:
+        for size, kernel, stride, group, dtype, count in itertools.product(
+            *_choices(operation, sizes, kernels, strides, groups), dtypes, threads
+        ):
+            condition = Condition(
+                operation, size, size, (kernel, kernel), (stride, stride), group,
+                dtype=dtype, threads=count,
+            )  # fmt: skip
+            points.update(_with_channels(condition, channels))
+    return sorted(points)
+
+
+def _choices(
+    operation: str,
+    sizes: Sequence[int],
+    kernels: Sequence[int],
+    strides: Sequence[int],
+    groups: Sequence[int],
+) -> tuple[Sequence[int], Sequence[int], Sequence[int], Sequence[int]]:
+    windowed = operation in ("conv", "depthwise_conv", *_POOLS)
+    larger = [stride for stride in strides if stride > 1] or [2]
+    return (
+        [1] if operation == "dense" else sizes,
+        kernels if windowed else [2 * larger[0] if operation == "transposed_conv" else 1],
+        strides if windowed else ([1], larger)[_scales(operation)],
+        groups if operation == "conv" else [1],
+    )
+
+
+def _scales(operation: str) -> bool:
+    return operation in ("resize", "transposed_conv", "depth_to_space")
+
+
+def _with_channels(condition: Condition, channels: Sequence[int]) -> Iterable[GridPoint]:
+    if condition.operation in _PRODUCTS:
+        pairs = itertools.product(channels, channels)
+        multiple = condition.groups
+        points = [
+            GridPoint(condition, *p) for p in pairs if not (p[0] % multiple or p[1] % multiple)
+        ]
+    else:
+        points = [_fitting(condition, count, count, 1) for count in channels]
+    for point in points:
+        copies = max(1, min(_COPIES_WITHOUT_WEIGHTS, _MOST_FLOPS // point.flops))
+        yield dataclasses.replace(point, copies=copies)
+
+
+def _shares(step: int) -> tuple[float, float]:
+    """The full width first, then the Halton sequence between the least share and 1."""
+    if step == 0:
+        return 1.0, 1.0
+    free = 1 - _LEAST_SHARE
+    return _LEAST_SHARE + free * _radical_inverse(step, 2), (
+        _LEAST_SHARE + free * _radical_inverse(step, 3)
+    )
+
+
+def _radical_inverse(number: int, base: int) -> float:
+    """The digits of `number` behind the point, in reverse."""
+    value, digit = 0.0, 1.0 / base
+    while number:
+        value += digit * (number % base)
+        number //= base
+        digit /= base
+    return value
+
+
+def _copies(op: TimedOperation, weights: int) -> int:
+    own = op.condition.weights(op.in_channels, op.out_channels)
+    wanted = round(weights / own) if own else _COPIES_WITHOUT_WEIGHTS
+    return max(1, min(wanted, _MOST_COPIES, _MOST_FLOPS // max(1, op.flops)))
+
+
+def _narrowed(
+    op: TimedOperation, in_share: float, out_share: float, round_to: int, copies: int
+) -> GridPoint:
+    condition = op.condition
+    if condition.operation not in _PRODUCTS:
+        out_channels = _share(op.out_channels, out_share, round_to)
+        return _fitting(
+            condition, _share(op.in_channels, out_share, round_to), out_channels, copies
+        )
+    multiple = max(round_to, condition.groups)
+    in_channels = op.in_channels
+    if in_channels > _PICTURE_CHANNELS:
+        in_channels = _share(in_channels, in_share, multiple)
+    return GridPoint(condition, in_channels, _share(op.out_channels, out_share, multiple), copies)
+
+
+def _fitting(condition: Condition, in_channels: int, out_channels: int, copies: int) -> GridPoint:
+    """The point whose channels on both sides go together."""
+    if condition.operation == "concatenate":
+        half = max(1, out_channels // 2)
+        return GridPoint(condition, half, 2 * half, copies)
+    if condition.operation == "depth_to_space":
+        block = condition.stride[0] ** 2
+        out_channels = max(1, in_channels // block)
+        return GridPoint(condition, out_channels * block, out_channels, copies)
+    return GridPoint(condition, out_channels, out_channels, copies)
+
+
+def _share(channels: int, share: float, multiple: int) -> int:
+    """A share of the channels, as a multiple where the whole is one."""
+    if channels % multiple:
+        multiple = 1
+    return max(1, round(channels * share / multiple)) * multiple

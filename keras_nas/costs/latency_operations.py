@@ -1,0 +1,311 @@
+"""Which timed operations a model turns into when it is converted to .tflite.
+
+The converter folds and fuses, and so does this: a BatchNormalization that alone reads a
+convolution (or Dense) vanishes into it, a ReLU or ReLU6 that alone reads a convolution, an Add, a
+Multiply or a pooling vanishes too, and views (Reshape, Dropout, …) cost nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+from keras_nas.costs.free_operations import is_view
+from keras_nas.costs.latency_condition import Condition
+from keras_nas.errors import KerasNasError
+from keras_nas.graph import Graph, Node, Value
+from keras_nas.graph.kinds import activation_name, kind
+
+_FUSED_ACTIVATIONS = ("relu", "relu6")
+_ACTIVATIONS: dict[str, tuple[str, ...]] = {
+    "linear": (),
+    "relu": ("relu",),
+    "relu6": ("relu",),
+    "leaky_relu": ("leaky_relu",),
+    "sigmoid": ("sigmoid",),
+    "tanh": ("tanh",),
+    "silu": ("sigmoid", "multiply"),
+    "swish": ("sigmoid", "multiply"),
+    "hard_sigmoid": ("add", "multiply"),
+    "hard_swish": ("hard_swish",),
+    "hard_silu": ("hard_swish",),
+    "softmax": ("softmax",),
+}
+_MERGES = {"Add": "add", "Subtract": "add", "Multiply": "multiply", "Maximum": "add"}
+_POOLS = {"MaxPooling2D": "max_pool", "AveragePooling2D": "average_pool"}
+_TAKES_NORMALIZATION, _TAKES_ACTIVATION = 2, 1
+
+
+@dataclasses.dataclass(frozen=True)
+class TimedOperation:
+    """One operation of the converted model.
+
+    `name` is the name of the graph's node that it comes from; a node may make several.
+    """
+
+    name: str
+    condition: Condition
+    in_channels: int
+    out_channels: int
+
+    @property
+    def flops(self) -> int:
+        """Its work; see `Condition.flops`."""
+        return self.condition.flops(self.in_channels, self.out_channels)
+
+
+def timed_operations(
+    graph: Graph, dtype: str = "float32", threads: int = 1
+) -> list[TimedOperation]:
+    """Lists the operations that the graph's .tflite will run, at batch 1.
+
+    Args:
+        graph: A graph with known shapes (`keras_nas.graph.read`).
+        dtype: Of weights and activations in the .tflite: "float32" or "int8".
+        threads: How many threads the runtime may use.
+
+    Raises:
+        KerasNasError: An operation is not known here, or a size is open.
+    """
+    reader = _Reader(dtype, threads)
+    for node in graph.nodes:
+        reader.read(node)
+    return reader.found
+
+
+class _Reader:
+    """Walks the nodes and keeps what each value may still take in."""
+
+    def __init__(self, dtype: str, threads: int) -> None:
+        self.found: list[TimedOperation] = []
+        self.settings: dict[str, Any] = {"dtype": dtype, "threads": threads}
+        self._open: dict[int, int] = {}
+        self._node: Node
+
+    def read(self, node: Node) -> None:
+        self._node = node
+        name = kind(node.operation)
+        source = self._open.get(node.inputs[0].index, 0) if node.inputs else 0
+        if len(node.inputs) != 1 or len(node.inputs[0].readers) > 1:
+            source = 0
+        if is_view(node.operation):
+            self._pass_on(source)
+        elif name == "BatchNormalization":
+            self._normalize(source)
+        elif _activation(node) is not None:
+            self._activate(_activation(node) or "", source)
+        else:
+            rule = _RULES.get(name)
+            if rule is None:
+                raise KerasNasError(
+                    f"The latency of layer '{node.name}' ({type(node.operation).__name__}) cannot "
+                    f"be predicted: only {', '.join(sorted(_RULES))}, activations, normalisation "
+                    "and views are known."
+                )
+            rule(self, node)
+            self._activate_inside(node)
+
+    def add(self, operation: str, source: Value, target: Value, **settings: Any) -> None:
+        """Notes one timed operation from `source` to `target`."""
+        _, height, width, in_channels = _shape(source, self._node)
+        out_channels = _shape(target, self._node)[3]
+        settings = {**self.settings, **settings}
+        condition = Condition(operation, height, width, **settings)
+        self.found.append(TimedOperation(self._node.name, condition, in_channels, out_channels))
+
+    def leave_open(self, mark: int) -> None:
+        """Says what the node's output may still take in."""
+        self._open[self._node.outputs[0].index] = mark
+
+    def _pass_on(self, mark: int) -> None:
+        for value in self._node.outputs:
+            self._open[value.index] = mark
+
+    def _normalize(self, source: int) -> None:
+        if source < _TAKES_NORMALIZATION:
+            self._elementwise(("multiply", "add"))
+            source = _TAKES_ACTIVATION
+        self.leave_open(source)
+
+    def _activate(self, name: str, source: int) -> None:
+        if name not in _ACTIVATIONS:
+            raise KerasNasError(
+                f"The latency of layer '{self._node.name}' cannot be predicted: its activation "
+                f"must be one of {', '.join(_ACTIVATIONS)}. "
+                f"Received: {name or 'a function of yours'}"
+            )
+        if name == "linear":
+            self.leave_open(source)
+        elif not (source and name in _FUSED_ACTIVATIONS):
+            self._elementwise(_ACTIVATIONS[name])
+
+    def _activate_inside(self, node: Node) -> None:
+        activation = getattr(node.operation, "activation", None)
+        if activation is not None:
+            mark = self._open.get(node.outputs[0].index, 0)
+            self._open[node.outputs[0].index] = 0
+            self._activate(activation_name(activation), mark)
+
+    def _elementwise(self, operations: tuple[str, ...]) -> None:
+        value = self._node.outputs[0]
+        for operation in operations:
+            self.add(operation, value, value)
+
+
+def _activation(node: Node) -> str | None:
+    """The name of the activation that the node is; None where it is something else."""
+    operation, name = node.operation, kind(node.operation)
+    if name == "Activation":
+        return activation_name(operation.activation)
+    if name == "ReLU":
+        if operation.negative_slope:
+            return "leaky_relu"
+        return "relu6" if operation.max_value == 6 else "relu"
+    plain = {"LeakyReLU": "leaky_relu", "Softmax": "softmax", "ops.Relu": "relu"}
+    plain |= {"ops.Relu6": "relu6", "ops.Sigmoid": "sigmoid", "ops.Silu": "silu"}
+    plain |= {"ops.Tanh": "tanh", "ops.Softmax": "softmax", "ops.HardSilu": "hard_silu"}
+    return plain.get(name)
+
+
+def _conv(reader: _Reader, node: Node) -> None:
+    op = node.operation
+    reader.add("conv", node.inputs[0], node.outputs[0], groups=op.groups, **_window(node))
+    reader.leave_open(_TAKES_NORMALIZATION)
+
+
+def _depthwise(reader: _Reader, node: Node) -> None:
+    value = node.outputs[0]
+    settings = _window(node)
+    _, height, width, _ = _shape(node.inputs[0], node)
+    channels = _shape(value, node)[3]
+    condition = Condition("depthwise_conv", height, width, **settings, **reader.settings)
+    reader.found.append(TimedOperation(node.name, condition, channels, channels))
+    reader.leave_open(_TAKES_NORMALIZATION)
+
+
+def _separable(reader: _Reader, node: Node) -> None:
+    _, height, width, in_channels = _shape(node.inputs[0], node)
+    _, rows, columns, out_channels = _shape(node.outputs[0], node)
+    middle = in_channels * node.operation.depth_multiplier
+    depthwise = Condition("depthwise_conv", height, width, **_window(node), **reader.settings)
+    pointwise = Condition("conv", rows, columns, **reader.settings)
+    reader.found.append(TimedOperation(node.name, depthwise, middle, middle))
+    reader.found.append(TimedOperation(node.name, pointwise, middle, out_channels))
+    reader.leave_open(_TAKES_NORMALIZATION)
+
+
+def _transposed(reader: _Reader, node: Node) -> None:
+    reader.add("transposed_conv", node.inputs[0], node.outputs[0], **_window(node))
+    reader.leave_open(_TAKES_ACTIVATION)
+
+
+def _dense(reader: _Reader, node: Node) -> None:
+    rank = len(node.inputs[0].shape)
+    reader.add("dense" if rank == 2 else "conv", node.inputs[0], node.outputs[0])
+    reader.leave_open(_TAKES_NORMALIZATION)
+
+
+def _pool(reader: _Reader, node: Node) -> None:
+    op = node.operation
+    reader.add(
+        _POOLS[kind(op)],
+        node.inputs[0],
+        node.outputs[0],
+        kernel=_pair(op.pool_size),
+        stride=_pair(op.strides),
+        padding=op.padding,
+    )
+    reader.leave_open(_TAKES_ACTIVATION)
+
+
+def _global_pool(reader: _Reader, node: Node) -> None:
+    reader.add("global_average_pool", node.inputs[0], node.outputs[0])
+
+
+def _merge(reader: _Reader, node: Node) -> None:
+    operation = _MERGES[kind(node.operation).removeprefix("ops.")]
+    for _ in range(max(1, len(node.inputs) - 1)):
+        reader.add(operation, node.outputs[0], node.outputs[0])
+    reader.leave_open(_TAKES_ACTIVATION)
+
+
+def _concatenate(reader: _Reader, node: Node) -> None:
+    _, height, width, channels = _shape(node.outputs[0], node)
+    condition = Condition("concatenate", height, width, **reader.settings)
+    reader.found.append(TimedOperation(node.name, condition, channels // 2, channels))
+
+
+def _scale(reader: _Reader, node: Node) -> None:
+    for operation in ("multiply", "add"):
+        reader.add(operation, node.outputs[0], node.outputs[0])
+
+
+def _prelu(reader: _Reader, node: Node) -> None:
+    reader.add("prelu", node.inputs[0], node.outputs[0])
+
+
+def _pad(reader: _Reader, node: Node) -> None:
+    before, after = _shape(node.inputs[0], node), _shape(node.outputs[0], node)
+    kernel = (after[1] - before[1] + 1, after[2] - before[2] + 1)
+    reader.add("pad", node.inputs[0], node.outputs[0], kernel=kernel)
+
+
+def _resize(reader: _Reader, node: Node) -> None:
+    before, after = _shape(node.inputs[0], node), _shape(node.outputs[0], node)
+    factor = (max(1, after[1] // before[1]), max(1, after[2] // before[2]))
+    reader.add("resize", node.inputs[0], node.outputs[0], stride=factor)
+
+
+def _depth_to_space(reader: _Reader, node: Node) -> None:
+    before, after = _shape(node.inputs[0], node), _shape(node.outputs[0], node)
+    factor = (after[1] // before[1], after[2] // before[2])
+    reader.add("depth_to_space", node.inputs[0], node.outputs[0], stride=factor)
+
+
+_RULES: dict[str, Callable[[_Reader, Node], None]] = {
+    "Conv2D": _conv,
+    "DepthwiseConv2D": _depthwise,
+    "SeparableConv2D": _separable,
+    "Conv2DTranspose": _transposed,
+    "Dense": _dense,
+    "GlobalAveragePooling2D": _global_pool,
+    "Concatenate": _concatenate,
+    "Rescaling": _scale,
+    "Normalization": _scale,
+    "PReLU": _prelu,
+    "ZeroPadding2D": _pad,
+    "ops.Pad": _pad,
+    "UpSampling2D": _resize,
+    "Resizing": _resize,
+    "ops.Resize": _resize,
+    "ops.DepthToSpace": _depth_to_space,
+    **dict.fromkeys(_POOLS, _pool),
+    **dict.fromkeys([*_MERGES, *(f"ops.{name}" for name in _MERGES)], _merge),
+}
+
+
+def _window(node: Node) -> dict[str, Any]:
+    op = node.operation
+    kernel, stride = _pair(op.kernel_size), _pair(op.strides)
+    return {"kernel": kernel, "stride": stride, "padding": op.padding}
+
+
+def _pair(sizes: Any) -> tuple[int, int]:
+    first, second = sizes if isinstance(sizes, (tuple, list)) else (sizes, sizes)
+    return int(first), int(second)
+
+
+def _shape(value: Value, node: Node) -> tuple[int, int, int, int]:
+    """Batch 1, height, width and channels; what is not four-dimensional becomes 1×n."""
+    shape = value.shape[1:]
+    if None in shape:
+        raise KerasNasError(
+            f"The sizes at layer '{node.name}' must be known to predict its latency. "
+            f"Received: {value.shape}"
+        )
+    sizes = [int(size) for size in shape if size is not None]
+    if len(sizes) == 3:
+        return 1, sizes[0], sizes[1], sizes[2]
+    return 1, 1, math.prod(sizes[:-1]), sizes[-1] if sizes else 1

@@ -1,0 +1,271 @@
+"""Measured latencies of single operations, and what they predict for a whole model."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import keras
+from absl import logging
+
+from keras_nas.costs.latency_condition import DTYPES, OPERATIONS, Condition
+from keras_nas.costs.latency_fit import Fit, Point, fit
+from keras_nas.costs.latency_operations import TimedOperation, timed_operations
+from keras_nas.errors import KerasNasError
+from keras_nas.files import atomic_write_text
+from keras_nas.graph import Graph, read
+
+SCHEMA_VERSION = 1
+
+
+class LatencyTable:
+    """One device's times by condition, each with its affine fit ms = a · flops + b.
+
+    Example:
+
+    ```python
+    table = keras_nas.costs.LatencyTable.load("phone.json")
+    table.predict(model)              # milliseconds, the sum over the model's operations
+    fit = table.fit(condition)        # fit.slope, fit.intercept
+    ```
+
+    Args:
+        device: What was measured on, e.g. "Google Pixel 8".
+        runtime: With what, e.g. "ai_edge_litert 2.3.0 xnnpack".
+        points: The measured points of each condition.
+
+    Raises:
+        KerasNasError: A condition has no point, or a point is not above 0.
+
+    References:
+        FGNAS (Kim et al.), "Latency": per condition of operation, input size, kernel, stride and
+        groups the measured latency is fitted by a linear function of the FLOPs.
+    """
+
+    def __init__(
+        self, device: str, runtime: str, points: Mapping[Condition, Iterable[Point]]
+    ) -> None:
+        self.device = device
+        self.runtime = runtime
+        self.points = {condition: tuple(points[condition]) for condition in sorted(points)}
+        self.fits = {condition: fit(found) for condition, found in self.points.items()}
+
+    def fit(self, condition: Condition, interpolate: bool = False) -> Fit:
+        """Returns the fit of a condition.
+
+        Args:
+            condition: The condition.
+            interpolate: Whether the fit of the nearest condition of the same operation, dtype and
+                thread count may stand in; which one is said in the log.
+
+        Raises:
+            KerasNasError: The condition was not measured, nor, with `interpolate`, any other one
+                of its operation, dtype and threads.
+        """
+        if condition in self.fits:
+            return self.fits[condition]
+        alike = [known for known in self.fits if _key(known) == _key(condition)]
+        if interpolate and alike:
+            nearest = min(alike, key=lambda known: (_distance(known, condition), known))
+            logging.log_first_n(
+                logging.WARNING, "No latency was measured for %s: taking that of %s.", 100,
+                condition, nearest,
+            )  # fmt: skip
+            return self.fits[nearest]
+        advice = (
+            "profile a model that has it"
+            if interpolate or not alike
+            else "profile a model that has it, or allow `interpolate` (--interpolate)"
+        )
+        raise KerasNasError(
+            f"The latency table of {self.device} ({self.runtime}) has no {condition}: {advice}."
+        )
+
+    def milliseconds(self, operation: TimedOperation, interpolate: bool = False) -> float:
+        """Returns the predicted time of one operation; raises as `fit`."""
+        return self.fit(operation.condition, interpolate)(operation.flops)
+
+    def predict(
+        self,
+        model: keras.Model | Graph,
+        dtype: str = "float32",
+        threads: int = 1,
+        interpolate: bool = False,
+    ) -> float:
+        """Returns the milliseconds of a model's .tflite at batch 1: the sum over its operations.
+
+        Args:
+            model: A functional model with known sizes, or its graph.
+            dtype: Of weights and activations in the .tflite: "float32" or "int8".
+            threads: The runtime's number of threads.
+            interpolate: As in `fit`.
+
+        Raises:
+            KerasNasError: As `fit`, or an operation of the model cannot be predicted at all.
+        """
+        return math.fsum(self.by_layer(model, dtype, threads, interpolate).values())
+
+    def by_layer(
+        self,
+        model: keras.Model | Graph,
+        dtype: str = "float32",
+        threads: int = 1,
+        interpolate: bool = False,
+    ) -> dict[str, float]:
+        """Returns the milliseconds of each node that costs some; arguments as in `predict`."""
+        graph = model if isinstance(model, Graph) else read(model)
+        times: dict[str, float] = {}
+        for operation in timed_operations(graph, dtype, threads):
+            milliseconds = self.milliseconds(operation, interpolate)
+            times[operation.name] = times.get(operation.name, 0.0) + milliseconds
+        return times
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the table as plain JSON types."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "device": self.device,
+            "runtime": self.runtime,
+            "conditions": [
+                {
+                    "condition": _plain(condition),
+                    "points": [dataclasses.asdict(point) for point in self.points[condition]],
+                    "fit": dataclasses.asdict(found),
+                }
+                for condition, found in self.fits.items()
+            ],
+        }
+
+    @classmethod
+    def from_dict(cls, content: Any) -> LatencyTable:
+        """Builds a table from what `to_dict` returned; the fits are made anew from the points.
+
+        Raises:
+            KerasNasError: `content` is no latency table of this schema.
+        """
+        try:
+            jsonschema.validate(content, JSON_SCHEMA)
+        except jsonschema.ValidationError as error:
+            where = "/".join(str(part) for part in error.absolute_path) or "the top"
+            raise KerasNasError(
+                f"This is not a latency table: at {where}: {error.message}"
+            ) from error
+        return cls(
+            content["device"],
+            content["runtime"],
+            {
+                condition_from_dict(entry["condition"]): [Point(**p) for p in entry["points"]]
+                for entry in content["conditions"]
+            },
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the table as JSON, at once or not at all."""
+        atomic_write_text(path, json.dumps(self.to_dict(), indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> LatencyTable:
+        """Reads a table that `save` wrote.
+
+        Raises:
+            KerasNasError: The file cannot be read or is no latency table.
+        """
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise KerasNasError(f"Cannot read the latency table {path}: {error}") from error
+        return cls.from_dict(content)
+
+
+def condition_from_dict(content: Mapping[str, Any]) -> Condition:
+    """Builds a condition from its JSON form."""
+    pairs = {name: tuple(content[name]) for name in ("kernel", "stride")}
+    return Condition(**{**content, **pairs})
+
+
+def _plain(condition: Condition) -> dict[str, Any]:
+    content = dataclasses.asdict(condition)
+    return {**content, "kernel": list(condition.kernel), "stride": list(condition.stride)}
+
+
+def _key(condition: Condition) -> tuple[str, str, int]:
+    return condition.operation, condition.dtype, condition.threads
+
+
+def _distance(one: Condition, other: Condition) -> float:
+    """How unlike two conditions are: by the logarithms of their sizes, the window before the area.
+
+    A doubled kernel, stride or number of groups weighs as much as a four times larger picture,
+    since the time a flop depends on the first far more.
+    """
+    area = abs(math.log2((one.height * one.width) / (other.height * other.width)))
+    windows = zip(
+        (*one.kernel, *one.stride, one.groups),
+        (*other.kernel, *other.stride, other.groups),
+        strict=True,
+    )
+    window = sum(abs(math.log2(a / b)) for a, b in windows)
+    return area + 2 * window + 0.5 * (one.padding != other.padding)
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+_COUNT = {"type": "integer", "minimum": 1}
+_NUMBER = {"type": "number", "minimum": 0}
+_PAIR = {"type": "array", "items": _COUNT, "minItems": 2, "maxItems": 2}
+
+JSON_SCHEMA: dict[str, Any] = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "title": "keras_nas latency table",
+    **_object(
+        schema_version={"const": SCHEMA_VERSION},
+        device={"type": "string"},
+        runtime={"type": "string"},
+        conditions={
+            "type": "array",
+            "items": _object(
+                condition=_object(
+                    operation={"enum": list(OPERATIONS)},
+                    height=_COUNT,
+                    width=_COUNT,
+                    kernel=_PAIR,
+                    stride=_PAIR,
+                    groups=_COUNT,
+                    padding={"enum": ["same", "valid"]},
+                    dtype={"enum": list(DTYPES)},
+                    threads=_COUNT,
+                ),
+                points={
+                    "type": "array",
+                    "minItems": 1,
+                    "items": _object(
+                        in_channels=_COUNT,
+                        out_channels=_COUNT,
+                        flops=_COUNT,
+                        ms={"type": "number", "exclusiveMinimum": 0},
+                    ),
+                },
+                fit=_object(
+                    slope=_NUMBER,
+                    intercept=_NUMBER,
+                    points=_COUNT,
+                    rms_ms=_NUMBER,
+                    worst=_NUMBER,
+                ),
+            ),
+        },
+    ),
+}

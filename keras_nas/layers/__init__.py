@@ -3,5 +3,6 @@
 from keras_nas.layers.gate import Gate
 from keras_nas.layers.scaled_edge import ScaledEdge
 from keras_nas.layers.scaled_sigmoid_gate import ScaledSigmoidGate
+from keras_nas.layers.ste_gate import STEGate
 
-__all__ = ["Gate", "ScaledEdge", "ScaledSigmoidGate"]
+__all__ = ["Gate", "STEGate", "ScaledEdge", "ScaledSigmoidGate"]

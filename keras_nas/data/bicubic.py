@@ -212,14 +212,14 @@ def _checked_scales(scale: Scale) -> tuple[float, float]:
 def _sizes(
     size: tuple[int, ...], scale: Scale | None, output_shape: tuple[int, int] | None
 ) -> tuple[tuple[float, float], tuple[int, int]]:
-    if (scale is None) == (output_shape is None):
+    if scale is not None and output_shape is None:
+        scales = _checked_scales(scale)
+        return scales, (_scaled(size[0], scales[0]), _scaled(size[1], scales[1]))
+    if scale is not None or output_shape is None:
         raise KerasNasError(
             "Exactly one of `scale` and `output_shape` must be given. "
             f"Received: scale={scale}, output_shape={output_shape}"
         )
-    if output_shape is None:
-        scales = _checked_scales(scale)
-        return scales, (_scaled(size[0], scales[0]), _scaled(size[1], scales[1]))
     if len(output_shape) != 2 or min(output_shape) < 1:
         raise KerasNasError(
             "`output_shape` must be two positive integers (height, width). "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,7 +124,7 @@ def find_pair_files(folder: str | os.PathLike[str], scale: int) -> list[PairFile
     return [PairFiles(path.stem, path) for path in list_pictures(folder)]
 
 
-def read_pairs(files: list[PairFiles], scale: int, shrink: int = 1) -> Iterator[PicturePair]:
+def read_pairs(files: Iterable[PairFiles], scale: int, shrink: int = 1) -> Iterator[PicturePair]:
     """Reads pairs one by one, making the low resolution where no file has it.
 
     Args:

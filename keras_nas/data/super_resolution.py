@@ -276,10 +276,11 @@ def _central(pair: PicturePair, crop: int | None) -> tuple[np.ndarray, np.ndarra
         return pair.low, pair.high
     height, width = (min(size, crop // pair.scale) for size in pair.low.shape[:2])
     row, column = (pair.low.shape[0] - height) // 2, (pair.low.shape[1] - width) // 2
-    return tuple(
+    low, high = (
         image[factor * row :, factor * column :][: factor * height, : factor * width]
         for factor, image in ((1, pair.low), (pair.scale, pair.high))
     )
+    return low, high
 
 
 def _to_range(images: tf.Tensor, value_range: float) -> tf.Tensor:

@@ -7,6 +7,8 @@ BT.601 YCbCr as MATLAB's `rgb2ycbcr` has it, 16 to 235, kept in floating point; 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
 import tensorflow as tf
 
@@ -78,7 +80,7 @@ def ssim_y(
 class _LumaMean(keras.metrics.Mean):
     """Mean over pictures of one of the measures above."""
 
-    measure = None
+    measure: Callable[..., tf.Tensor]
 
     def __init__(self, scale: int = 2, value_range: float = 1.0, name: str | None = None, **kwargs):
         super().__init__(name=name, **kwargs)

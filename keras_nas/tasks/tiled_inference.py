@@ -88,21 +88,18 @@ class TiledInference:
             KerasNasError: the picture is smaller than the fixed size of the model, or the model
                 does not enlarge by a whole number.
         """
-        rows = self._windows(image.shape[0], axis=0)
         columns = self._windows(image.shape[1], axis=1)
-        result = None
-        for row in rows:
-            for column in columns:
-                window = np.asarray(image[row.start : row.end, column.start : column.end])
-                output = np.asarray(self._run(window[np.newaxis].astype(np.float32)))[0]
-                scale = _scale(window.shape, output.shape)
-                if result is None:
-                    shape = (scale * image.shape[0], scale * image.shape[1], output.shape[2])
-                    result = np.empty(shape, np.float32)
-                result[row.output(scale), column.output(scale)] = output[
-                    row.within(scale), column.within(scale)
-                ]
-        return result
+        strips = []
+        for row in self._windows(image.shape[0], axis=0):
+            tiles = [self._tile(image, row, column) for column in columns]
+            strips.append(np.concatenate(tiles, axis=1))
+        return np.concatenate(strips, axis=0)
+
+    def _tile(self, image: np.ndarray, row: _Window, column: _Window) -> np.ndarray:
+        window = np.asarray(image[row.start : row.end, column.start : column.end], np.float32)
+        output = np.asarray(self._run(window[np.newaxis]))[0]
+        scale = _scale(window.shape, output.shape)
+        return output[row.kept(scale), column.kept(scale)]
 
     def _windows(self, length: int, axis: int) -> list[_Window]:
         size = self._window[axis]
@@ -130,10 +127,8 @@ class _Window:
     def __init__(self, start: int, end: int, keep_from: int, keep_to: int):
         self.start, self.end, self.keep_from, self.keep_to = start, end, keep_from, keep_to
 
-    def output(self, scale: int) -> slice:
-        return slice(scale * self.keep_from, scale * self.keep_to)
-
-    def within(self, scale: int) -> slice:
+    def kept(self, scale: int) -> slice:
+        """What is kept of the window's output."""
         return slice(scale * (self.keep_from - self.start), scale * (self.keep_to - self.start))
 
 

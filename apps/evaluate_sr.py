@@ -1,0 +1,24 @@
+"""Scores a super-resolution .keras or .tflite on a folder: PSNR and SSIM beside bicubic's.
+
+python -m apps.evaluate_sr --model=runs/edsr/edsr.keras --folder=benchmark/Set5
+python -m apps.evaluate_sr --model=runs/edsr/edsr.tflite --folder=benchmark/Set5 --overlap=12
+"""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from apps import config_flags
+from apps.main import run as run_app
+from apps.super_resolution_files import SuperResolutionEvaluationConfig, score_file
+from keras_nas.reporting.score_table import score_table
+
+
+def main() -> None:
+    scores = score_file(config_flags.read(SuperResolutionEvaluationConfig()))
+    Console(highlight=False).print(score_table(scores))
+
+
+if __name__ == "__main__":
+    config_flags.define(SuperResolutionEvaluationConfig())
+    run_app(main)

@@ -167,7 +167,7 @@ def _counterpart(node: graph.Node) -> tf_keras.layers.Layer:
     name = kind(node.operation)
     if name in _LAYERS:
         return _layer(node, name)
-    if name == "ReLU":
+    if name in ("ReLU", "LeakyReLU"):
         return _relu(node)
     if name == "Softmax":
         return tf_keras.layers.Softmax(name=node.name)
@@ -203,12 +203,13 @@ def _layer(node: graph.Node, name: str) -> tf_keras.layers.Layer:
 
 def _relu(node: graph.Node) -> tf_keras.layers.Layer:
     original = node.operation
-    return tf_keras.layers.ReLU(
-        max_value=original.max_value,
-        negative_slope=original.negative_slope,
-        threshold=original.threshold,
-        name=node.name,
-    )
+    maximum = getattr(original, "max_value", None)
+    slope = float(getattr(original, "negative_slope", 0.0))
+    if float(getattr(original, "threshold", 0.0)) or (slope and maximum is not None):
+        raise _refusal(node, "its threshold, or a slope with a maximum,")
+    if slope:
+        return tf_keras.layers.LeakyReLU(slope, name=node.name)
+    return tf_keras.layers.ReLU(maximum, name=node.name)
 
 
 def _structural(node: graph.Node, name: str) -> tf_keras.layers.Layer:

@@ -161,7 +161,8 @@ def compare(
         tflite_path: the file; it runs one sample at a time, at its own batch of 1.
         data: held-out data in any form of `export.samples.batches`.
         format: what the file's format is; it chooses the default tolerance.
-        metric: function(targets, outputs) of the whole data, for models with one output.
+        metric: function(targets, outputs) of the whole data, for models with one output of one
+            size.
         metric_name: its name in the report.
         higher_is_better: whether a larger metric is better.
         tolerance: overrides `TOLERANCES[format]`.
@@ -175,7 +176,7 @@ def compare(
     """
     allowed = tolerance or TOLERANCES[format]
     runs = _run(model, Runner(tflite_path), baseline, data, limit)
-    references, results, targets, baselines = runs
+    (references, results, targets, baselines), count = runs
     measured = _differences(references, results)
     ours = theirs = drop = None
     if metric is not None:
@@ -187,7 +188,7 @@ def compare(
     return Parity(
         model=Path(tflite_path).name,
         format=format,
-        samples=len(references[0]),
+        samples=count,
         **measured,
         metric_name=metric_name if metric is not None else None,
         metric_keras=ours,
@@ -201,12 +202,12 @@ def compare(
 
 def _run(
     model: Any, runner: Runner, baseline: Any, data: Any, limit: int | None
-) -> list[list[np.ndarray]]:
+) -> tuple[list[list[np.ndarray]], int]:
     """Goes through the data once.
 
     Returns:
         The outputs of the model and of the file, the targets (none or one array) and the
-        baseline's outputs (none without a baseline).
+        baseline's outputs (none without a baseline); and the number of samples.
     """
     parts: list[list[list[np.ndarray]]] = [[], [], [], []]
     for inputs, wanted in _limited(samples.batches(data, tracing.input_names(model)), limit):
@@ -219,7 +220,15 @@ def _run(
             parts[3].append(_predict(baseline, inputs))
     if not parts[0]:
         raise ExportError("The held-out data hold no sample.")
-    return [[np.concatenate(arrays) for arrays in zip(*batches, strict=True)] for batches in parts]
+    outputs = [[_joined(arrays) for arrays in zip(*batches, strict=True)] for batches in parts]
+    return outputs, len(parts[1])
+
+
+def _joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Joins batches; pictures of several sizes as one long row of pixels."""
+    if len({array.shape[1:] for array in arrays}) > 1:
+        return np.concatenate([array.reshape(-1, array.shape[-1]) for array in arrays])
+    return np.concatenate(arrays)
 
 
 def _predict(model: Any, inputs: list[np.ndarray]) -> list[np.ndarray]:

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from export.tflite import convert
+
 
 @dataclasses.dataclass(frozen=True)
 class Pictures:
@@ -71,3 +73,19 @@ def classifier(pictures):
 def accuracy():
     """The share of right answers, as `metric(targets, outputs)`."""
     return lambda targets, outputs: float(np.mean(np.argmax(outputs, -1) == targets))
+
+
+@pytest.fixture(scope="session")
+def float_file(classifier, tmp_path_factory):
+    """The classifier as a float32 .tflite."""
+    path = tmp_path_factory.mktemp("float") / "digits.tflite"
+    return convert(classifier, path).path
+
+
+@pytest.fixture(scope="session")
+def uint8_file(classifier, pictures, tmp_path_factory):
+    """The classifier as a full-int8 .tflite with uint8 inputs and outputs."""
+    path = tmp_path_factory.mktemp("uint8") / "digits_uint8.tflite"
+    return convert(
+        classifier, path, "int8", representative_data=pictures.train_x, io_dtype="uint8"
+    ).path

@@ -1,0 +1,117 @@
+"""Quantisation-aware training: the rebuilt network is the same, and its int8 file keeps up."""
+
+from __future__ import annotations
+
+import os
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers, ops
+
+from export import flatbuffer, legacy_keras, parity, quantization
+from export.errors import UnsupportedOperationError
+from export.export_model import ExportData, ExportOptions, export_model
+
+
+def random_weights(model):
+    generator = np.random.default_rng(0)
+    model.set_weights(
+        [
+            np.abs(generator.normal(1, 0.2, w.shape))
+            if v.path.endswith(("variance", "gamma"))
+            else generator.normal(0, 0.3, w.shape)
+            for v, w in zip(model.weights, model.get_weights(), strict=True)
+        ]
+    )
+    return model
+
+
+def every_layer_network():
+    """What pruned networks are made of, with the ops that surgery and our zoo use."""
+    inputs = keras.Input((12, 12, 4), name="picture")
+    x = layers.Rescaling(0.5, 0.1, name="scale")(inputs)
+    x = layers.BatchNormalization(name="alone")(x)
+    x = layers.Activation("relu", name="activation")(x)
+    x = layers.ZeroPadding2D(1, name="zero_pad")(x)
+    x = layers.Conv2D(8, 3, strides=2, activation="relu6", name="conv")(x)
+    y = layers.MaxPooling2D(1, 2, name="pick")(inputs)
+    y = ops.pad(y, [[0, 0], [0, 0], [0, 0], [0, 4]])
+    x = ops.relu(x + y)
+    x = ops.take(x, np.array([5, 1, 0, 7], "int32"), axis=-1)
+    x = layers.DepthwiseConv2D(3, depth_multiplier=2, padding="same", name="depthwise")(x)
+    x = layers.BatchNormalization(name="after")(x)
+    x = layers.ReLU(negative_slope=0.1, name="leaky")(x)
+    x = layers.Concatenate(name="join")([x, layers.AveragePooling2D(1, name="average")(x)])
+    x = layers.Conv2D(8, 1, groups=2, name="grouped")(x)
+    x = ops.depth_to_space(x, 2)
+    x = layers.Dropout(0.5, name="dropout")(x)
+    inner = keras.Sequential([keras.Input((12, 12, 2)), layers.Conv2D(3, 3, strides=3)], name="sub")
+    x = ops.reshape(inner(x), (-1, 4 * 4 * 3))
+    return random_weights(keras.Model(inputs, layers.Dense(3, activation="softmax")(x)))
+
+
+def test_the_rebuilt_network_computes_the_same():
+    model = every_layer_network()
+    x = np.random.default_rng(1).normal(size=(16, 12, 12, 4)).astype("float32")
+    expected = model.predict(x, verbose=0)
+    assert expected.std() > 0.02
+    rebuilt = legacy_keras.rebuild(model)
+    np.testing.assert_allclose(rebuilt.predict(x, verbose=0), expected, atol=1e-5)
+    assert rebuilt.get_layer("conv").get_config()["filters"] == 8
+
+
+def test_every_layer_of_it_becomes_int8(tmp_path):
+    model = every_layer_network()
+    x = np.random.default_rng(1).normal(size=(64, 12, 12, 4)).astype("float32")
+    targets = model.predict(x, verbose=0)
+    data = tf.data.Dataset.from_tensor_slices((x, targets)).batch(16)
+    options = ExportOptions(qat_loss="mse")
+    exported, found = export_model(
+        model, tmp_path / "m.tflite", "qat", ExportData(data, data), options=options
+    )
+    assert flatbuffer.float_operators(flatbuffer.read_file(exported.path)) == []
+    assert found.passed
+
+
+def test_a_trained_classifier_keeps_its_accuracy(classifier, pictures, tmp_path):
+    before = classifier.get_weights()
+    train = tf.data.Dataset.from_tensor_slices((pictures.train_x, pictures.train_y))
+    exported, found = export_model(
+        classifier,
+        tmp_path / "digits_qat.tflite",
+        "qat",
+        ExportData(train.batch(64), (pictures.test_x, pictures.test_y), "top1"),
+        options=ExportOptions(io_dtype="int8", qat_learning_rate=1e-3),
+    )
+    assert exported.input_dtype == "int8"
+    assert list(exported.input_shapes) == ["picture"]
+    assert found.metric_drop <= 1.0
+    assert found.noise < 0.1
+    assert found.tolerance == parity.TOLERANCES["qat"]
+    for now, then in zip(classifier.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: layers.LayerNormalization(name="odd")(x), r"`odd` \(LayerNormalization\)"),
+        (lambda x: layers.Conv2D(2, 1, activation="gelu", name="c")(x), r"`c` .*'gelu'"),
+        (lambda x: layers.Lambda(lambda t: t * 2, name="twice")(x), r"`twice` \(Lambda\)"),
+        (lambda x: layers.BatchNormalization(name="n")(layers.Flatten()(x)), "`n` .*image"),
+    ],
+)
+def test_an_unknown_layer_is_refused_by_name(change, message):
+    inputs = keras.Input((8, 8, 3))
+    model = keras.Model(inputs, change(inputs))
+    with pytest.raises(UnsupportedOperationError, match=message) as caught:
+        quantization.fine_tune(model, None, loss="mse")
+    assert 'format "int8"' in str(caught.value)
+
+
+def test_the_toolkit_leaves_keras_3_in_place():
+    quantization._load_toolkit()
+    assert "TF_USE_LEGACY_KERAS" not in os.environ
+    assert tf.keras.__version__.startswith("3.")

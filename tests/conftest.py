@@ -43,7 +43,10 @@ def _seeded():
     keras.config.set_dtype_policy("float32")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def mirrored():
-    """A `tf.distribute.MirroredStrategy` over two CPU devices."""
+    """A `tf.distribute.MirroredStrategy` over two CPU devices.
+
+    One for all tests: the collectives of a second one in the process take the keys of the first.
+    """
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])

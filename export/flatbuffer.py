@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import os
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,14 @@ def read(content: bytes | bytearray) -> Any:
     """Parses a .tflite file's bytes into the schema's `ModelT`.
 
     Raises:
-        ExportError: They are no .tflite.
+        ExportError: They are no .tflite, or a damaged one.
     """
     if bytes(content[4:8]) != b"TFL3":
         raise ExportError("This is not a .tflite file: its bytes 4 to 8 are not `TFL3`.")
-    return flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    try:
+        return flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    except (struct.error, ValueError, IndexError, TypeError, AttributeError) as error:
+        raise ExportError(f"The .tflite file is cut off or damaged: {error}") from error
 
 
 def read_file(path: str | os.PathLike[str]) -> Any:

@@ -34,10 +34,12 @@ class Runner:
                 model = Path(model).read_bytes()
             except OSError as error:
                 raise ExportError(f"Cannot read the model {model}: {error.strerror}.") from error
+        self._sizes: list[tuple[int, ...]] = []
         try:
             with quiet_stderr():
                 self._interpreter = Interpreter(model_content=model, num_threads=threads)
-                self._interpreter.allocate_tensors()
+                if not self.dynamic:  # else `resize` allocates
+                    self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise ExportError(f"LiteRT cannot run the model: {error}") from error
 
@@ -67,7 +69,7 @@ class Runner:
         details = self._interpreter.get_input_details()
         return any(-1 in d["shape_signature"] for d in details)
 
-    def resize(self, shapes: Sequence[Sequence[int]]) -> None:
+    def resize(self, shapes: Sequence[tuple[int, ...]]) -> None:
         """Prepares the model for inputs of other shapes.
 
         Raises:
@@ -77,6 +79,7 @@ class Runner:
             self._interpreter.resize_tensor_input(detail["index"], list(shape), strict=True)
         with quiet_stderr():
             self._interpreter.allocate_tensors()
+        self._sizes = list(shapes)
 
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Runs the model once.
@@ -90,7 +93,7 @@ class Runner:
         """
         details = self._interpreter.get_input_details()
         shapes = [tuple(array.shape) for array in inputs]
-        if self.dynamic and shapes != self.input_shapes:
+        if self.dynamic and shapes != self._sizes:
             self.resize(shapes)
         for detail, array in zip(details, inputs, strict=True):
             self._interpreter.set_tensor(detail["index"], quantize(np.asarray(array), detail))

@@ -17,9 +17,12 @@ import dataclasses
 import itertools
 from collections.abc import Iterable, Sequence
 
+import keras
+
 from keras_nas.costs.latency_condition import Condition
-from keras_nas.costs.latency_operations import TimedOperation
-from keras_nas.errors import UsageError
+from keras_nas.costs.latency_operations import TimedOperation, timed_operations
+from keras_nas.errors import KerasNasError, UsageError
+from keras_nas.graph import read
 
 _PICTURE_CHANNELS = 4
 _PRODUCTS = ("conv", "transposed_conv", "dense")
@@ -79,6 +82,35 @@ def grid_of_operations(
     return grid
 
 
+def grid_of_models(
+    paths: Sequence[str],
+    size: Sequence[int] = (),
+    dtypes: Sequence[str] = ("float32",),
+    threads: Sequence[int] = (1,),
+    points: int = 10,
+    round_to: int = 1,
+) -> list[GridPoint]:
+    """Returns `grid_of_operations` of the networks in these .keras files.
+
+    Args:
+        paths: The files of the full networks.
+        size: Height and width for inputs that leave them open.
+        dtypes, threads: Each is measured.
+        points, round_to: As in `grid_of_operations`.
+
+    Raises:
+        KerasNasError: A file is no functional model, a size is open, or an operation is not known.
+    """
+    grid: dict[GridPoint, None] = {}
+    for path in paths:
+        model = _load(path)
+        shapes = [_closed(tensor.shape, size, path) for tensor in model.inputs]
+        for dtype, count in itertools.product(dtypes, threads):
+            operations = timed_operations(read(model, shapes), dtype, count)
+            grid |= dict.fromkeys(grid_of_operations(operations, points, round_to))
+    return list(grid)
+
+
 def grid_of_sizes(
     operations: Sequence[str],
     sizes: Sequence[int],
@@ -115,6 +147,25 @@ def grid_of_sizes(
             )  # fmt: skip
             points.update(_with_channels(condition, channels))
     return sorted(points)
+
+
+def _load(path: str) -> keras.Model:
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except (OSError, ValueError, TypeError) as error:
+        raise KerasNasError(f"Cannot load the model {path!r}: {error}") from error
+
+
+def _closed(shape: Sequence[int | None], size: Sequence[int], path: str) -> tuple[int, ...]:
+    closed = [1, *shape[1:]]
+    if len(closed) == 4 and None in closed[1:3] and len(size) == 2:
+        closed[1:3] = size
+    if None in closed:
+        raise KerasNasError(
+            f"`size` must be a height and a width for {path!r}, whose input is {tuple(shape)}. "
+            f"Received: size={tuple(size)}"
+        )
+    return tuple(int(length) for length in closed if length is not None)
 
 
 def _choices(

@@ -121,7 +121,7 @@ def on_android(config: AndroidBenchmarkConfig) -> Benchmark:
 def residuals_table(table: LatencyTable) -> list[tuple[str, ...]]:
     """Returns a heading and a row of text for each condition: its fit and how well it fits."""
     rows: list[tuple[str, ...]] = [
-        ("condition", "points", "ms at the widest", "µs + µs a Mflop", "rms µs", "worst %")
+        ("condition", "points", "most ms", "µs + µs/Mflop", "rms µs", "worst %")
     ]
     for condition, fit in table.fits.items():
         widest = max(point.ms for point in table.points[condition])

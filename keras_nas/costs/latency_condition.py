@@ -127,11 +127,16 @@ class Condition:
     def __str__(self) -> str:
         parts = [f"{self.operation} {self.height}×{self.width}"]
         if self.kernel != (1, 1) or self.operation in ("conv", "depthwise_conv"):
-            parts.append(f"kernel {self.kernel[0]}×{self.kernel[1]}")
+            parts.append(f"kernel {_size(self.kernel)}")
         if self.stride != (1, 1):
-            parts.append(f"stride {self.stride[0]}×{self.stride[1]}")
+            parts.append(f"stride {_size(self.stride)}")
         if self.groups != 1:
             parts.append(f"{self.groups} groups")
         if self.padding != "same":
-            parts.append(f"{self.padding} padding")
-        return ", ".join([*parts, self.dtype, f"{self.threads} threads"])
+            parts.append(self.padding)
+        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+        return ", ".join([*parts, self.dtype, threads])
+
+
+def _size(pair: tuple[int, int]) -> str:
+    return str(pair[0]) if pair[0] == pair[1] else f"{pair[0]}×{pair[1]}"

@@ -1,0 +1,151 @@
+"""The affine fits, the table as a file, look-ups, and predictions summed by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from keras_nas.costs import Condition, LatencyTable
+from keras_nas.costs.latency_fit import Point, fit
+from keras_nas.errors import KerasNasError
+
+CONV = Condition("conv", 8, 8, (3, 3))
+
+
+def points(slope: float, intercept: float, *flops: int) -> list[Point]:
+    return [Point(1, 1, work, slope * work + intercept) for work in flops]
+
+
+def table(*conditions: Condition, slope: float = 1e-6, intercept: float = 0.5) -> LatencyTable:
+    measured = points(slope, intercept, 1000, 50_000, 1_000_000)
+    return LatencyTable("a phone", "a runtime 1.0", dict.fromkeys(conditions, measured))
+
+
+@given(st.floats(1e-9, 1e-3), st.floats(0, 10), st.sets(st.integers(1, 10**9), min_size=2))
+def test_points_on_a_line_give_the_line(slope, intercept, flops):
+    assume(max(flops) >= 2 * min(flops))
+    found = fit(points(slope, intercept, *sorted(flops)))
+    for work in flops:
+        assert found(work) == pytest.approx(slope * work + intercept, rel=1e-4)
+    assert found.points == len(flops)
+    assert found.worst < 1e-4
+
+
+@given(st.lists(st.tuples(st.integers(1, 10**9), st.floats(1e-6, 1e3)), min_size=1, max_size=20))
+def test_no_fit_is_ever_negative_and_more_work_never_takes_less_time(measured):
+    found = fit([Point(1, 1, flops, ms) for flops, ms in measured])
+    assert found.slope >= 0
+    assert found.intercept >= 0
+    assert found.slope + found.intercept > 0
+
+
+def test_residuals_by_hand():
+    found = fit([Point(1, 1, 100, 1.0), Point(1, 1, 100, 3.0)])
+    assert found.intercept == 0
+    assert found.slope * 100 == pytest.approx((1 + 1 / 3) / (1 + 1 / 9))  # Σ1/ms / Σ1/ms²
+    assert found.rms_ms == pytest.approx(np.sqrt(((1.2 - 1) ** 2 + (1.2 - 3) ** 2) / 2))
+    assert found.worst == pytest.approx(0.6)
+
+
+def test_a_falling_line_becomes_a_constant():
+    found = fit([Point(1, 1, 100, 2.0), Point(1, 1, 1000, 1.0)])
+    assert (found.slope, found.intercept) == (0.0, pytest.approx(1.2))
+
+
+@pytest.mark.parametrize("bad", [[], [Point(1, 1, 0, 1.0)], [Point(1, 1, 10, 0.0)]])
+def test_points_without_work_or_time_are_refused(bad):
+    with pytest.raises(KerasNasError, match="`points` must h"):
+        fit(bad)
+
+
+def test_a_measured_condition_is_found():
+    found = table(CONV).fit(CONV)
+    assert (found.slope, found.intercept) == (pytest.approx(1e-6), pytest.approx(0.5))
+
+
+def test_a_missing_condition_is_an_error_that_says_what_to_do():
+    missing = dataclasses.replace(CONV, height=16)
+    with pytest.raises(
+        KerasNasError,
+        match=r"table of a phone \(a runtime 1\.0\) has no conv 16×8, kernel 3.*--interpolate",
+    ):
+        table(CONV).fit(missing)
+
+
+def test_interpolation_takes_the_nearest_and_says_so(caplog):
+    near = dataclasses.replace(CONV, height=16, width=16)
+    far = dataclasses.replace(CONV, kernel=(1, 1))
+    measured = {
+        near: points(2e-6, 0, 10, 1000), far: points(3e-6, 0, 10, 1000),
+        Condition("add", 8, 8): points(4e-6, 0, 10, 1000),
+    }  # fmt: skip
+    with caplog.at_level(logging.WARNING, "absl"):
+        found = LatencyTable("d", "r", measured).fit(CONV, interpolate=True)
+    assert found.slope == pytest.approx(2e-6)
+    assert "No latency was measured for conv 8×8, kernel 3" in caplog.text
+    assert "taking that of conv 16×16, kernel 3" in caplog.text
+
+
+@pytest.mark.parametrize("change", [{"dtype": "int8"}, {"threads": 2}, {"operation": "dense"}])
+def test_nothing_stands_in_for_another_operation_dtype_or_threads(change):
+    with pytest.raises(KerasNasError, match="profile a model that has it"):
+        table(CONV).fit(dataclasses.replace(CONV, **change), interpolate=True)
+
+
+def test_predicts_the_sum_over_the_operations():
+    #  input 8×8×3 ─ conv 3×3 (4) ─ bn ─ relu ─ conv 3×3 (5) ─ global pool ─ dense (2)
+    layers = keras.layers
+    inputs = keras.Input((8, 8, 3), batch_size=1)
+    x = layers.Conv2D(4, 3, padding="same", name="a")(inputs)
+    x = layers.ReLU()(layers.BatchNormalization()(x))
+    x = layers.Conv2D(5, 3, padding="same", name="b")(x)
+    x = layers.GlobalAveragePooling2D(name="c")(x)
+    model = keras.Model(inputs, layers.Dense(2, name="d")(x))
+    conditions = (CONV, Condition("global_average_pool", 8, 8), Condition("dense", 1, 1))
+    known = table(*conditions)
+    work = {"a": 2 * 64 * 9 * 12, "b": 2 * 64 * 9 * 20, "c": 64 * 5, "d": 2 * 10}
+    expected = {name: 1e-6 * flops + 0.5 for name, flops in work.items()}
+    assert known.by_layer(model) == pytest.approx(expected)
+    assert known.predict(model) == pytest.approx(sum(expected.values()))
+    with pytest.raises(KerasNasError, match="has no conv 8×8, kernel 3, int8, 1 thread"):
+        known.predict(model, dtype="int8")
+
+
+def test_the_table_survives_its_file(tmp_path):
+    known = table(CONV, Condition("add", 7, 5, dtype="int8", threads=4))
+    known.save(tmp_path / "table.json")
+    again = LatencyTable.load(tmp_path / "table.json")
+    assert again.to_dict() == known.to_dict()
+    assert again.fits == known.fits
+    assert (again.device, again.runtime) == ("a phone", "a runtime 1.0")
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ({"schema_version": 2}, "schema_version"),
+        ({"device": 3}, "device"),
+        ({"conditions": [{"condition": {}}]}, "conditions/0"),
+        ({"more": 1}, "the top"),
+    ],
+)
+def test_a_file_of_another_form_is_refused(tmp_path, change, where):
+    path = tmp_path / "table.json"
+    path.write_text(json.dumps({**table(CONV).to_dict(), **change}))
+    with pytest.raises(KerasNasError, match=f"This is not a latency table: at {where}"):
+        LatencyTable.load(path)
+
+
+def test_a_file_that_is_no_json_is_refused(tmp_path):
+    (tmp_path / "table.json").write_text('{"schema_version": 1')
+    with pytest.raises(KerasNasError, match="Cannot read the latency table"):
+        LatencyTable.load(tmp_path / "table.json")
+    with pytest.raises(KerasNasError, match="Cannot read the latency table"):
+        LatencyTable.load(tmp_path / "none.json")

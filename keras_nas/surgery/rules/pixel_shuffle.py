@@ -1,0 +1,46 @@
+"""`keras.ops.depth_to_space`, the pixel shuffle of super-resolution."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from keras_nas.graph.kinds import is_channels_last
+from keras_nas.surgery.channels import Channels
+from keras_nas.surgery.rules.base import Rule
+
+
+class DepthToSpace(Rule):
+    """Spreads b² input channels over the b × b pixels of one output channel.
+
+    Of C output channels, channel c holds input channel (b·dy + dx)·C + c at the places whose row
+    and column leave dy and dx when divided by b. It is needed with all of its b² parts or not at
+    all.
+
+    Worked example: b = 2, C = 3: input channels 1, 4, 7, 10 make output channel 1. It is a
+    constant where these four are the same constant; where nobody reads it, all four may go.
+    """
+
+    def accepts(self, call):
+        channels = call.inputs[0]
+        return (
+            channels is not None
+            and channels.is_last(call.node.inputs[0])
+            and is_channels_last(call.layer)
+        )
+
+    def constants(self, call):
+        parts = self._parts(call, call.input.constants)
+        same = (parts == parts[0]).all(axis=0)
+        return [Channels(call.input.axis, np.where(same, parts[0], np.nan))]
+
+    def wants(self, call, produced):
+        return [np.tile(produced[0], call.layer.block_size**2)]
+
+    def produces(self, call, produced, wants):
+        return [produced[0]]
+
+    def row_macs(self, call):
+        return 0.0
+
+    def _parts(self, call, by_channel: np.ndarray) -> np.ndarray:
+        return by_channel.reshape(call.layer.block_size**2, -1)

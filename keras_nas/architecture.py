@@ -137,9 +137,7 @@ class Architecture:
                 for gate in by_channel
             },
             channels={gate.name: gate.channels for gate in by_channel},
-            kept_edges={
-                gate.name: float(gate.scale_vector(gate.mask())[0]) for gate in edges
-            },
+            kept_edges={gate.name: float(gate.scale_vector(gate.mask())[0]) for gate in edges},
         )
         return cls(
             kept_channels=bare.kept_channels,

@@ -107,9 +107,7 @@ def _matching(names: list[str], patterns, argument: str) -> set[str] | None:
 def _is_default(nodes: list[Node]) -> bool:
     if kind(nodes[0].operation) == "Dense":
         return False
-    on_pooled_maps = all(
-        all(size == 1 for size in node.inputs[0].shape[1:-1]) for node in nodes
-    )
+    on_pooled_maps = all(all(size == 1 for size in node.inputs[0].shape[1:-1]) for node in nodes)
     return not on_pooled_maps or all(_follower(n, {"BatchNormalization"}) for n in nodes)
 
 

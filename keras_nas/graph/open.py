@@ -97,9 +97,7 @@ def _agrees(model: Functional, node: Node) -> bool:
         random.normal(size=[1] + [OPEN_SIZE if n is None else n for n in value.shape[1:]])
         for value in node.inputs
     ]
-    arrays = [
-        array.astype(value.dtype) for array, value in zip(arrays, node.inputs, strict=True)
-    ]
+    arrays = [array.astype(value.dtype) for array, value in zip(arrays, node.inputs, strict=True)]
     numbers = iter(arrays)
     args, kwargs = map_values(lambda _: next(numbers), (node.args, node.kwargs))
     if "training" in inspect.signature(node.operation.call).parameters:

@@ -171,7 +171,9 @@ class _Backward:
                 p is not None and not p.any() for p in produced
             ):
                 call.wants = [None if c is None else np.zeros(c.count, bool) for c in call.inputs]
-                call.produces = [None if c is None else np.zeros(c.count, bool) for c in call.outputs]
+                call.produces = [
+                    None if c is None else np.zeros(c.count, bool) for c in call.outputs
+                ]
                 continue
             if node.operation_name in self.shared:
                 grew |= self._join(node.operation_name, produced)

@@ -17,6 +17,8 @@ from keras_nas.surgery.rules.elementwise import Elementwise, Identity, PReLU, Re
 from keras_nas.surgery.rules.gate import GateRule
 from keras_nas.surgery.rules.merge import Concatenate, Merge
 from keras_nas.surgery.rules.normalization import BatchNormalization, Normalization
+from keras_nas.surgery.rules.padding import Pad
+from keras_nas.surgery.rules.pixel_shuffle import DepthToSpace
 from keras_nas.surgery.rules.reindex import Reindex, Slice
 from keras_nas.surgery.rules.spatial import Resizing, Spatial, SpatialReduction
 
@@ -71,6 +73,8 @@ RULES: dict[str, Rule] = {
     **_named(Reindex(), "Flatten", "Reshape", "Permute"),
     **_ops(Reindex(), "Reshape", "Squeeze", "ExpandDims", "Transpose"),
     "ops.GetItem": Slice(),
+    "ops.Pad": Pad(),
+    "ops.DepthToSpace": DepthToSpace(),
 }  # fmt: skip
 
 

@@ -31,7 +31,9 @@ class DepthwiseConvolution(Rule):
         foldable = call.input.constants.copy()
         if pads(layer, call.node.inputs[0].shape):
             foldable[foldable != 0] = np.nan
-        kernel = np.asarray(layer.kernel, "float64").reshape(-1, call.input.count, self._depth(call))
+        kernel = np.asarray(layer.kernel, "float64").reshape(
+            -1, call.input.count, self._depth(call)
+        )
         result = np.where(
             (foldable == 0)[:, None], 0.0, kernel.sum(axis=0) * foldable[:, None]
         ).reshape(-1)

@@ -30,9 +30,7 @@ class Merge(Rule):
         return (
             count is not None
             and all(
-                channels is not None
-                and channels.is_last(value)
-                and channels.count in (1, count)
+                channels is not None and channels.is_last(value) and channels.count in (1, count)
                 for channels, value in zip(call.inputs, call.node.inputs, strict=True)
             )
             and all(_fits(leaf, count) for leaf in _literals(call.node))
@@ -97,9 +95,7 @@ class Merge(Rule):
         if sum(not k for k in known) == 1:
             return known if _live_has_shape(call, known) else [False] * len(operands)
         if name == "Add" and not all(known):
-            return [
-                k and not operand.any() for k, operand in zip(known, operands, strict=True)
-            ]
+            return [k and not operand.any() for k, operand in zip(known, operands, strict=True)]
         return [False] * len(operands)
 
     def _with_constants(self, call, builder, tensor, live: int):

@@ -48,9 +48,7 @@ class BatchNormalization(SameChannels):
     def _use_gamma(self, call) -> bool:
         """Whether the rebuilt layer scales: a factor that is not 1 needs a γ to live in."""
         factor = call.factor
-        return call.layer.scale or (
-            factor is not None and bool(np.any(factor[call.wants[0]] != 1))
-        )
+        return call.layer.scale or (factor is not None and bool(np.any(factor[call.wants[0]] != 1)))
 
     def build(self, call, builder):
         layer, kept = call.layer, call.wants[0]

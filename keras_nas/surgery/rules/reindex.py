@@ -141,10 +141,13 @@ def _moved(node, labels: np.ndarray) -> np.ndarray | None:
 def _sliced_labels(node, labels: np.ndarray) -> np.ndarray | None:
     key = _full_key(_slice_key(node), labels.ndim)
     ordinary = all(isinstance(part, (slice, int)) for part in key)
-    if not ordinary or key[0] != slice(None) or any(
-        size is None and part != slice(None)
-        for size, part in zip(node.inputs[0].shape[1:], key[1:], strict=True)
+    if (
+        not ordinary
+        or key[0] != slice(None)
+        or any(
+            size is None and part != slice(None)
+            for size, part in zip(node.inputs[0].shape[1:], key[1:], strict=True)
+        )
     ):
         return None
     return labels[key]
-

@@ -1,0 +1,61 @@
+"""`keras.ops.pad`: zeros around a tensor, in space or beside the channels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from keras_nas.surgery.channels import Channels
+from keras_nas.surgery.rules.base import Rule, positions
+
+
+class Pad(Rule):
+    """Padding with zeros. Channels that are nothing but padding are constants, and not built.
+
+    Worked example: the parameterless shortcut of a ResNet pads channels (0, 1) by one on either
+    side to (0, x0, x1, 0); the new tensor holds (x0, x1), and the join that reads it aligns them.
+    """
+
+    def accepts(self, call):
+        node, channels = call.node, call.inputs[0]
+        value = node.args[1] if len(node.args) > 1 else node.kwargs.get("constant_values")
+        return (
+            channels is not None
+            and len(node.inputs) == 1
+            and channels.is_last(node.inputs[0])
+            and call.layer.mode == "constant"
+            and (value is None or (np.ndim(value) == 0 and value == 0))
+        )
+
+    def constants(self, call):
+        inner = call.input.constants.copy()
+        if any(before or after for before, after in self._widths(call)[1:-1]):
+            inner[inner != 0] = np.nan
+        constants = np.pad(inner, self._beside(call))
+        return [Channels(call.input.axis, constants)]
+
+    def wants(self, call, produced):
+        before, _ = self._beside(call)
+        return [produced[0][before : before + call.input.count]]
+
+    def produces(self, call, produced, wants):
+        return [np.pad(wants[0], self._beside(call))]
+
+    def row_macs(self, call):
+        before, after = self._beside(call)
+        return float("inf") if before or after else positions(call.node.outputs[0])
+
+    def build(self, call, builder):
+        tensor = builder.fetch(call, 0)
+        widths = [*self._widths(call)[:-1], (0, 0)]
+        if not any(before or after for before, after in widths):
+            return [tensor]
+        return builder.apply(call, [tensor], {"pad_width": widths})
+
+    def _widths(self, call) -> list[tuple[int, int]]:
+        """(before, after) for each axis, the batch's too."""
+        widths = [tuple(pair) for pair in call.layer.pad_width]
+        rank = len(call.node.inputs[0].shape)
+        return widths * rank if len(widths) == 1 else widths
+
+    def _beside(self, call) -> tuple[int, int]:
+        return self._widths(call)[-1]

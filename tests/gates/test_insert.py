@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import keras_nas as kn
+from keras_nas.layers import ScaledSigmoidGate
+from tests.random_models import randomize
+
+
+def small_net() -> keras.Model:
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, padding="same", use_bias=False, name="stem")(inputs)
+    x = layers.BatchNormalization(name="stem_bn")(x)
+    x = layers.ReLU(name="stem_relu")(x)
+    y = layers.DepthwiseConv2D(3, padding="same", name="depth")(x)
+    y = layers.Conv2D(4, 1, name="point")(y)
+    x = layers.Add(name="join")([x, y])
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    x = layers.Dense(6, activation="relu", name="hidden")(x)
+    return keras.Model(inputs, layers.Dense(2, name="logits")(x), name="net")
+
+
+def before(model, name):
+    """The layer whose output the gate reads."""
+    node = next(n for n in kn.graph.read(model).nodes if n.name == name)
+    return node.inputs[0].producer.name
+
+
+@pytest.mark.parametrize(
+    ("order", "place"),
+    [
+        ("conv_gate_bn_relu", "stem"),
+        ("conv_bn_gate_relu", "stem_bn"),
+        ("conv_bn_relu_gate", "stem_relu"),
+    ],
+)
+def test_orders(order, place):
+    supernet = kn.gates.insert(small_net(), ScaledSigmoidGate, order=order)
+    assert before(supernet, "stem_gate") == place
+    assert before(supernet, "point_gate") == "point"
+
+
+def test_every_convolution_but_no_dense_by_default():
+    supernet = kn.gates.insert(small_net(), ScaledSigmoidGate)
+    found = kn.gates.find(supernet)
+    assert [(g.name, g.channels, g.mode) for g in found] == [
+        ("stem_gate", 4, "off"),
+        ("depth_gate", 4, "off"),
+        ("point_gate", 4, "off"),
+    ]
+
+
+def test_include_and_exclude():
+    supernet = kn.gates.insert(small_net(), ScaledSigmoidGate, include=["hid*", "stem"])
+    assert [g.name for g in kn.gates.find(supernet)] == ["stem_gate", "hidden_gate"]
+    supernet = kn.gates.insert(small_net(), ScaledSigmoidGate, exclude="depth")
+    assert [g.name for g in kn.gates.find(supernet)] == ["stem_gate", "point_gate"]
+
+
+def test_logits_are_never_gated():
+    with pytest.raises(kn.KerasNasError, match="No layer of 'net' can be gated"):
+        kn.gates.insert(small_net(), ScaledSigmoidGate, include="logits")
+
+
+def test_logits_of_a_fully_convolutional_net_are_never_gated():
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, name="body")(inputs)
+    x = layers.Conv2D(2, 1, name="head")(x)
+    model = keras.Model(inputs, layers.Activation("softmax")(layers.UpSampling2D()(x)))
+    found = kn.gates.find(kn.gates.insert(model, ScaledSigmoidGate))
+    assert [g.name for g in found] == ["body_gate"]
+
+
+def test_squeeze_and_excitation_is_left_alone_unless_named():
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, name="conv")(inputs)
+    s = layers.GlobalAveragePooling2D(keepdims=True)(x)
+    s = layers.Conv2D(2, 1, activation="relu", name="se_reduce")(s)
+    s = layers.Conv2D(4, 1, activation="sigmoid", name="se_expand")(s)
+    x = layers.Flatten()(layers.Multiply()([x, s]))
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    found = kn.gates.find(kn.gates.insert(model, ScaledSigmoidGate))
+    assert [g.name for g in found] == ["conv_gate"]
+    found = kn.gates.find(kn.gates.insert(model, ScaledSigmoidGate, include="se_*"))
+    assert [g.name for g in found] == ["se_reduce_gate", "se_expand_gate"]
+
+
+def test_model_is_untouched_and_equal_while_gates_are_off():
+    model = small_net()
+    randomize(model)
+    weights = [w.copy() for w in model.get_weights()]
+    x = np.random.default_rng(0).normal(size=(4, 8, 8, 3)).astype("float32")
+    expected = np.asarray(model(x))
+    supernet = kn.gates.insert(model, ScaledSigmoidGate)
+    np.testing.assert_array_equal(supernet(x), expected)
+    kn.gates.set_mode(supernet, "soft")
+    assert np.abs(np.asarray(supernet(x)) - expected).max() > 1e-3
+    for variable in supernet.variables:
+        variable.assign(keras.ops.zeros_like(variable))
+    for old, new in zip(weights, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_shared_convolution_has_one_gate():
+    inputs = keras.Input((8, 8, 3))
+    conv = layers.Conv2D(3, 3, padding="same", name="conv")
+    model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(conv(conv(inputs)))))
+    supernet = kn.gates.insert(model, ScaledSigmoidGate)
+    (gate,) = kn.gates.find(supernet)
+    assert len(kn.graph.read(supernet).calls()[gate.name]) == 2
+
+
+def test_arguments_of_the_gate_by_partial_and_mixed_precision():
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, dtype="mixed_float16", name="conv")(inputs)
+    model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x)))
+    supernet = kn.gates.insert(model, functools.partial(ScaledSigmoidGate, penalty=0.5))
+    (gate,) = kn.gates.find(supernet)
+    assert gate.penalty == 0.5
+    assert gate.compute_dtype == "float16"
+
+
+def test_sequential_model():
+    model = keras.Sequential(
+        [keras.Input((8, 8, 3)), layers.Conv2D(4, 3), layers.Flatten(), layers.Dense(2)]
+    )
+    assert len(kn.gates.find(kn.gates.insert(model, ScaledSigmoidGate))) == 1
+
+
+def test_refusals():
+    with pytest.raises(kn.KerasNasError, match="`order` must be one of"):
+        kn.gates.insert(small_net(), ScaledSigmoidGate, order="bn_conv")
+    with pytest.raises(kn.KerasNasError, match="`include` pattern 'nothing' fits no"):
+        kn.gates.insert(small_net(), ScaledSigmoidGate, include="nothing")
+
+
+def test_apply_sets_masks_and_refuses_strangers():
+    supernet = kn.gates.insert(small_net(), ScaledSigmoidGate)
+    kept = kn.Architecture(kept_channels={"stem_gate": [1, 3]}, channels={"stem_gate": 4})
+    kn.gates.apply(supernet, kept)
+    stem, depth, _ = kn.gates.find(supernet)
+    assert stem.mask().tolist() == [False, True, False, True]
+    assert (stem.mode, depth.mode) == ("hard", "off")
+    with pytest.raises(kn.KerasNasError, match="lacks"):
+        kn.gates.apply(supernet, kn.Architecture({"other": [0]}, {"other": 4}))
+    with pytest.raises(kn.KerasNasError, match="of gate 'stem_gate', which has 4"):
+        kn.gates.apply(supernet, kn.Architecture({"stem_gate": [4]}, {"stem_gate": 4}))

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from keras_nas.errors import KerasNasError
+from keras_nas.graph import read
+from keras_nas.graph.copy import copy_graph
+from tests.random_models import random_model, randomize
+
+
+def copied(model):
+    return copy_graph(read(model), lambda node, tensors: tensors, model.name)
+
+
+def test_copy_equals_and_shares_nothing():
+    model = random_model(3)
+    randomize(model)
+    twin = copied(model)
+    x = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype("float32")
+    for a, b in zip(keras.tree.flatten(model(x)), keras.tree.flatten(twin(x)), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert not {id(v) for v in model.variables} & {id(v) for v in twin.variables}
+    assert not {id(o) for o in model.layers} & {id(o) for o in twin.layers}
+
+
+def test_initializers_survive_the_copy():
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, layers.Dense(2, kernel_initializer="he_normal", name="d")(inputs))
+    assert type(copied(model).get_layer("d").kernel_initializer).__name__ == "HeNormal"
+
+
+def test_own_activation_functions_are_handed_on():
+    def swing(x):
+        return keras.ops.sin(x)
+
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, layers.Dense(2, activation=swing, name="d")(inputs))
+    assert copied(model).get_layer("d").activation is swing
+
+
+def test_layer_without_a_usable_config_is_named():
+    class Stubborn(layers.Layer):
+        def __init__(self, width):
+            super().__init__(name="stubborn")
+            self.width = width
+
+        def call(self, x):
+            return x
+
+    inputs = keras.Input((4,))
+    with pytest.raises(KerasNasError, match="Layer 'stubborn' .* cannot be rebuilt"):
+        copied(keras.Model(inputs, Stubborn(3)(inputs)))
+
+
+def test_lambda_layers_are_handed_on():
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, layers.Lambda(lambda x: x * 2, output_shape=(4,))(inputs))
+    x = np.ones((1, 4), "float32")
+    np.testing.assert_array_equal(copied(model)(x), x * 2)

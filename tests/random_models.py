@@ -1,0 +1,173 @@
+"""Random functional models, and random values for every variable of a model."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+
+def randomize(model: keras.Model, seed: int = 0):
+    """Fills every variable with random numbers that keep activations near 1 in size.
+
+    Statistics, scales and biases too: on fresh ones (0 and 1) a wrong channel goes unnoticed.
+    """
+    random = np.random.default_rng(seed)
+    for variable in {id(v): v for v in model.variables}.values():
+        name, shape = variable.path.split("/")[-1], tuple(variable.shape)
+        if not variable.dtype.startswith("float"):
+            continue
+        if "kernel" in name:
+            fan_in = np.prod(shape[:2]) if "depthwise" in name else np.prod(shape[:-1])
+            value = random.normal(size=shape) / np.sqrt(max(fan_in, 1))
+        elif "variance" in name or name == "gamma":
+            value = random.uniform(0.5, 1.5, shape)
+        else:
+            value = random.normal(size=shape) * 0.3
+        variable.assign(value)
+
+
+def random_model(seed: int, steps: int = 9) -> keras.Model:
+    """A random functional model of a (8, 8, 3) input: chains, joins, branches, shared layers."""
+    random = np.random.default_rng(seed)
+    inputs = keras.Input((8, 8, 3))
+    pool = [layers.Conv2D(int(random.integers(3, 8)), 3, padding="same")(inputs)]
+    shared: list[tuple[layers.Layer, int]] = []
+    for _ in range(steps):
+        step = STEPS[random.integers(len(STEPS))]
+        pool.append(step(random, pool, shared))
+    pooled = [layers.GlobalAveragePooling2D()(x) for x in pool[-2:]]
+    flat = layers.Flatten()(layers.AveragePooling2D(4)(pool[-1]))
+    first = layers.Dense(3)(layers.Concatenate()([*pooled, flat]))
+    if random.random() < 0.5:
+        return keras.Model(inputs, first)
+    second = layers.Conv2D(2, 1, activation="sigmoid")(pool[int(random.integers(len(pool)))])
+    return keras.Model(inputs, {"label": first, "map": second})
+
+
+def _pick(random, pool):
+    return pool[int(random.integers(max(0, len(pool) - 4), len(pool)))]
+
+
+def _conv(random, pool, shared):
+    x = _pick(random, pool)
+    x = layers.Conv2D(
+        int(random.integers(2, 9)),
+        int(random.integers(1, 4)),
+        padding="same",
+        use_bias=bool(random.random() < 0.5),
+        dilation_rate=int(random.integers(1, 3)),
+        activation=[None, None, "relu", "sigmoid"][random.integers(4)],
+    )(x)
+    return _normalize(random, x)
+
+
+def _normalize(random, x):
+    if random.random() < 0.7:
+        x = layers.BatchNormalization(scale=bool(random.random() < 0.8))(x)
+    return _activate(random, x)
+
+
+def _activate(random, x):
+    choice = random.integers(6)
+    if choice == 0:
+        return layers.ReLU()(x)
+    if choice == 1:
+        return layers.Activation(["tanh", "sigmoid", "silu"][random.integers(3)])(x)
+    if choice == 2:
+        shared_axes = [[1, 2], None][random.integers(2)]
+        return layers.PReLU(alpha_initializer="ones", shared_axes=shared_axes)(x)
+    if choice == 3:
+        return ops.relu(x) * 0.5 + 0.25
+    return x
+
+
+def _grouped(random, pool, shared):
+    x = _pick(random, pool)
+    groups = 2
+    x = layers.Conv2D(4, 1, padding="same")(x)
+    x = layers.Conv2D(6, 3, padding="same", groups=groups)(_normalize(random, x))
+    return _activate(random, x)
+
+
+def _depthwise(random, pool, shared):
+    x = layers.DepthwiseConv2D(
+        3, padding="same", depth_multiplier=int(random.integers(1, 3)), use_bias=False
+    )(_pick(random, pool))
+    return _normalize(random, x)
+
+
+def _separable(random, pool, shared):
+    filters = int(random.integers(2, 7))
+    return layers.SeparableConv2D(filters, 3, padding="same")(_pick(random, pool))
+
+
+def _transposed(random, pool, shared):
+    x = layers.Conv2DTranspose(int(random.integers(2, 6)), 3, padding="same")(_pick(random, pool))
+    return _normalize(random, x)
+
+
+def _residual(random, pool, shared):
+    x = _pick(random, pool)
+    y = layers.Conv2D(x.shape[-1], 3, padding="same", use_bias=False)(x)
+    y = _normalize(random, y)
+    join = [layers.Add, layers.Average, layers.Maximum, layers.Subtract, layers.Multiply]
+    choice = random.integers(7)
+    if choice == 5:
+        return x + y
+    if choice == 6:
+        return ops.maximum(x, y)
+    return join[choice]()([x, y])
+
+
+def _concatenate(random, pool, shared):
+    x = layers.Concatenate()([_pick(random, pool), _pick(random, pool)])
+    return layers.Conv2D(int(random.integers(3, 8)), 1)(_normalize(random, x))
+
+
+def _squeeze_and_excite(random, pool, shared):
+    x = _pick(random, pool)
+    s = layers.GlobalAveragePooling2D()(x)
+    s = layers.Reshape((1, 1, x.shape[-1]))(s)
+    s = layers.Conv2D(2, 1, activation="relu")(s)
+    s = layers.Conv2D(x.shape[-1], 1, activation="sigmoid")(s)
+    return layers.Multiply()([x, s])
+
+
+def _shared(random, pool, shared):
+    x = _pick(random, pool)
+    for layer, width in shared:
+        if width == x.shape[-1]:
+            return layers.ReLU()(layer(x))
+    layer = layers.Conv2D(x.shape[-1], 3, padding="same")
+    shared.append((layer, x.shape[-1]))
+    return layers.ReLU()(layer(layer(x)))
+
+
+def _space(random, pool, shared):
+    x = _pick(random, pool)
+    choice = random.integers(3)
+    if choice == 0:
+        return layers.UpSampling2D(2)(layers.MaxPooling2D(2)(x))
+    if choice == 1:
+        return layers.Cropping2D(1)(layers.ZeroPadding2D(1)(x))
+    return layers.AveragePooling2D(3, strides=1, padding="same")(x)
+
+
+def _slice(random, pool, shared):
+    x = _pick(random, pool)
+    half = max(1, x.shape[-1] // 2)
+    return layers.Concatenate()([x[..., half:], x[..., :half]])
+
+
+def _padded_shortcut(random, pool, shared):
+    x = _pick(random, pool)
+    y = layers.Conv2D(x.shape[-1] + 3, 3, padding="same", use_bias=False)(x)
+    x = ops.pad(x, [[0, 0], [0, 0], [0, 0], [1, 2]])
+    return layers.ReLU()(layers.Add()([_normalize(random, y), x]))
+
+
+STEPS = (
+    _conv, _conv, _conv, _residual, _residual, _concatenate, _depthwise, _separable, _grouped,
+    _transposed, _squeeze_and_excite, _shared, _space, _slice, _padded_shortcut,
+)  # fmt: skip

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import keras_nas as kn
+from keras_nas.architecture import rounded_mask
+from keras_nas.layers import ScaledEdge, ScaledSigmoidGate
+
+
+def gated() -> keras.Model:
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(8, 3, padding="same", name="a")(inputs)
+    x = ScaledSigmoidGate(name="gate")(x)
+    y = ScaledEdge(name="edge")(layers.Conv2D(8, 1, name="b")(x))
+    x = layers.Flatten()(layers.Add()([x, y]))
+    model = keras.Model(inputs, layers.Dense(2, name="head")(x))
+    model.get_layer("gate").set_mask([1, 1, 0, 0, 1, 0, 0, 0])
+    model.get_layer("edge").scale.assign([0.25])
+    return model
+
+
+def test_from_gates_reads_masks_edges_and_costs():
+    architecture = kn.Architecture.from_gates(gated(), method="by hand", seed=3)
+    assert architecture.kept_channels == {"gate": [0, 1, 4]}
+    assert architecture.channels == {"gate": 8}
+    assert architecture.kept_edges == {"edge": 0.25}
+    assert architecture.kept_share() == 3 / 8
+    before = 64 * (27 * 8 + 8 * 8) + 64 * 8 * 2
+    assert architecture.costs["before"]["macs"] == before
+    assert architecture.costs["after"]["macs"] < before
+    assert (architecture.method, architecture.seed) == ("by hand", 3)
+
+
+def test_saved_and_loaded_record_is_the_same(tmp_path):
+    architecture = kn.Architecture.from_gates(
+        gated(), method="dnal", settings={"lambda_a": 1e-4}, source={"path": "supernet.keras"}
+    )
+    architecture.save(tmp_path / "a.json")
+    assert kn.Architecture.load(tmp_path / "a.json") == architecture
+
+
+def test_the_same_small_model_from_a_loaded_record(tmp_path):
+    supernet = gated()
+    kn.gates.set_mode(supernet, "hard")
+    kn.Architecture.from_gates(supernet).save(tmp_path / "a.json")
+    small = kn.surgery.build(supernet, kn.Architecture.load(tmp_path / "a.json"))
+    x = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype("float32")
+    np.testing.assert_allclose(small(x), supernet(x), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kept", "round_to", "expected"),
+    [
+        (3, 1, 3),
+        (3, 2, 4),
+        (3, 4, 4),
+        (1, 4, 4),
+        (5, 4, 4),
+        (6, 4, 8),
+        (7, 3, 6),
+        (0, 4, 0),
+        (8, 3, 8),
+    ],
+)
+def test_rounded_width(kept, round_to, expected):
+    gate = ScaledSigmoidGate()
+    gate.build((None, 8))
+    gate.logits.assign([1.0] * kept + [-1.0] * (8 - kept))
+    assert rounded_mask(gate, round_to).sum() == expected
+
+
+def test_rounding_follows_the_gates_own_order():
+    gate = ScaledSigmoidGate()
+    gate.build((None, 5))
+    gate.logits.assign([3.0, 1.0, -1.0, 2.0, -2.0])
+    assert rounded_mask(gate, 2).tolist() == [True, True, True, True, False]
+    gate.logits.assign([3.0, 1.0, -1.0, 2.0, 0.5])
+    assert rounded_mask(gate, 3).tolist() == [True, True, False, True, False]
+
+
+def test_rounded_architecture_equals_the_gated_model_after_apply():
+    supernet = gated()
+    architecture = kn.Architecture.from_gates(supernet, round_to=4)
+    assert len(architecture.kept_channels["gate"]) == 4
+    kn.gates.apply(supernet, architecture)
+    small = kn.surgery.build(supernet, architecture)
+    x = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype("float32")
+    kn.gates.set_mode(supernet, "hard")
+    np.testing.assert_allclose(small(x), supernet(x), atol=1e-5)
+
+
+def test_refusals(tmp_path):
+    inputs = keras.Input((4,))
+    with pytest.raises(kn.KerasNasError, match="has no gates"):
+        kn.Architecture.from_gates(keras.Model(inputs, layers.Dense(2)(inputs)))
+    with pytest.raises(kn.KerasNasError, match="`round_to` must be 1 or more"):
+        kn.Architecture.from_gates(gated(), round_to=0)
+    with pytest.raises(kn.KerasNasError, match="Cannot read architecture .*missing.json"):
+        kn.Architecture.load(tmp_path / "missing.json")
+    (tmp_path / "torn.json").write_text('{"kept')
+    with pytest.raises(kn.KerasNasError, match="is not JSON"):
+        kn.Architecture.load(tmp_path / "torn.json")
+    record = {"schema_version": 1, "kept_channels": {"gate": [-1]}, "channels": {"gate": 8}}
+    (tmp_path / "odd.json").write_text(json.dumps(record))
+    with pytest.raises(kn.KerasNasError, match="does not fit the schema at kept_channels/gate/0"):
+        kn.Architecture.load(tmp_path / "odd.json")

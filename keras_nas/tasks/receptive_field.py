@@ -24,7 +24,7 @@ _POINTWISE = frozenset(
      "Average", "Maximum", "Minimum", "Concatenate", "ops.Add", "ops.Subtract", "ops.Multiply",
      "ops.Divide", "ops.TrueDivide", "ops.Negative", "ops.Maximum", "ops.Minimum", "ops.Clip",
      "ops.Relu", "ops.Relu6", "ops.LeakyRelu", "ops.Sigmoid", "ops.Tanh", "ops.Absolute",
-     "ops.Square", "ops.Concatenate"]
+     "ops.Square", "ops.Concatenate", "ops.Take", "ops.Pad"]
 )  # fmt: skip
 
 
@@ -94,6 +94,8 @@ def _same_everywhere(node: Node) -> bool:
     operation = node.operation
     if isinstance(operation, keras.layers.PReLU):
         return set(operation.shared_axes or ()) >= {1, 2}
+    if kinds.kind(operation) == "ops.Pad":
+        return all(tuple(widths) == (0, 0) for widths in operation.pad_width[1:3])
     if hasattr(operation, "axis"):
         axes = operation.axis if isinstance(operation.axis, (list, tuple)) else [operation.axis]
         return all(axis in (-1, 3) for axis in axes)

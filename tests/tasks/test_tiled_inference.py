@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers, ops
 
+import keras_nas as kn
 from keras_nas.errors import KerasNasError
 from keras_nas.layers import ScaledSigmoidGate
 from keras_nas.models import edsr
@@ -193,3 +194,19 @@ def test_function_is_run_in_windows_of_the_given_size(tiny_edsr):
     assert shapes == {(1, 24, 30, 3)}
     with pytest.raises(KerasNasError, match="`overlap` must be given for a function"):
         TiledInference(run)
+
+
+def test_gated_and_pruned_networks_run_in_tiles():
+    supernet = kn.gates.insert(edsr(filters=8, blocks=2), ScaledSigmoidGate)
+    random_weights(supernet)
+    rng = np.random.default_rng(0)
+    for gate in kn.gates.find(supernet):
+        gate.set_mask(rng.random(gate.channels) > 0.4)
+    small = kn.surgery.build(supernet, kn.Architecture.from_gates(supernet), align="pad")
+    assert any(type(operation).__name__ == "Take" for operation in small.operations)
+    image = picture(40, 30)
+    expected = whole(supernet, image)
+    for model in (supernet, small):
+        assert receptive_radius(model) == 8
+        result = TiledInference(model, tile=9)(image)
+        np.testing.assert_allclose(result, expected, atol=2e-5 * np.abs(expected).max())

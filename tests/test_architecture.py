@@ -100,7 +100,7 @@ def test_refusals(tmp_path):
         kn.Architecture.from_gates(keras.Model(inputs, layers.Dense(2)(inputs)))
     with pytest.raises(kn.KerasNasError, match="`round_to` must be 1 or more"):
         kn.Architecture.from_gates(gated(), round_to=0)
-    with pytest.raises(kn.KerasNasError, match="Cannot read architecture .*missing.json"):
+    with pytest.raises(kn.KerasNasError, match=r"Cannot read architecture .*missing.json"):
         kn.Architecture.load(tmp_path / "missing.json")
     (tmp_path / "torn.json").write_text('{"kept')
     with pytest.raises(kn.KerasNasError, match="is not JSON"):

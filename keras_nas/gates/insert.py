@@ -57,8 +57,8 @@ def insert(
     if not places:
         raise KerasNasError(
             f"No layer of '{model.name}' can be gated with include={include!r}, "
-            f"exclude={exclude!r}: a gate needs a convolution (or a Dense named in `include`) whose "
-            "channels do not reach the model's output."
+            f"exclude={exclude!r}: a gate needs a convolution (or a Dense named in `include`) "
+            "whose channels do not reach the model's output."
         )
     taken = {node.operation_name for node in graph.nodes}
     gate_of: dict[Value, Gate] = {}

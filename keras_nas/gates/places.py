@@ -15,7 +15,9 @@ GATEABLE = kinds.ALL_CONVOLUTIONS | {"Dense"}
 ACTIVATIONS = frozenset(["Activation", "ReLU", "LeakyReLU", "PReLU", "ELU"])
 ACTIVATION_OPS = frozenset(
     f"ops.{name}"
-    for name in "ReLU Relu Relu6 Silu Gelu Tanh Sigmoid HardSilu HardSigmoid Elu LeakyRelu Selu".split()
+    for name in (
+        "ReLU Relu Relu6 Silu Gelu Tanh Sigmoid HardSilu HardSigmoid Elu LeakyRelu Selu".split()
+    )
 )
 
 
@@ -97,7 +99,7 @@ def _matching(names: list[str], patterns, argument: str) -> set[str] | None:
         hits = {name for name in names if fnmatchcase(name, pattern)}
         if not hits:
             raise KerasNasError(
-                f"`{argument}` pattern {pattern!r} fits no convolution or Dense layer of the model. "
+                f"`{argument}` pattern {pattern!r} fits no convolution or Dense layer. "
                 f"Layers that can be gated: {', '.join(names[:8])}, … ({len(names)} in all)."
             )
         found |= hits

@@ -40,7 +40,7 @@ def copy_operation(operation: Any, name: str, changes: dict[str, Any] | None = N
             return operation
         raise KerasNasError(
             f"Layer '{operation.name}' ({type(operation).__name__}) cannot be rebuilt from its own "
-            f"get_config(): {_first_line(error)} Give the class a get_config and from_config that fit."
+            f"get_config(): {_first_line(error)} Give the class a fitting get_config."
         ) from error
     copy.name = name
     return copy

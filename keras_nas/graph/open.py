@@ -23,9 +23,10 @@ OPEN_SIZE = 32
 def open_composite(node: Node) -> Functional | None:
     """The functional model that a composite layer computes, from copies of its inner layers.
 
-    The `call` of a layer that is not Keras' own, holds other layers and no weights beside theirs, is
-    run on symbolic tensors; it must use Keras layers and ops only. The model found is compared with
-    the layer on random numbers, and dropped if it differs. The layer itself is untouched.
+    The `call` of a layer that is not Keras' own, and that holds other layers and no weights beside
+    theirs, is run on symbolic tensors; it must use Keras layers and ops only. The model found is
+    compared with the layer on random numbers, and dropped if it differs. The layer itself is
+    untouched.
 
     Args:
         node: A call of the layer. Its values give the shapes.
@@ -38,7 +39,7 @@ def open_composite(node: Node) -> Functional | None:
         return None
     try:
         model = _trace(node)
-    except Exception as error:  # whatever the user's `call` raises on symbolic tensors
+    except Exception as error:  # noqa: BLE001  (the user's `call` may raise anything)
         logger.info("layer '%s' stays as it is: %s", layer.name, error)
         return None
     if not _uses_own_weights_only(model, layer) or not _agrees(model, node):

@@ -26,6 +26,9 @@ class Gate(keras.layers.Layer):
         mode: The mode the layer is built with, one of `"off"`, `"soft"`, `"hard"`.
         **kwargs: `name`, `dtype`, `trainable` of `keras.layers.Layer`.
 
+    Attributes:
+        channels: Number of channels; 0 until the layer is built.
+
     Input shape:
         `(batch, ..., channels)`, at least two axes, `channels` known.
 
@@ -39,7 +42,7 @@ class Gate(keras.layers.Layer):
     def __init__(self, mode: str = "soft", **kwargs):
         super().__init__(**kwargs)
         self._initial_mode = _checked_mode(mode)
-        self.channels: int | None = None
+        self.channels = 0
 
     def build(self, input_shape):
         if len(input_shape) < 2 or input_shape[-1] is None:

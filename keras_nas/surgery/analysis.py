@@ -123,9 +123,9 @@ def _restricted(inputs, agreed):
 
 def _agreement(plan: Plan, nodes: list[Node]) -> np.ndarray | None:
     channels = [plan.channels[node.inputs[0]] for node in nodes]
-    if any(c is None or c.count != channels[0].count for c in channels):
+    columns = [c.constants for c in channels if c is not None]
+    if len(columns) < len(nodes) or len({len(column) for column in columns}) > 1:
         return None
-    columns = [c.constants for c in channels]
     same = np.all([column == columns[0] for column in columns], axis=0)
     return np.where(same, columns[0], np.nan)
 

@@ -45,7 +45,7 @@ def attach(
     for node in graph.nodes:
         if not isinstance(node.operation, Gate):
             continue
-        width = node.inputs[0].shape[-1]
+        width = int(node.outputs[0].shape[-1] or 1)
         scale = np.broadcast_to(np.asarray(scales[node.operation_name], "float64"), (width,))
         taker = _taker(node, scale, outputs, calls)
         if taker is None or taker in refused:

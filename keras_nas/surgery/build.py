@@ -181,7 +181,7 @@ class Surgeon:
 
     def _fetch(self, value: Value, wanted: np.ndarray | None) -> keras.KerasTensor:
         channels, held = self.plan.channels[value], self.plan.held[value]
-        if wanted is None or channels is None or np.array_equal(wanted, held):
+        if wanted is None or channels is None or held is None or np.array_equal(wanted, held):
             return self.graph.tensors[value]
         key = (value, wanted.tobytes())
         if key not in self._aligned:

@@ -39,6 +39,5 @@ def all_live(value: Value, axis: int | None = None) -> Channels | None:
     """Every channel live, on the last axis or `axis`; `None` where a tensor has no channel axis."""
     if axis is None:
         axis = len(value.shape) - 1
-    if axis < 1 or value.shape[axis] is None:
-        return None
-    return Channels(axis, np.full(value.shape[axis], np.nan))
+    count = value.shape[axis] if axis >= 1 else None
+    return None if count is None else Channels(axis, np.full(count, np.nan))

@@ -63,6 +63,7 @@ def plan_costs(plan: Plan) -> Costs:
 
 def _shape(plan: Plan, value: Value, mask: np.ndarray | None) -> tuple[int | None, ...]:
     shape = list(value.shape)
-    if mask is not None:
-        shape[plan.channels[value].axis] = int(mask.sum())
+    channels = plan.channels[value]
+    if mask is not None and channels is not None:
+        shape[channels.axis] = int(mask.sum())
     return tuple(shape)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from keras_nas.graph import Value
+from keras_nas.graph import Node, Value
 from keras_nas.surgery.rules.base import positions
 
 PADDED_ELEMENT_MACS = 40.0
@@ -39,15 +39,15 @@ class Widening:
             return 0.0
         if value not in known:
             known[value] = float("inf")
-            known[value] = self._producer_cost(value, mask, known)
+            known[value] = self._producer_cost(value.producer, mask, known)
         return known[value]
 
-    def _producer_cost(self, value: Value, mask: np.ndarray, known) -> float:
-        call, rule = self.calls[value.producer], self.rules[value.producer]
+    def _producer_cost(self, node: Node, mask: np.ndarray, known) -> float:
+        call, rule = self.calls[node], self.rules[node]
         cost = rule.row_macs(call) * int(mask.sum())
         if not np.isfinite(cost) or rule.reads_all_inputs:
             return cost
-        for source, wanted in zip(value.producer.inputs, rule.wants(call, [mask]), strict=True):
+        for source, wanted in zip(node.inputs, rule.wants(call, [mask]), strict=True):
             channels = self.channels[source]
             if channels is None or not wanted.any():
                 continue

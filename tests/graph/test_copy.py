@@ -51,7 +51,7 @@ def test_layer_without_a_usable_config_is_named():
             return x
 
     inputs = keras.Input((4,))
-    with pytest.raises(KerasNasError, match="Layer 'stubborn' .* cannot be rebuilt"):
+    with pytest.raises(KerasNasError, match=r"Layer 'stubborn' .* cannot be rebuilt"):
         copied(keras.Model(inputs, Stubborn(3)(inputs)))
 
 

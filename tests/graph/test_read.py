@@ -85,7 +85,7 @@ def test_refusals_say_why():
         def call(self, x):
             return x
 
-    with pytest.raises(KerasNasError, match="functional or Sequential.*subclassed type Mine"):
+    with pytest.raises(KerasNasError, match=r"functional or Sequential.*subclassed type Mine"):
         read(Mine(name="mine"))
     with pytest.raises(KerasNasError, match="has no input shape yet"):
         read(keras.Sequential([layers.Dense(2)]))

@@ -300,7 +300,7 @@ def test_cut_network_of_open_size_is_refused():
     inputs = keras.Input((None, None, 3))
     x = gate(layers.Conv2D(4, 1)(inputs), [0, 0, 0, 0])
     supernet = keras.Model(inputs, layers.Conv2D(2, 3, padding="same", name="out")(x))
-    with pytest.raises(kn.KerasNasError, match="'out'.*size is open"):
+    with pytest.raises(kn.KerasNasError, match=r"'out'.*size is open"):
         kn.surgery.build(supernet, kn.Architecture.from_gates(supernet))
 
 
@@ -331,7 +331,7 @@ def test_mixed_precision_model():
 
 def test_architecture_of_another_model_is_refused():
     supernet = unknown_model()
-    with pytest.raises(kn.KerasNasError, match="names gates that model .* lacks"):
+    with pytest.raises(kn.KerasNasError, match=r"names gates that model .* lacks"):
         kn.surgery.build(supernet, kn.Architecture({"stranger": [0]}, {"stranger": 2}))
     with pytest.raises(kn.KerasNasError, match="`align` must be one of"):
         kn.surgery.build(supernet, kn.Architecture.from_gates(supernet), align="stretch")

@@ -49,8 +49,8 @@ RULES: dict[str, Rule] = {
     **_ops(
         Elementwise(),
         *("Abs Absolute Celu Ceil Clip Cos Elu Erf Exp Expm1 Floor Gelu HardSigmoid HardSilu "
-          "HardTanh LeakyRelu Log1p LogSigmoid Mish Negative ReLU Relu Relu6 Round Selu Sigmoid Sign "
-          "Silu Sin Softplus Softsign Sqrt Square Squareplus Tanh TanhShrink Cast").split(),
+          "HardTanh LeakyRelu Log1p LogSigmoid Mish Negative ReLU Relu Relu6 Round Selu Sigmoid "
+          "Sign Silu Sin Softplus Softsign Sqrt Square Squareplus Tanh TanhShrink Cast").split(),
     ),
     **_named(
         Identity(),

@@ -24,7 +24,9 @@ class Call:
         outputs: The same of each output, once the forward pass has been here.
         factor: What a gate further down multiplies the output by, channel by channel, where that is
             baked into this operation's weights; else `None`.
-        scale: For a gate, what it multiplies each channel by; ones where that is baked in elsewhere.
+        scale: For a gate, what it multiplies each channel by; ones where that is baked in.
+        origin: For an operation that moves elements, the axis that channels end up on and the input
+            channel at each index there; filled in when first asked for.
         wants: For each flat input the channels it reads, bool; `None` means the full tensor.
         produces: For each output the channels it makes, bool; `None` means the full tensor.
     """
@@ -34,6 +36,7 @@ class Call:
     outputs: list[Channels | None] = field(default_factory=list)
     factor: np.ndarray | None = None
     scale: np.ndarray | None = None
+    origin: tuple[int, np.ndarray] | None = None
     wants: list[np.ndarray | None] = field(default_factory=list)
     produces: list[np.ndarray | None] = field(default_factory=list)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from keras_nas.graph.kinds import ELEMENTWISE_ACTIVATIONS, activation_name, is_channels_last
-from keras_nas.surgery.channels import all_live
+from keras_nas.surgery.channels import Channels
 from keras_nas.surgery.rules.base import Rule, positions
 from keras_nas.surgery.rules.convolution import pads
 from keras_nas.surgery.rules.evaluate import apply_activation
@@ -27,7 +27,6 @@ class DepthwiseConvolution(Rule):
 
     def constants(self, call):
         layer = call.layer
-        output = all_live(call.node.outputs[0])
         foldable = call.input.constants.copy()
         if pads(layer, call.node.inputs[0].shape):
             foldable[foldable != 0] = np.nan
@@ -39,10 +38,10 @@ class DepthwiseConvolution(Rule):
         ).reshape(-1)
         if layer.use_bias:
             result = result + np.asarray(layer.bias)
-        output.constants = apply_activation(layer.activation, result)
+        constants = apply_activation(layer.activation, result)
         if call.factor is not None:
-            output.constants[call.factor == 0] = 0.0
-        return [output]
+            constants[call.factor == 0] = 0.0
+        return [Channels(call.input.axis, constants)]
 
     def wants(self, call, produced):
         return [produced[0].reshape(-1, self._depth(call)).any(axis=1)]

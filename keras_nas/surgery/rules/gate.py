@@ -12,8 +12,9 @@ class GateRule(SameChannels):
     """Multiplies channel c by a fixed number: 0 where it is off, 1 (or an edge's scale) where on.
 
     Where the factor was baked into the operation before it (`attach`), nothing is left to do. Else
-    channels that are off and yet asked for, or scaled, are multiplied by a stock Rescaling. A gate on
-    an axis that is not the one surgery follows (behind a Permute) becomes a Rescaling of the whole.
+    channels that are off and yet asked for, or scaled, are multiplied by a stock Rescaling. A gate
+    on an axis that is not the one surgery follows (behind a Permute) becomes a Rescaling of the
+    whole tensor.
     """
 
     def accepts(self, call):

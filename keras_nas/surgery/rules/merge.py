@@ -124,14 +124,14 @@ def _literals(node) -> list:
 
 
 def _fits(leaf, count: int) -> bool:
-    shape = getattr(leaf, "shape", ())
+    shape = tuple(getattr(leaf, "shape", ()))
     return len(shape) == 0 or shape[-1] in (1, count)
 
 
 def _sliced(leaf, mask: np.ndarray):
     if isinstance(leaf, keras.KerasTensor):
         return leaf
-    shape = getattr(leaf, "shape", ())
+    shape = tuple(getattr(leaf, "shape", ()))
     if len(shape) == 0 or shape[-1] != len(mask) or mask.all():
         return leaf
     return np.asarray(leaf)[..., mask]

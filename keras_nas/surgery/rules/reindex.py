@@ -22,7 +22,7 @@ class Reindex(Rule):
     """
 
     def accepts(self, call):
-        return call.inputs[0] is not None and self._origin(call) is not None
+        return call.inputs[0] is not None and _follow(call.node, call.input.axis) is not None
 
     def constants(self, call):
         axis, origin = self._origin(call)
@@ -54,11 +54,12 @@ class Reindex(Rule):
             return [keras.ops.reshape(tensor, [-1 if size is None else size for size in shape])]
         return builder.apply(call, [tensor])
 
-    def _origin(self, call) -> tuple[int, np.ndarray] | None:
-        cached = getattr(call, "origin", None)
-        if cached is None:
-            cached = call.origin = (_follow(call.node, call.input.axis),)
-        return cached[0]
+    def _origin(self, call) -> tuple[int, np.ndarray]:
+        """The output's channel axis and, for each index on it, the input channel there."""
+        if call.origin is None:
+            call.origin = _follow(call.node, call.input.axis)
+        assert call.origin is not None
+        return call.origin
 
 
 class Slice(Reindex):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_nas.errors import KerasNasError
 from keras_nas.models.dso_space import DsoSpace
@@ -96,6 +98,43 @@ class FoundNetwork:
                 "dropout": dropout,
             }
         )
+
+    def random(self, seed: int) -> FoundNetwork:
+        """A random network of the same space: as many live edges a block as here on average.
+
+        In the ProxylessNAS space: as many operations in all, and one at least where a block has no
+        residual.
+
+        Args:
+            seed: Of the draw.
+        """
+        other = copy.copy(self)
+        if self._space is None:
+            other._opened = self._random_operations(seed)
+            return other
+        blocks = [self.genotype[block] for block in self._space.block_names]
+        edges = max(1, round(sum(len(block) for block in blocks) / len(blocks)))
+        genotype = self._space.random_genotype(edges, seed)
+        names = self._space.edge_names()
+        other._opened = {
+            names[block][source, target]
+            for block, chosen in genotype.items()
+            for source, target in chosen
+        } | {
+            name for block in self._space.reduction_names for name in names.get(block, {}).values()
+        }
+        return other
+
+    def _random_operations(self, seed: int) -> set[str]:
+        generator = np.random.default_rng(seed)
+        first = [f"stage{stage + 1}_block1" for stage in range(len(self.widths) - 3)]
+        every = [edge_name(block, name) for block in self._operations() for name in OPERATIONS]
+        chosen = {edge_name(block, str(generator.choice(OPERATIONS))) for block in first}
+        for index in generator.permutation(len(every)):
+            if len(chosen) >= len(self._opened):
+                break
+            chosen.add(every[index])
+        return chosen
 
     def _proxyless_widths(self) -> list[int]:
         config = self._config

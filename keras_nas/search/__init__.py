@@ -1,6 +1,8 @@
 """The searches, over one shared loop."""
 
 from keras_nas.search.dnal import DnalConfig, dnal
+from keras_nas.search.dso import dso
+from keras_nas.search.dso_config import DsoConfig
 from keras_nas.search.finite import DivergedError
 from keras_nas.search.loop import InterruptedSearchError, run_stage
 from keras_nas.search.result import SearchResult
@@ -11,12 +13,14 @@ from keras_nas.search.training import TrainConfig, train
 __all__ = [
     "DivergedError",
     "DnalConfig",
+    "DsoConfig",
     "InterruptedSearchError",
     "SearchResult",
     "Session",
     "Stage",
     "TrainConfig",
     "dnal",
+    "dso",
     "run_stage",
     "train",
 ]

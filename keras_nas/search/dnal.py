@@ -326,9 +326,9 @@ class Dnal(Method):
     def original(self, supernet):
         return surgery.build(supernet, None)
 
-    def finetune(self, small, context):
+    def finetune(self, small, context, name="finetune"):
         """Line 11: the small network's weights; nothing for 0 epochs."""
-        return self._train("finetune", small, self.config.finetune, context)
+        return self._train(name, small, self.config.finetune, context)
 
     def _train(self, name, model, config, context):
         return train(

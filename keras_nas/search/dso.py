@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from keras_nas import surgery
 from keras_nas.architecture import Architecture
+from keras_nas.costs import count
 from keras_nas.errors import UsageError
 from keras_nas.models.auxiliary_tower import with_auxiliary_tower
 from keras_nas.models.dso import space_config
@@ -37,7 +38,7 @@ from keras_nas.search.session import Session
 from keras_nas.search.settings import flatten
 from keras_nas.search.stage import Data
 from keras_nas.search.training import train
-from keras_nas.search.width_multiplier import solve_widths
+from keras_nas.search.width_multiplier import NEAR, solve_widths
 from keras_nas.tasks import Classification, Task
 
 
@@ -151,7 +152,19 @@ class Dso(Method):
                 widths = solve_widths(found.build, widths, target, cost)
         return found.build(widths, config.dropout, config.drop_path)
 
-    def finetune(self, small, context):
+    def rivals(self, small, architecture, seed):
+        """Random networks of the space, with as many edges and, within 3 %, as many macs."""
+        if not self.config.random_networks:
+            return
+        found = FoundNetwork(architecture.model, architecture.kept_edges)
+        macs = count(small).macs
+        for index in range(self.config.random_networks):
+            rival = found.random(seed + index)
+            widths = solve_widths(rival.build, rival.widths, macs / NEAR**0.5)
+            model = rival.build(widths, self.config.dropout, self.config.drop_path)
+            yield f"random_{index + 1}", model
+
+    def finetune(self, small, context, name="finetune"):
         """The found network's weights, on all data; with the auxiliary tower where it fits."""
         data, task = all_data(context.train, context.structure), context.task
         place = _before_last_reduction(small)
@@ -159,13 +172,13 @@ class Dso(Method):
             with tf.distribute.get_strategy().scope():
                 tower = with_auxiliary_tower(small, place, task.classes)
             stage = AuxiliaryStage(
-                "finetune", small, tower, self.config.auxiliary_weight, data, context.validation,
+                name, small, tower, self.config.auxiliary_weight, data, context.validation,
                 task, self.config.finetune,
             )  # fmt: skip
             return run_stage(stage, context.session)
         return train(
             small, data, context.validation, self.config.finetune,
-            task=task, session=context.session, name="finetune",
+            task=task, session=context.session, name=name,
         )  # fmt: skip
 
 

@@ -33,6 +33,9 @@ class DsoConfig:
     )
     gamma: float = setting(1e-3, "γ: weight of the edges' L1 norm (Eq. 9).")
     gamma_0: float = setting(0.0, "γ₀ of --adaptive=latency (Eq. 19).")
+    gamma_growth: float = setting(
+        1.0, "γ is multiplied by this after each epoch; above 1 it drives a search to its end."
+    )
     adaptive: str = setting("none", "Budget that adapts γ to each edge (Eq. 17 to 19).", BUDGETS)
     edge_learning_rate: float = setting(0.0, "η of the edges; 0 for the weights' learning rate.")
     edge_momentum: float = setting(
@@ -71,6 +74,9 @@ class DsoConfig:
     auxiliary_weight: float = setting(
         0.4, "Weight of the auxiliary tower behind the second last stage; 0 for no tower."
     )
+    random_networks: int = setting(
+        0, "Random networks of the space, of the same macs, to train like the found one."
+    )
     finetune: TrainConfig = setting(
         TrainConfig(
             epochs=630,
@@ -91,6 +97,8 @@ class DsoConfig:
             0,
         )
         check_range(self, ("edge_momentum", "dropout", "drop_path", "auxiliary_weight"), 0)
+        check_range(self, ("gamma_growth",), 1)
+        check_range(self, ("random_networks",), 0)
         for name in ("edge_momentum", "dropout", "drop_path"):
             if getattr(self, name) >= 1:
                 raise UsageError(

@@ -121,8 +121,9 @@ class EdgeStage(FullNetworkStage):
     def before_epoch(self, epoch):
         strengths = self.strengths()
         gammas = self.gammas([name for name, scale in strengths.items() if scale > 0])
+        growth = self.settings.gamma_growth**epoch
         for edge in self.edges:
-            self.apg.set_gamma(edge.scale, gammas[edge.name])
+            self.apg.set_gamma(edge.scale, growth * gammas[edge.name])
 
     def train_step(self, batch):
         if self.joint:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -87,8 +87,14 @@ class Method(abc.ABC):
         return small
 
     @abc.abstractmethod
-    def finetune(self, small: keras.Model, context: Context) -> Records:
-        """Trains the small network, in place."""
+    def finetune(self, small: keras.Model, context: Context, name: str = "finetune") -> Records:
+        """Trains the small network, in place, in a stage of that name."""
+
+    def rivals(
+        self, small: keras.Model, architecture: Architecture, seed: int
+    ) -> Iterator[tuple[str, keras.Model]]:
+        """Networks to be trained as `small` was, to compare with: each with its name."""
+        return iter(())
 
 
 def search(

@@ -6,9 +6,14 @@ from typing import Any
 
 from keras_nas.errors import UsageError
 from keras_nas.search.dnal import Dnal, DnalConfig
+from keras_nas.search.dso import Dso
+from keras_nas.search.dso_config import DsoConfig
 from keras_nas.search.method import Method
 
-METHODS: dict[str, tuple[type[Method], type]] = {"dnal": (Dnal, DnalConfig)}
+METHODS: dict[str, tuple[type[Method], type]] = {
+    "dnal": (Dnal, DnalConfig),
+    "dso": (Dso, DsoConfig),
+}
 """Each method's class and the class of its configuration."""
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from keras_nas import costs, data, models
+from keras_nas import costs, models
 from keras_nas.architecture import Architecture
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.files import atomic_write_text
@@ -23,16 +23,24 @@ from keras_nas.search.loop import checkpoint_directory, worker_index
 from keras_nas.search.method import Context, Method, surgery_record
 from keras_nas.search.methods import METHODS, default_config, make_method
 from keras_nas.search.records import write_records
+from keras_nas.search.run_data import (
+    NAMES,
+    RunData,
+    baseline_rows,
+    builder_arguments,
+    counting_shape,
+    load_data,
+    task_of,
+)
 from keras_nas.search.run_folder import RunFolder
 from keras_nas.search.session import PROGRESS, Session
 from keras_nas.search.settings import check_choices, check_range, flatten, setting, unflatten
-from keras_nas.tasks import Classification
 
 STAGES = ("weights", "architecture", "surgery", "finetune")
 TFLITE_STAGES = ("export", "benchmark")
 """Stages of the apps, after `run`'s own: export/ stands above this package."""
 FREE = frozenset(
-    "run_dir stages data_dir resume overwrite checkpoint_every checkpoint_minutes keep tensorboard "
+    "run_dir stages data_dir cache_dir resume overwrite checkpoint_every checkpoint_minutes keep tensorboard "
     "progress distribute replicas".split()
 )
 """Settings that may differ when a run is resumed: they do not decide what comes out."""
@@ -49,14 +57,20 @@ class RunConfig:
     )
     model: str = setting("resnet56_cifar", "A backbone's name, or the path of a .keras file.")
     model_config: str = setting("{}", "JSON object of arguments for the backbone's builder.")
-    data: str = setting("cifar10", "Data set.", data.NAMES)
+    data: str = setting("cifar10", "Data set.", NAMES)
     data_dir: str = setting("", "Where the data is; by default the data set's own place.")
     batch_size: int = setting(128, "Global batch size.")
     train_examples: int = setting(0, "Training images to use, classes in equal shares; 0 for all.")
     image_size: int = setting(0, "Side of the images in pixels; 0 for the data set's own.")
     validation_share: float = setting(0.1, "Share of the training set that is held back.")
     augment: bool = setting(True, "Augment the training images.")
+    cutout: int = setting(0, "Side of the square that cutout removes, in stage finetune alone.")
     label_smoothing: float = setting(0.0, "ε of the label smoothing.")
+    scale: int = setting(2, "Super-resolution: high over low resolution.")
+    patch_size: int = setting(96, "Super-resolution: side of a patch at high resolution.")
+    steps_per_epoch: int = setting(1000, "Super-resolution: batches of patches an epoch.")
+    value_range: int = setting(1, "Super-resolution: the value of white.", (1, 255))
+    cache_dir: str = setting("", "Super-resolution: folder for decoded pictures; none: memory.")
     seed: int = setting(0, "Seed of the weights, the data's order and the augmentation.")
     deterministic: bool = setting(True, "Use deterministic ops: same seed, same result.")
     mixed_precision: str = setting("float32", "Dtype policy.", POLICIES)
@@ -73,7 +87,7 @@ class RunConfig:
     def __post_init__(self):
         check_choices(self)
         check_range(self, ("batch_size",), 1)
-        check_range(self, ("train_examples", "image_size", "checkpoint_every"), 0)
+        check_range(self, ("train_examples", "image_size", "checkpoint_every", "cutout"), 0)
         for stage in self.stages:
             if stage not in STAGES + TFLITE_STAGES:
                 raise UsageError(
@@ -111,21 +125,7 @@ def run(config: RunConfig, settings: Any) -> dict[str, Any]:
         keras.config.set_dtype_policy(previous)
 
 
-def load_data(config: RunConfig) -> data.TaskData:
-    """The data of a run."""
-    return data.load(
-        config.data,
-        data_dir=config.data_dir or None,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        train_examples=config.train_examples or None,
-        image_size=config.image_size or None,
-        validation_share=config.validation_share,
-        augment=config.augment,
-    )
-
-
-def model_source(config: RunConfig, task_data: data.TaskData) -> dict[str, Any]:
+def model_source(config: RunConfig, run_data: RunData) -> dict[str, Any]:
     """Where the untrained network comes from, as `Architecture.model` records it.
 
     Raises:
@@ -139,13 +139,12 @@ def model_source(config: RunConfig, task_data: data.TaskData) -> dict[str, Any]:
         raise UsageError(
             f"`model_config` must be a JSON object. Received: {config.model_config!r} ({error})"
         ) from error
-    fitting = {"input_shape": list(task_data.image_shape), "num_classes": task_data.num_classes}
-    return {"builder": config.model, "config": {**fitting, **arguments}}
+    return {"builder": config.model, "config": {**builder_arguments(run_data), **arguments}}
 
 
-def create_model(config: RunConfig, task_data: data.TaskData) -> keras.Model:
+def create_model(config: RunConfig, run_data: RunData) -> keras.Model:
     """The untrained network of a run: a backbone that fits the data, or a .keras file."""
-    source = model_source(config, task_data)
+    source = model_source(config, run_data)
     if "path" in source:
         return keras.models.load_model(source["path"], compile=False)
     return models.create(source["builder"], **source["config"])
@@ -157,7 +156,7 @@ class _Runner:
         self.method = method
         worker = worker_index()
         self.folder = RunFolder(Path(config.run_dir, f"worker{worker}" if worker else "."))
-        self.data = load_data(config)
+        self.data = load_data(config, method.config)
         self.session = Session(
             directory=Path(config.run_dir),
             resume=config.resume,
@@ -174,6 +173,7 @@ class _Runner:
         self._check_folder()
         self._write_config()
         self.folder.update_results(data=self.data.describe(), method=self.method.name)
+        self.folder.update_results(rows=baseline_rows(self.data))
         for stage in STAGES:
             if stage in self.config.stages:
                 began = time.monotonic()
@@ -209,7 +209,7 @@ class _Runner:
         atomic_write_text(self.folder.config, json.dumps(content, indent=2) + "\n")
 
     def _context(self, model: keras.Model) -> Context:
-        task = Classification.of(model, self.config.label_smoothing)
+        task = task_of(self.data, model, self.config.label_smoothing)
         return Context(
             task, self.data.train, self.data.validation, self.data.structure, self.session
         )
@@ -230,6 +230,9 @@ class _Runner:
         if self.method.name == "dnal":
             gates = {k: records[-1][k] for k in ("channels", "kept", "undecided", "delta")}
             self.folder.update_results(gates=gates)
+        if self.method.name == "dso":
+            edges = {k: records[-1][k] for k in ("edges", "open_edges", "live_edges")}
+            self.folder.update_results(edges=edges)
         self.folder.update_results(rows={"gated": self._evaluate(supernet)})
 
     def _surgery(self) -> None:
@@ -243,13 +246,21 @@ class _Runner:
 
     def _finetune(self) -> None:
         small = self.folder.load_model(self.folder.small, "surgery")
+        self.folder.require(self.folder.architecture, "architecture")
+        architecture = Architecture.load(self.folder.architecture)
+        if self.config.cutout:
+            self.data = load_data(self.config, self.method.config, self.config.cutout)
+        small = self.method.retrained(small, architecture)
         self.method.finetune(small, self._context(small))
         self._record("finetuned", small, self.folder.finetuned)
+        for name, rival in self.method.rivals(small, architecture, self.config.seed):
+            self.method.finetune(rival, self._context(rival), name)
+            self._record(name, rival, self.folder.finetuned.with_name(f"{name}.keras"))
 
     def _record(self, row: str, model: keras.Model, path) -> None:
         """Saves a model and puts its row into results.json."""
         self.folder.save_model(path, model)
-        counted = costs.count(model)
+        counted = costs.count(model, counting_shape(self.data, model))
         values = {
             **self._evaluate(model),
             "params": counted.params,
@@ -261,8 +272,7 @@ class _Runner:
         self.folder.update_results(rows={row: values})
 
     def _evaluate(self, model: keras.Model) -> dict[str, float]:
-        task = Classification.of(model)
-        return Evaluator(model, task, self.data.test)()
+        return Evaluator(model, task_of(self.data, model), self.data.test)()
 
 
 def deciding_settings(config: RunConfig, settings: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import keras
@@ -9,6 +10,8 @@ import keras
 from keras_nas.costs import count
 from keras_nas.errors import KerasNasError
 
+NEAR = 0.97
+"""The share of the target that is near enough."""
 GREATEST = 64.0
 """The largest multiplier that is tried."""
 
@@ -24,7 +27,8 @@ def solve_widths(
 
     Each width is rounded to a multiple of `round_to` by itself. Of the multipliers, the largest is
     taken whose network costs no more than `target`; then single widths grow by one multiple, the
-    last first, as long as that fits.
+    last first, as long as that fits. Where this ends under 97 % of the target, one width is traded
+    for another, step by step, as long as that comes nearer.
 
     Example:
 
@@ -72,7 +76,25 @@ def solve_widths(
     while scaled(low) != scaled(high) and high - low > 1e-4:
         middle = (low + high) / 2
         low, high = (middle, high) if price(scaled(middle)) <= target else (low, middle)
-    return _grown(scaled(low), price, target, round_to)
+    widths = _grown(scaled(low), price, target, round_to)
+    while price(widths) < NEAR * target:
+        traded = [w for w in _trades(widths, round_to) if price(widths) < price(w) <= target]
+        if not traded:
+            break
+        widths = max(traded, key=price)
+    return widths
+
+
+def _trades(widths: list[int], step: int) -> list[list[int]]:
+    """One width narrower and another wider, by a multiple each, or the wider by two."""
+    trades = []
+    for narrower, wider, times in itertools.product(range(len(widths)), range(len(widths)), (1, 2)):
+        if narrower != wider and widths[narrower] > step:
+            trade = list(widths)
+            trade[narrower] -= step
+            trade[wider] += times * step
+            trades.append(trade)
+    return trades
 
 
 def _grown(widths: list[int], price, target: float, round_to: int) -> list[int]:

@@ -28,6 +28,12 @@ def test_the_largest_network_within_the_target():
     assert solve_widths(dense, [10, 20], 240, cost="params") == [10, 20]
 
 
+def test_widths_are_traded_where_one_number_misses_the_target():
+    # Multiplied by one number: (3, 7) cost 33, (4, 7) 44, and (3, 8) cost 36: all miss 39.
+    widths = solve_widths(dense, [1, 2], 39)
+    assert 0.97 * 39 <= widths[0] * (4 + widths[1]) <= 39
+
+
 def test_rounding():
     widths = solve_widths(dense, [10, 20], 900, round_to=4)
     assert all(width % 4 == 0 for width in widths)
@@ -94,3 +100,24 @@ def test_other_networks_have_no_widths():
         FoundNetwork({"path": "mine.keras"}, {})
     with pytest.raises(KerasNasError, match="can be built in the spaces"):
         FoundNetwork(None, {})
+
+
+def test_random_rivals_are_of_the_same_size(found):
+    rivals = [found.random(seed) for seed in range(3)]
+    assert len({str(rival.genotype) for rival in rivals}) == 3
+    for rival in rivals:
+        assert rival.widths == found.widths
+        counts = [len(rival.genotype[block]) for block in ("stage1_block1", "stage2_block1")]
+        assert counts == [1, 1]
+    assert found.random(0).genotype == rivals[0].genotype
+
+
+def test_random_rivals_of_the_mobile_space():
+    config = {"stage_widths": [4, 6], "stage_blocks": [2, 1], "stage_strides": [2, 2]}
+    kept = {"stage1_block1_edge_mb3_k3": 0.5, "stage1_block2_edge_mb3_k3": 0.5,
+            "stage2_block1_edge_mb6_k5": 0.5}  # fmt: skip
+    found = FoundNetwork({"builder": "proxyless", "config": config}, kept)
+    genotype = found.random(4).genotype
+    assert sum(len(edges) for edges in genotype.values()) == 3
+    assert genotype["stage1_block1"]
+    assert genotype["stage2_block1"]

@@ -1,0 +1,305 @@
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_nas as kn
+from keras_nas.errors import KerasNasError, UsageError
+from keras_nas.models import DsoSpace
+from keras_nas.models.proxyless import live_operations, proxyless
+from keras_nas.search.dso import Dso, DsoConfig, dso
+from keras_nas.search.edge_gammas import fixed_gammas
+from keras_nas.search.edge_graph import EdgeGraph
+from keras_nas.search.edge_stage import EdgeStage, FullNetworkStage
+from keras_nas.search.loop import run_stage
+from keras_nas.search.method import Context, search
+from keras_nas.search.session import Session
+from keras_nas.search.training import TrainConfig
+from keras_nas.tasks import Classification
+from tests.search.nets import pictures
+
+SPACE = DsoSpace(
+    input_shape=(8, 8, 2), num_classes=4, stage_widths=(6, 12), stage_blocks=(1, 1), levels=1,
+    operations=("sep3", "max3", "avg3"),
+)  # fmt: skip
+TRAIN = TrainConfig(epochs=2, learning_rate=0.05, nesterov=True)
+CONFIG = DsoConfig(
+    gamma=0.1,
+    weights=TRAIN,
+    architecture=dataclasses.replace(TRAIN, epochs=5),
+    finetune=dataclasses.replace(TRAIN, epochs=2),
+    patience=2,
+    dropout=0.0,
+    drop_path=0.0,
+    target_macs=200e3,
+)
+
+
+@pytest.fixture(scope="module")
+def data():
+    """D_w, D_λ and validation data."""
+    return pictures(192, seed=1), pictures(192, seed=2), pictures(128, seed=3)
+
+
+@pytest.fixture(scope="module")
+def result(data):
+    keras.utils.set_random_seed(0)
+    return dso(SPACE, *data, config=CONFIG)
+
+
+def stages(result, name):
+    return [record for record in result.history if record["stage"] == name]
+
+
+def test_the_support_shrinks_to_a_network_that_still_works(result):
+    records = stages(result, "architecture")
+    assert records[0]["edges"] == 6
+    assert 0 < records[-1]["live_edges"] < 6
+    assert records[-1]["val_top1"] > 0.95
+    assert stages(result, "weights")[-1]["val_top1"] > 0.95
+
+
+def test_the_supernet_ends_exactly_sparse_without_dead_ends(result):
+    edges = kn.gates.find(result.supernet)
+    assert {edge.mode for edge in edges} == {"hard"}
+    opened = {edge.name for edge in edges if edge.scale.numpy()[0] > 0}
+    closed = [edge for edge in edges if edge.name not in opened]
+    assert all(edge.scale.numpy()[0] == 0.0 for edge in closed)
+    assert EdgeGraph(result.supernet).live_edges(opened) == opened
+    live = sum(len(edges) for edges in SPACE.genotype(result.supernet).values())
+    assert live == len(opened) == stages(result, "architecture")[-1]["live_edges"]
+
+
+def test_surgery_keeps_the_supernets_outputs(result, data):
+    rebuilt = kn.surgery.build(result.supernet, result.architecture)
+    x = np.concatenate([x for x, _ in data[2].as_numpy_iterator()])
+    expected, found = (np.asarray(m(x, training=False)) for m in (result.supernet, rebuilt))
+    assert np.abs(expected - found).max() <= 1e-4 * np.ptp(expected)
+    [record] = stages(result, "surgery")
+    assert record["gated_top1"] == record["val_top1"]
+
+
+def test_the_retrained_network_meets_its_budget_and_learns(result):
+    assert 0.97 * 200e3 <= kn.costs.count(result.small).macs <= 200e3
+    assert stages(result, "finetune")[-1]["val_top1"] > 0.9
+    # The auxiliary tower trains, and is no part of the network.
+    assert "auxiliary_loss" in stages(result, "finetune")[-1]
+    assert len(result.small.outputs) == 1
+    assert not [layer for layer in result.small.layers if layer.name.startswith("auxiliary")]
+
+
+def test_the_architecture_rebuilds_in_another_process(result, tmp_path):
+    result.architecture.save(tmp_path / "architecture.json")
+    loaded = kn.Architecture.load(tmp_path / "architecture.json")
+    assert loaded.method == "dso"
+    assert loaded.kept_edges == result.architecture.kept_edges
+    assert loaded.settings["gamma"] == 0.1
+    fresh = kn.models.create(loaded.model["builder"], **loaded.model["config"])
+    small = kn.surgery.build(fresh, loaded)
+    assert kn.costs.count(small).macs == loaded.costs["after"]["macs"]
+
+
+def stage_of(model, config, weights, edges, **changes):
+    graph = EdgeGraph(model)
+    config = dataclasses.replace(config, **changes)
+    return EdgeStage(
+        model, weights, edges, None, Classification(4), config, graph,
+        fixed_gammas(graph, config.gamma),
+    )  # fmt: skip
+
+
+def tiny():
+    """One edge and one weight on a path; another path without an edge."""
+    inputs = keras.Input((2,))
+    a = keras.layers.Dense(4, use_bias=False, kernel_initializer="ones", name="a")(inputs)
+    x = keras.layers.Add()([kn.layers.ScaledEdge(name="block_edge_a")(a), a])
+    return keras.Model(inputs, x)
+
+
+def test_one_step_moves_the_edges_on_one_set_and_then_the_weights_on_the_other():
+    model = tiny()
+    x_w, x_edge = np.array([[1.0, 2.0]], "float32"), np.array([[3.0, -1.0]], "float32")
+    y_w, y_edge = np.array([1]), np.array([2])
+    config = DsoConfig(gamma=0.25, architecture=TrainConfig(epochs=1, learning_rate=0.5,
+                       momentum=0.9, nesterov=True, weight_decay=0.0))  # fmt: skip
+    sets = [tf.data.Dataset.from_tensor_slices(s).batch(1) for s in ((x_w, y_w), (x_edge, y_edge))]
+    run_stage(stage_of(model, config, *sets))
+
+    def softmax(z):
+        return np.exp(z - z.max()) / np.exp(z - z.max()).sum()
+
+    kernel = np.ones((2, 4))
+    a = x_edge[0] @ kernel
+    slope = (softmax(2 * a) - np.eye(4)[2]) @ a
+    scale = max(1 - 0.5 * slope - 0.5 * 0.25, 0)
+    assert model.get_layer("block_edge_a").scale.numpy()[0] == pytest.approx(scale, abs=1e-5)
+    # The weights' step comes second: it sees the new scale (μ_1 = 0, so λ' = λ).
+    a = x_w[0] @ kernel
+    gradient = np.outer(x_w[0], (softmax((1 + scale) * a) - np.eye(4)[1]) * (1 + scale))
+    expected = kernel - 0.5 * 1.9 * gradient
+    np.testing.assert_allclose(model.get_layer("a").kernel.numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("ratio", "steps"), [("1:1", 12), ("3:1", 4)])
+def test_ratio_of_the_steps_and_one_trace(data, ratio, steps):
+    traces = []
+
+    class Counted(EdgeStage):
+        def train_step(self, batch):
+            traces.append(1)
+            return super().train_step(batch)
+
+    model = tiny_net()
+    graph = EdgeGraph(model)
+    config = dataclasses.replace(
+        CONFIG, split_ratio=ratio, architecture=dataclasses.replace(TRAIN, epochs=2)
+    )
+    stage = Counted(
+        model, data[0], data[1], None, Classification(4), config, graph, fixed_gammas(graph, 0.0)
+    )
+    records = run_stage(stage)
+    assert [record["steps"] for record in records] == [steps, steps]
+    x, y = (int(part) for part in ratio.split(":"))
+    assert int(stage.optimizer.iterations.numpy()) == 2 * steps * x
+    assert int(stage.apg.iterations.numpy()) == 2 * steps * y
+    assert len(traces) == 1
+
+
+def test_the_joint_ablation_needs_no_second_set(data):
+    stage = stage_of(
+        tiny_net(), CONFIG, data[0], None, architecture=dataclasses.replace(TRAIN, epochs=1)
+    )
+    records = run_stage(stage)
+    assert records[0]["steps"] == 12
+    assert int(stage.apg.iterations.numpy()) == int(stage.optimizer.iterations.numpy()) == 12
+
+
+def test_bn_scales_are_held():
+    inputs = x = keras.Input((8, 8, 2))
+    x = keras.layers.BatchNormalization(name="bn")(keras.layers.Conv2D(4, 3)(x))
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(inputs, keras.layers.Dense(4)(x))
+    task, config = Classification(4), dataclasses.replace(TRAIN, epochs=1)
+    gamma = model.get_layer("bn").gamma
+    for hold in (True, False):
+        settings = DsoConfig(hold_bn_scale=hold)
+        run_stage(FullNetworkStage("w", model, pictures(64), None, task, config, settings))
+        assert bool(np.all(gamma.numpy() == 1)) == hold
+
+
+@pytest.mark.slow
+def test_the_mobile_space_ends_with_one_operation_a_block(data):
+    config = {
+        "input_shape": [8, 8, 2], "num_classes": 4, "stem_width": 4, "stem_strides": 1,
+        "first_width": 4, "stage_widths": [4, 6], "stage_blocks": [1, 1],
+        "stage_strides": [1, 2], "head_width": 8, "edges": True,
+        "block_operations": [["mb3_k3", "mb6_k3"]] * 2,
+    }  # fmt: skip
+    settings = dataclasses.replace(
+        CONFIG, gamma=0.2, gamma_growth=1.5, stop="one_operation", target_macs=0.0,
+        architecture=dataclasses.replace(TRAIN, epochs=20),
+    )  # fmt: skip
+    context = Context(Classification(4), data[0], None, data[1], Session(progress="off"))
+    source = {"builder": "proxyless", "config": config}
+    result = search(Dso(settings), proxyless(**config), context, source)
+    live = live_operations(result.supernet)
+    assert all(len(operations) <= 1 for operations in live.values())
+    # The strided block has no residual: an operation is left there in any case.
+    assert len(live["stage2_block1"]) == 1
+    assert result.small.count_params() < 0.7 * result.supernet.count_params()
+
+
+def test_the_last_way_is_kept_by_its_strongest_edge():
+    model = proxyless(
+        input_shape=(8, 8, 2), num_classes=4, stem_width=4, first_width=4, stage_widths=(4,),
+        stage_blocks=(1,), stage_strides=(2,), head_width=8, edges=True,
+        block_operations=[["mb3_k3", "mb3_k5"]],
+    )  # fmt: skip
+    stage = stage_of(model, CONFIG, pictures(16), pictures(16))
+    stage.begin(1)
+    edges = {edge.name: edge for edge in stage.edges}
+    edges["stage1_block1_edge_mb3_k3"].scale.assign([0.125])
+    edges["stage1_block1_edge_mb3_k5"].scale.assign([0.25])
+    stage.after_epoch(0)
+    for edge in edges.values():
+        edge.scale.assign([0.0])
+    assert stage.close() == ["stage1_block1_edge_mb3_k5"]
+    assert edges["stage1_block1_edge_mb3_k5"].scale.numpy()[0] == 0.25
+    assert edges["stage1_block1_edge_mb3_k3"].scale.numpy()[0] == 0.0
+
+
+def test_a_search_that_was_stopped_goes_on_where_it_was(data, tmp_path):
+    def run(directory, epochs, resume):
+        keras.utils.set_random_seed(5)
+        supernet = tiny_net()
+        config = dataclasses.replace(
+            CONFIG, patience=0, architecture=dataclasses.replace(TRAIN, epochs=epochs)
+        )
+        stage = stage_of(supernet, config, data[0], data[1])
+        run_stage(stage, Session(directory=directory, resume=resume, progress="off"))
+        return stage.strengths()
+
+    whole = run(tmp_path / "whole", 2, False)
+
+    class Stop(Exception):  # noqa: N818 - it stands for a power cut
+        pass
+
+    def interrupt(self, epoch):
+        if epoch == 1:
+            raise Stop
+        original(self, epoch)
+
+    original = EdgeStage.before_epoch
+    EdgeStage.before_epoch = interrupt
+    try:
+        with pytest.raises(Stop):
+            run(tmp_path / "broken", 2, False)
+    finally:
+        EdgeStage.before_epoch = original
+    resumed = run(tmp_path / "broken", 2, True)
+    assert resumed == pytest.approx(whole, abs=1e-6)
+
+
+def test_under_mirrored_strategy(data, mirrored):
+    with mirrored.scope():
+        keras.utils.set_random_seed(0)
+        model = tiny_net()
+        records = run_stage(stage_of(
+            model, CONFIG, data[0], data[1], architecture=dataclasses.replace(TRAIN, epochs=2)
+        ))  # fmt: skip
+    assert records[-1]["loss"] < records[0]["loss"]
+    scale = model.get_layer("block_edge_a").scale.numpy()[0]
+    assert 0 <= scale < 1
+
+
+def tiny_net():
+    inputs = x = keras.Input((8, 8, 2))
+    x = keras.layers.Conv2D(4, 3, name="a")(x)
+    y = kn.layers.ScaledEdge(name="block_edge_a")(keras.layers.Conv2D(4, 1, name="b")(x))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Add()([x, y]))
+    return keras.Model(inputs, keras.layers.Dense(4)(x))
+
+
+def test_errors(data):
+    with pytest.raises(KerasNasError, match="has no ScaledEdge to learn"):
+        dso(SPACE.network(), *data)
+    with pytest.raises(UsageError, match="give `structure` data"):
+        dso(SPACE, data[0], config=dataclasses.replace(
+            CONFIG, weights=dataclasses.replace(TRAIN, epochs=0)
+        ))  # fmt: skip
+    latency = Dso(dataclasses.replace(CONFIG, adaptive="latency"))
+    with pytest.raises(UsageError, match="`latency_ms` must be given"):
+        latency.gammas(tiny_net(), EdgeGraph(tiny_net()))
+    for wrong in (
+        {"gamma": -1.0},
+        {"split_ratio": "1"},
+        {"dropout": 1.0},
+        {"adaptive": "energy"},
+        {"target_macs": 1.0, "target_params": 1.0},
+    ):
+        with pytest.raises(UsageError, match="Received"):
+            DsoConfig(**wrong)

@@ -107,7 +107,7 @@ class Architecture:
         round_to: int = 1,
         align: str = "auto",
     ) -> Architecture:
-        """Reads the hard masks of a gated model, whatever mode its gates are in.
+        """Reads what a gated model keeps: the hard mask of each gate, all of one that is off.
 
         Args:
             model: A gated functional model.
@@ -137,7 +137,10 @@ class Architecture:
                 for gate in by_channel
             },
             channels={gate.name: gate.channels for gate in by_channel},
-            kept_edges={gate.name: float(gate.scale_vector(gate.mask())[0]) for gate in edges},
+            kept_edges={
+                gate.name: 1.0 if gate.mode == "off" else float(gate.scale_vector(gate.mask())[0])
+                for gate in edges
+            },
         )
         return cls(
             kept_channels=bare.kept_channels,
@@ -191,9 +194,13 @@ class Architecture:
 def rounded_mask(gate: Gate, round_to: int) -> np.ndarray:
     """A gate's hard mask, its size moved to the nearest multiple by the gate's own order.
 
+    A gate that is off multiplies nothing, and keeps every channel.
+
     Worked example: scores (3, 1, −1, 2, −2) keep channels 0, 1 and 3; rounded to 2, the nearest
     multiple of 3 is 4 (a half rounds up), so the next best, channel 2, stays too.
     """
+    if gate.mode == "off":
+        return np.ones(gate.channels, bool)
     mask = gate.mask()
     kept = int(mask.sum())
     if round_to == 1 or kept == 0:

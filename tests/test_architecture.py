@@ -70,6 +70,7 @@ def test_the_same_small_model_from_a_loaded_record(tmp_path):
 def test_rounded_width(kept, round_to, expected):
     gate = ScaledSigmoidGate()
     gate.build((None, 8))
+    gate.mode = "hard"
     gate.logits.assign([1.0] * kept + [-1.0] * (8 - kept))
     assert rounded_mask(gate, round_to).sum() == expected
 
@@ -91,6 +92,21 @@ def test_rounded_architecture_equals_the_gated_model_after_apply():
     small = kn.surgery.build(supernet, architecture)
     x = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype("float32")
     kn.gates.set_mode(supernet, "hard")
+    np.testing.assert_allclose(small(x), supernet(x), atol=1e-5)
+
+
+def test_gates_that_are_off_keep_everything():
+    """Masks set by hand on some gates: the others, still off, are identities and stay whole."""
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(8, 3, name="a")(inputs)
+    x = layers.Conv2D(6, 3, name="b")(x)
+    model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x)))
+    supernet = kn.gates.insert(model, ScaledSigmoidGate)
+    supernet.get_layer("a_gate").set_mask([1, 0] * 4)
+    architecture = kn.Architecture.from_gates(supernet)
+    assert architecture.kept_channels == {"a_gate": [0, 2, 4, 6], "b_gate": [0, 1, 2, 3, 4, 5]}
+    small = kn.surgery.build(supernet, architecture)
+    x = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype("float32")
     np.testing.assert_allclose(small(x), supernet(x), atol=1e-5)
 
 

@@ -87,11 +87,9 @@ def gate_scales(graph, architecture) -> dict[str, np.ndarray]:
         for name, nodes in graph.calls().items()
         if isinstance(nodes[0].operation, Gate)
     }
-    kept = {}
-    if architecture is not None:
-        edges = {name: [0] if scale else [] for name, scale in architecture.kept_edges.items()}
-        kept = {**architecture.kept_channels, **edges}
-    strangers = sorted(set(kept) - set(gates))
+    kept = {} if architecture is None else architecture.kept_channels
+    edges = {} if architecture is None else architecture.kept_edges
+    strangers = sorted({*kept, *edges} - set(gates))
     if strangers:
         raise KerasNasError(
             f"The architecture names gates that model '{graph.name}' lacks: {strangers[:5]}. "
@@ -102,7 +100,7 @@ def gate_scales(graph, architecture) -> dict[str, np.ndarray]:
         mask = np.ones(gate.channels, bool)
         if name in kept:
             mask = mask_of(kept[name], gate.channels, name)
-        scales[name] = gate.scale_vector(mask)
+        scales[name] = np.array([edges[name]]) if name in edges else gate.scale_vector(mask)
     return scales
 
 

@@ -274,7 +274,8 @@ def main() -> int:
             (ROOT / path).write_text(expected[path], encoding="utf-8")
         elif write:
             (ROOT / path).unlink()
-        print(f"{'wrote' if write else 'stale'}: {path}")
+        done = "wrote" if path in expected else "removed"
+        print(f"{done if write else 'stale'}: {path}")
     return 1 if stale and not write else 0
 
 

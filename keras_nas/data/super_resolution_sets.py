@@ -38,6 +38,7 @@ class SuperResolutionData:
         train_pairs, test_pairs: the pictures themselves.
         scale: high over low resolution.
         value_range: the value of white in the batches, 1 or 255.
+        structure: None: there is no D_λ for DSO-NAS.
     """
 
     name: str
@@ -48,6 +49,7 @@ class SuperResolutionData:
     test_pairs: Sequence[PicturePair]
     scale: int
     value_range: float
+    structure: None = None
 
     def describe(self) -> str:
         """One line for the console.

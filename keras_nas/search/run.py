@@ -40,8 +40,8 @@ STAGES = ("weights", "architecture", "surgery", "finetune")
 TFLITE_STAGES = ("export", "benchmark")
 """Stages of the apps, after `run`'s own: export/ stands above this package."""
 FREE = frozenset(
-    "run_dir stages data_dir cache_dir resume overwrite checkpoint_every checkpoint_minutes keep tensorboard "
-    "progress distribute replicas".split()
+    "run_dir stages data_dir cache_dir resume overwrite checkpoint_every checkpoint_minutes keep "
+    "tensorboard progress distribute replicas".split()
 )
 """Settings that may differ when a run is resumed: they do not decide what comes out."""
 

@@ -1,0 +1,129 @@
+"""What differs between the tasks of a run: data by name, the task, how networks are counted."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import keras
+import numpy as np
+
+from keras_nas import data
+from keras_nas.data import super_resolution_sets
+from keras_nas.data.bicubic import imresize
+from keras_nas.data.super_resolution import PatchConfig
+from keras_nas.data.super_resolution_sets import SuperResolutionData
+from keras_nas.errors import UsageError
+from keras_nas.tasks import Classification, SuperResolution, Task
+
+RunData: TypeAlias = data.TaskData | SuperResolutionData
+
+NAMES = (*data.NAMES, *super_resolution_sets.NAMES)
+
+_HD_OUTPUT = (720, 1280)
+
+
+def load_data(config: Any, settings: Any = None, cutout: int = 0) -> RunData:
+    """The data of a run.
+
+    Args:
+        config: a `keras_nas.search.run.RunConfig`.
+        settings: the method's configuration. Where it learns structure on data of their own
+            (DSO's `split` and `split_ratio`), the data has that part, `structure`.
+        cutout: side of the square that cutout removes from training images; 0 for none.
+
+    Raises:
+        KerasNasError: the data is missing or damaged.
+        UsageError: a setting that the data does not have was given.
+    """
+    if config.data in super_resolution_sets.NAMES:
+        return _load_super_resolution(config, cutout)
+    splits = getattr(settings, "split", False)
+    return data.load(
+        config.data,
+        data_dir=config.data_dir or None,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        train_examples=config.train_examples or None,
+        image_size=config.image_size or None,
+        validation_share=config.validation_share,
+        split_ratio=settings.split_ratio if splits else None,
+        augment=config.augment,
+        cutout=cutout,
+    )
+
+
+def task_of(run_data: RunData, model: keras.Model, label_smoothing: float = 0.0) -> Task:
+    """The task of a network on the data.
+
+    Args:
+        run_data: the data.
+        model: the network.
+        label_smoothing: ε, for classification.
+
+    Raises:
+        KerasNasError: the network's output does not fit the data.
+    """
+    if isinstance(run_data, SuperResolutionData):
+        task = SuperResolution.of(model, run_data.value_range)
+        if task.scale != run_data.scale:
+            raise UsageError(
+                f"`scale` must be that of the network, {task.scale}. "
+                f"Received: scale={run_data.scale}"
+            )
+        return task
+    return Classification.of(model, label_smoothing)
+
+
+def builder_arguments(run_data: RunData) -> dict[str, Any]:
+    """The arguments that fit a backbone's builder to the data."""
+    if isinstance(run_data, SuperResolutionData):
+        return {"scale": run_data.scale, "value_range": run_data.value_range}
+    return {"input_shape": list(run_data.image_shape), "num_classes": run_data.num_classes}
+
+
+def counting_shape(run_data: RunData, model: keras.Model) -> tuple[int, int, int] | None:
+    """The input (height, width, channels) to count costs at, `None` for the network's own.
+
+    Super-resolution networks of open size are counted for an output of 1280×720, as papers do.
+    """
+    shape = model.inputs[0].shape
+    if not isinstance(run_data, SuperResolutionData) or None not in shape[1:]:
+        return None
+    height, width = (size // run_data.scale for size in _HD_OUTPUT)
+    return height, width, shape[-1]
+
+
+def baseline_rows(run_data: RunData) -> dict[str, dict[str, float]]:
+    """Rows of a run's results that need no network: bicubic enlargement for super-resolution."""
+    if not isinstance(run_data, SuperResolutionData):
+        return {}
+    metrics = SuperResolution(run_data.scale, 255.0).metrics()
+    for pair in run_data.test_pairs:
+        enlarged = imresize(pair.low, float(run_data.scale))
+        for metric in metrics:
+            metric.update_state(pair.high[np.newaxis], enlarged[np.newaxis])
+    return {"bicubic": {metric.name: float(metric.result()) for metric in metrics}}
+
+
+def _load_super_resolution(config: Any, cutout: int) -> SuperResolutionData:
+    foreign = {"train_examples": config.train_examples, "image_size": config.image_size}
+    foreign |= {"label_smoothing": config.label_smoothing, "cutout": cutout}
+    for name, value in foreign.items():
+        if value:
+            raise UsageError(
+                f"`{name}` must be 0 for --data={config.data}. Received: {name}={value}"
+            )
+    return super_resolution_sets.load(
+        config.data,
+        data_dir=config.data_dir or None,
+        scale=config.scale,
+        patches=PatchConfig(
+            patch_size=config.patch_size,
+            batch_size=config.batch_size,
+            steps_per_epoch=config.steps_per_epoch,
+            augment=config.augment,
+            value_range=float(config.value_range),
+            seed=config.seed,
+        ),
+        cache_dir=config.cache_dir or None,
+    )

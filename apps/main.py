@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from keras_nas.errors import KerasNasError, UsageError
 
@@ -32,6 +32,8 @@ def run(main: Callable[[], None]) -> NoReturn:
     def call(argv: Sequence[str]) -> None:
         if argv[1:]:
             raise UsageError(f"Every argument must be a flag (--name=value). Received: {argv[1]!r}")
+        if not flags.FLAGS["verbosity"].present:
+            logging.set_verbosity(logging.WARNING)  # TensorFlow has a line for each saving
         main()
 
     def guarded(argv: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from keras_nas.reporting.tables import results_table
+from keras_nas.reporting.tables import METRICS, main_metric, results_table
 from keras_nas.search.records import read_records
 from keras_nas.search.run_folder import RunFolder
 
@@ -18,10 +18,10 @@ def print_summary(folder: RunFolder, console: Console | None = None) -> None:
         folder: The run's folder.
         console: Where to; standard output by default.
     """
-    console = console or Console(highlight=False, soft_wrap=False)
+    console = console or Console(highlight=False)
     results = folder.read_results()
     rows = {name: row for name, row in results.get("rows", {}).items() if name != "gated"}
-    console.print(f"\n{results['data']}")
+    console.print(f"\n{results['data']}", soft_wrap=True)
     console.print(results_table(rows))
     for line in findings(results, read_records(folder.metrics)):
         console.print(line, soft_wrap=True)
@@ -38,21 +38,33 @@ def findings(results: dict[str, Any], records: list[dict[str, Any]]) -> list[str
         lines.append(
             f"Undecided gates of {total:,} (further than 1e-3 from 0 and 1) by δ: {counts}."
         )
-    if "gated" in rows and "pruned" in rows:
-        gated, pruned = rows["gated"]["top1"], rows["pruned"]["top1"]
-        relation = "equals" if gated == pruned else "differs from"
-        lines.append(
-            f"Top-1 just after surgery ({100 * pruned:.2f} %) {relation} that of the gated network "
-            f"with hard gates ({100 * gated:.2f} %)."
-        )
-    if "original" in rows and "finetuned" in rows:
-        drop = 100 * (rows["original"]["top1"] - rows["finetuned"]["top1"])
-        share = rows["finetuned"]["macs"] / rows["original"]["macs"]
-        change = f"{drop:.2f} points below" if drop > 0 else f"{-drop:.2f} points above"
-        lines.append(f"After finetuning: {share:.2f}× the MACs, top-1 {change} the original's.")
+    lines += _changes(rows)
     if "speedup" in results:
         lines.append(
-            f"The float32 .tflite is {results['speedup']:.2f}× as fast as the original's, measured "
-            "in one interleaved run."
+            f"The small float32 .tflite is {results['speedup']:.2f}× as fast as the original's, "
+            "measured in one interleaved run."
         )
+    return lines
+
+
+def _changes(rows: dict[str, Any]) -> list[str]:
+    lines = []
+    metric = main_metric(rows.get("original", {}))
+    if metric is None:
+        return []
+    name, unit = METRICS[metric].split(" ")[0], METRICS[metric].partition(" ")[2] or "points"
+    scale = 100 if unit == "%" else 1
+    points = "points" if unit == "%" else unit
+    if "gated" in rows and "pruned" in rows:
+        gated, pruned = (scale * rows[row][metric] for row in ("gated", "pruned"))
+        relation = "equals" if f"{gated:.2f}" == f"{pruned:.2f}" else "differs from"
+        lines.append(
+            f"{name} just after surgery ({pruned:.2f}) {relation} that of the searched network "
+            f"({gated:.2f})."
+        )
+    if "finetuned" in rows:
+        drop = scale * (rows["original"][metric] - rows["finetuned"][metric])
+        share = rows["finetuned"]["macs"] / rows["original"]["macs"]
+        change = f"{abs(drop):.2f} {points} {'below' if drop > 0 else 'above'}"
+        lines.append(f"After finetuning: {share:.2f}× the MACs, {name} {change} the original's.")
     return lines

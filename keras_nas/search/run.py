@@ -171,6 +171,8 @@ class _Runner:
 
     def run(self) -> dict[str, Any]:
         self._check_folder()
+        if self.config.overwrite and STAGES[0] in self.config.stages:
+            self.folder.forget()
         self._write_config()
         self.folder.update_results(data=self.data.describe(), method=self.method.name)
         self.folder.update_results(rows=baseline_rows(self.data))
@@ -223,9 +225,9 @@ class _Runner:
     def _architecture(self) -> None:
         supernet = self.folder.load_model(self.folder.supernet, "weights")
         records = self.method.learn(supernet, self._context(supernet))
-        self.folder.save_model(self.folder.supernet, supernet)
         source = model_source(self.config, self.data)
         architecture = self.method.architecture(supernet, self.config.seed, source)
+        self.folder.save_model(self.folder.supernet, supernet)
         architecture.save(self.folder.architecture)
         if self.method.name == "dnal":
             gates = {k: records[-1][k] for k in ("channels", "kept", "undecided", "delta")}

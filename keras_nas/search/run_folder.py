@@ -101,6 +101,11 @@ class RunFolder:
                 f"{path} does not exist: run the stage '{stage}' first (--stages={stage})."
             )
 
+    def forget(self) -> None:
+        """Removes the numbers of an earlier run, so that they cannot stand beside a new one's."""
+        for path in (self.results, self.metrics):
+            path.unlink(missing_ok=True)
+
     def read_results(self) -> dict[str, Any]:
         """The content of results.json; empty if there is none yet."""
         if not self.results.exists():

@@ -1,0 +1,69 @@
+"""Prints the losses of 20 steps of each DNAL stage as JSON; run by test_distribution.py.
+
+python -m tests.search.replica_losses none|mirrored|multi_worker
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+import keras
+import tensorflow as tf
+
+from keras_nas import gates
+from keras_nas.layers import ScaledSigmoidGate
+from keras_nas.search import DnalConfig, Session, TrainConfig, run_stage
+from keras_nas.search.dnal import GateStage, JointStage
+from keras_nas.search.environment import make_strategy
+from keras_nas.search.evaluation import Evaluator
+from keras_nas.search.training import TrainStage
+from keras_nas.tasks import Classification
+from tests.search.nets import pictures, small_net
+
+TRAINING = TrainConfig(epochs=4, learning_rate=0.05, weight_decay=1e-3)
+
+
+def synchronised_net():
+    """`small_net` whose BatchNormalization sees the global batch."""
+
+    def clone(layer):
+        config = layer.get_config()
+        if isinstance(layer, keras.layers.BatchNormalization):
+            config["synchronized"] = True
+        return type(layer).from_config(config)
+
+    return keras.models.clone_model(small_net(), clone_function=clone)
+
+
+def losses(strategy: tf.distribute.Strategy) -> dict[str, list[float]]:
+    data = pictures(78, 16)  # the last batch of an epoch has 14 examples
+    found = {}
+    for name, kind in (("weights", None), ("architecture", GateStage), ("joint", JointStage)):
+        keras.utils.set_random_seed(0)
+        with strategy.scope():
+            model = synchronised_net()
+            task = Classification.of(model)
+            if kind is None:
+                stage = TrainStage("weights", model, data, None, task, TRAINING)
+            else:
+                model = gates.insert(model, ScaledSigmoidGate)
+                none = TrainConfig(epochs=0)
+                config = DnalConfig(
+                    lambda_a=1e-3, delta_max=10.0, weights=none, architecture=TRAINING
+                )
+                stage = kind(model, data, None, task, config)
+            records = run_stage(stage, Session(progress="off"))
+            evaluated = Evaluator(model, task, data)()
+        found[name] = [record["loss"] for record in records]
+        found[f"{name}_metrics"] = [record["top1"] for record in records]
+        found[f"{name}_evaluated"] = [evaluated["loss"], evaluated["top1"]]
+    return found
+
+
+if __name__ == "__main__":
+    print(json.dumps(losses(make_strategy(sys.argv[1], 2))))

@@ -67,7 +67,7 @@ def ask(client, what, model, pixels, folder):
     for number, picture in enumerate(pixels):
         paths.append(folder / f"{number}.npy")
         np.save(paths[-1], picture)
-    return json.loads(run_in(python, CLIENTS / f"{name}_client.py", what, model, *paths))
+    return json.loads(run_in(python, CLIENTS / f"{name}_client", what, model, *paths))
 
 
 @pytest.mark.parametrize("format_", ["float32", "int8"])

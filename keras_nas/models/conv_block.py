@@ -24,6 +24,7 @@ def apply_conv_bn_block(
     kernel_size: int = 3,
     strides: int = 1,
     *,
+    dilation: int = 1,
     activation: str | None = "relu",
     name: str,
 ) -> keras.KerasTensor:
@@ -32,7 +33,7 @@ def apply_conv_bn_block(
     Args:
         x: `(batch, height, width, channels)`.
         filters: Number of output channels.
-        kernel_size, strides: Of the convolution; its padding is "same".
+        kernel_size, strides, dilation: Of the convolution; its padding is "same".
         activation: As in `apply_activation`; None for none.
         name: Prefix of the layers' names.
     """
@@ -41,6 +42,7 @@ def apply_conv_bn_block(
         kernel_size,
         strides,
         padding="same",
+        dilation_rate=dilation,
         use_bias=False,
         kernel_initializer="he_normal",
         name=f"{name}_conv",
@@ -53,6 +55,7 @@ def apply_depthwise_bn_block(
     kernel_size: int = 3,
     strides: int = 1,
     *,
+    dilation: int = 1,
     activation: str | None = "relu",
     name: str,
 ) -> keras.KerasTensor:
@@ -61,6 +64,7 @@ def apply_depthwise_bn_block(
         kernel_size,
         strides,
         padding="same",
+        dilation_rate=dilation,
         use_bias=False,
         depthwise_initializer="he_normal",
         name=f"{name}_conv",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -18,6 +18,8 @@ from keras_nas.models.dso_operations import OPERATIONS, apply_scaled_conv
 
 Genotype = Mapping[str, Sequence[Sequence[str]]]
 """The edges `[source, target]` of each block by its name; JSON-able."""
+
+Head = Callable[[keras.KerasTensor], keras.KerasTensor]
 
 CIFAR_STEM, IMAGENET_STEM = "cifar", "imagenet"
 REDUCTION_EDGES: list[Edge] = [("conv1", OUTPUT), ("conv3", OUTPUT)]
@@ -127,10 +129,14 @@ class DsoSpace:
         """The names of the reduction blocks, in order: `stage1_reduction` and so on."""
         return [f"stage{stage + 1}_reduction" for stage in range(len(self.stage_blocks) - 1)]
 
-    def supernet(self, name: str = "dso_supernet") -> keras.Model:
+    def supernet(self, name: str = "dso_supernet", head: Head | None = None) -> keras.Model:
         """The completely connected network, every edge with its scale at 1.
 
         BatchNormalization has no scale (section 4.1: fixed at one while the edges are learned).
+
+        Args:
+            name: Of the model.
+            head: Takes the last block's output, gives the model's; a classifier by default.
         """
         connections: dict[str, Connections] = {}
         shared = ScaledConnections("edge")
@@ -140,7 +146,7 @@ class DsoSpace:
         for reduction in self.reduction_names:
             scaled = ScaledConnections(f"{reduction}_edge")
             connections[reduction] = scaled if self.scaled_reductions else FixedConnections()
-        return self._build(connections, self.stage_widths, scale=False, name=name)
+        return self._build(connections, self.stage_widths, scale=False, name=name, head=head)
 
     def network(
         self,
@@ -149,6 +155,7 @@ class DsoSpace:
         dropout: float = 0.0,
         drop_path: float = 0.0,
         name: str = "dso_network",
+        head: Head | None = None,
     ) -> keras.Model:
         """The network of a genotype, with no scales, to be trained from scratch.
 
@@ -159,6 +166,7 @@ class DsoSpace:
             dropout: Rate before the classifier.
             drop_path: The probability that a block's graph is left out in training.
             name: Of the model.
+            head: As in `supernet`.
 
         Raises:
             KerasNasError: If the genotype names blocks or edges that the space does not have.
@@ -180,6 +188,7 @@ class DsoSpace:
             dropout=dropout,
             drop_path=drop_path,
             name=name,
+            head=head,
         )
 
     def edge_names(self) -> dict[str, dict[Edge, str]]:
@@ -233,7 +242,9 @@ class DsoSpace:
     def _prefix(self, block: str) -> str:
         return "edge" if self.scope == "share" else f"{block}_edge"
 
-    def _build(self, connections, widths, scale, name, dropout=0.0, drop_path=0.0) -> keras.Model:
+    def _build(
+        self, connections, widths, scale, name, dropout=0.0, drop_path=0.0, head=None
+    ) -> keras.Model:
         inputs = keras.Input(self.input_shape, name="image")
         x = self._stem(inputs, widths[0], scale)
         last = len(self.stage_blocks) - 1
@@ -261,6 +272,8 @@ class DsoSpace:
                     scale=scale,
                     name=reduction,
                 )
+        if head is not None:
+            return keras.Model(inputs, head(x), name=name)
         x = layers.GlobalAveragePooling2D(name="head_pool")(x)
         if dropout:
             x = layers.Dropout(dropout, name="head_dropout")(x)

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_nas.errors import KerasNasError
+from keras_nas.models.deeplab import deeplab_dso, segmentation_space
 from keras_nas.models.dso_space import DsoSpace
 from keras_nas.models.proxyless import (
     OPERATIONS,
@@ -20,7 +21,7 @@ from keras_nas.models.proxyless import (
     proxyless,
 )
 
-SPACES = ("dso_cifar", "dso_imagenet", "proxyless")
+SPACES = ("dso_cifar", "dso_imagenet", "deeplab_dso", "proxyless")
 
 
 class FoundNetwork:
@@ -46,7 +47,7 @@ class FoundNetwork:
     """
 
     def __init__(self, source: Mapping[str, Any] | None, kept_edges: Mapping[str, float]):
-        builder = (source or {}).get("builder")
+        builder = self._builder = (source or {}).get("builder")
         if builder not in SPACES:
             raise KerasNasError(
                 f"A network of another width, or with drop path, can be built in the spaces "
@@ -57,6 +58,9 @@ class FoundNetwork:
         self._space: DsoSpace | None = None
         if builder == "proxyless":
             self.widths = self._proxyless_widths()
+        elif builder == "deeplab_dso":
+            self._space = segmentation_space(self._config["input_shape"], self._config.get("space"))
+            self.widths = list(self._space.stage_widths)
         else:
             make = DsoSpace if builder == "dso_cifar" else DsoSpace.imagenet
             self._space = make(**self._config)
@@ -83,6 +87,11 @@ class FoundNetwork:
             drop_path: As in `DsoSpace.network`; the ProxylessNAS space has none.
         """
         widths = list(self.widths if widths is None else widths)
+        if self._builder == "deeplab_dso":
+            found = {"genotype": self.genotype, "stage_widths": widths}
+            return deeplab_dso(
+                **{**self._config, **found, "dropout": dropout, "drop_path": drop_path}
+            )
         if self._space is not None:
             return self._space.network(self.genotype, widths, dropout, drop_path)
         stem, first, *stages, head = widths

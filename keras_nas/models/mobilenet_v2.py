@@ -106,6 +106,7 @@ def apply_inverted_residual_block(
     kernel_size: int = 3,
     strides: int = 1,
     *,
+    dilation: int = 1,
     activation: str = "relu6",
     always_expand: bool = False,
     project_shortcut: bool = False,
@@ -117,7 +118,7 @@ def apply_inverted_residual_block(
         x: `(batch, height, width, channels)`.
         expanded_width: Channels of the depthwise convolution.
         width: Channels of the block's output.
-        kernel_size, strides: Of the depthwise convolution.
+        kernel_size, strides, dilation: Of the depthwise convolution.
         activation: After the expansion and the depthwise convolution.
         always_expand: Expand even where `expanded_width` is the input's own width.
         project_shortcut: At stride 1, give a block whose width changes a 1×1 Conv-BN shortcut.
@@ -127,7 +128,12 @@ def apply_inverted_residual_block(
     if always_expand or expanded_width != x.shape[-1]:
         x = apply_conv_bn_block(x, expanded_width, 1, activation=activation, name=f"{name}_expand")
     x = apply_depthwise_bn_block(
-        x, kernel_size, strides, activation=activation, name=f"{name}_depthwise"
+        x,
+        kernel_size,
+        strides,
+        dilation=dilation,
+        activation=activation,
+        name=f"{name}_depthwise",
     )
     x = apply_conv_bn_block(x, width, 1, activation=None, name=f"{name}_project")
     if strides != 1:

@@ -1,0 +1,105 @@
+"""Semantic segmentation: cross-entropy by pixel, mean intersection over union."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_nas.errors import UsageError
+from keras_nas.tasks.task import Task
+
+IGNORE = 255
+"""The label of pixels that count neither in the loss nor in the metrics (VOC's void)."""
+
+
+class Segmentation(Task):
+    """Softmax cross-entropy of each pixel, and the mean of the classes' intersections over unions.
+
+    Targets are integer classes `(batch, height, width)`, `IGNORE` where a pixel does not count.
+    Outputs are logits `(batch, height, width, classes)` of the same size, of any float dtype: the
+    loss is computed in float32. An example's loss is the mean over its pixels that count.
+
+    Args:
+        classes: Number of classes, 2 to 255.
+
+    Raises:
+        UsageError: If `classes` is out of its range.
+    """
+
+    monitor = "miou"
+
+    def __init__(self, classes: int):
+        if not 2 <= classes <= IGNORE:
+            raise UsageError(f"`classes` must be from 2 to {IGNORE}. Received: classes={classes}")
+        self.classes = classes
+
+    @classmethod
+    def of(cls, model: keras.Model) -> Segmentation:
+        """The segmentation task of a model with one output `(batch, height, width, classes)`.
+
+        Raises:
+            UsageError: If the model has another output.
+        """
+        if len(model.outputs) != 1 or len(model.outputs[0].shape) != 4:
+            shapes = [tuple(output.shape) for output in model.outputs]
+            raise UsageError(
+                "Segmentation needs a model with one output (batch, height, width, classes), such "
+                f"as keras_nas.models.deeplab_mobilenet_v2. Received: '{model.name}' with {shapes}"
+            )
+        return cls(model.outputs[0].shape[-1])
+
+    def loss(self, targets, outputs):
+        targets = ops.cast(targets, "int32")
+        counts = ops.cast(ops.not_equal(targets, IGNORE), "float32")
+        known = ops.where(ops.equal(targets, IGNORE), 0, targets)
+        losses = keras.losses.sparse_categorical_crossentropy(
+            known, ops.cast(outputs, "float32"), from_logits=True
+        )
+        total = ops.sum(losses * counts, axis=(1, 2))
+        return total / ops.maximum(ops.sum(counts, axis=(1, 2)), 1)
+
+    def metrics(self):
+        """Mean IoU, and the share of pixels that are right."""
+        miou = keras.metrics.MeanIoU(
+            self.classes, ignore_class=IGNORE, sparse_y_pred=False, name="miou"
+        )
+        return [miou, _PixelAccuracy(name="pixel_accuracy")]
+
+
+class _PixelAccuracy(keras.metrics.Mean):
+    """Share of the pixels that count whose class has the largest output."""
+
+    def update_state(self, targets, outputs, sample_weight=None):
+        targets = ops.cast(targets, "int32")
+        counts = ops.cast(ops.not_equal(targets, IGNORE), "float32")
+        hits = ops.cast(
+            ops.equal(ops.cast(ops.argmax(outputs, axis=-1), "int32"), targets), "float32"
+        )
+        return super().update_state(hits, counts)
+
+
+def palette(classes: int = 256) -> np.ndarray:
+    """VOC's colours by class: uint8 `(classes, 3)`.
+
+    A class's bits are dealt out in turn to red, green and blue, from their highest bits down.
+
+    >>> palette(4).tolist()
+    [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0]]
+    """
+    numbers = np.arange(classes)
+    colors = np.zeros((classes, 3), np.uint8)
+    for bit in range(8):
+        for channel in range(3):
+            colors[:, channel] |= ((numbers >> (3 * bit + channel) & 1) << (7 - bit)).astype(
+                np.uint8
+            )
+    return colors
+
+
+def colored(labels: np.ndarray) -> np.ndarray:
+    """Classes as a picture in VOC's colours: uint8 `(..., 3)` of integer `(...)`.
+
+    `IGNORE` gets VOC's colour of it, a light yellow.
+    """
+    return palette()[np.asarray(labels, np.uint8)]

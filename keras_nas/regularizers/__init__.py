@@ -2,5 +2,6 @@
 
 from keras_nas.regularizers.adaptive import adaptive_flops, adaptive_latency, adaptive_mac
 from keras_nas.regularizers.gate_sum import GateSum
+from keras_nas.regularizers.resource import RESOURCES, Resource
 
-__all__ = ["GateSum", "adaptive_flops", "adaptive_latency", "adaptive_mac"]
+__all__ = ["RESOURCES", "GateSum", "Resource", "adaptive_flops", "adaptive_latency", "adaptive_mac"]

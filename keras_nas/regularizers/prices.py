@@ -1,0 +1,136 @@
+"""What a layer costs as a function of how many channels it reads and writes."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from keras_nas.costs import LatencyTable
+from keras_nas.costs.costs import LayerCosts
+from keras_nas.costs.latency_operations import timed_operations
+from keras_nas.costs.layer_costs import layer_costs
+from keras_nas.graph import Graph, Node
+from keras_nas.surgery.analysis import Plan
+from keras_nas.surgery.rules import is_opaque
+from keras_nas.surgery.rules.convolution import DenseLike, GroupedConvolution
+
+_PRODUCTS = ("conv", "transposed_conv", "dense")
+
+
+@dataclasses.dataclass(frozen=True)
+class Price:
+    """φ of Eq. (8): fixed + read · γ_in + written · γ_out + product · γ_in γ_out / groups.
+
+    Attributes:
+        fixed: The part that is there as long as the node is.
+        read: For each channel read.
+        written: For each channel written.
+        product: For each pair of a channel read and a channel written.
+        new_bias: For each channel written, where constants make a bias that the layer had not.
+        groups: Of the full layer.
+    """
+
+    fixed: float = 0.0
+    read: float = 0.0
+    written: float = 0.0
+    product: float = 0.0
+    new_bias: float = 0.0
+    groups: int = 1
+
+    def __bool__(self) -> bool:
+        return bool(self.fixed or self.read or self.written or self.product or self.new_bias)
+
+    def plus(self, other: Price) -> Price:
+        """The sum of two prices of one node."""
+        return Price(
+            self.fixed + other.fixed,
+            self.read + other.read,
+            self.written + other.written,
+            self.product + other.product,
+            self.new_bias + other.new_bias,
+            self.groups,
+        )
+
+
+def counted_prices(plan: Plan, what: str) -> dict[Node, Price]:
+    """The nodes that cost params, macs or flops, read off the formulas of `keras_nas.costs`.
+
+    A formula is asked at one and two channels; it is linear in each.
+
+    Args:
+        plan: The analysis of the gated graph with every gate open.
+        what: An attribute of `LayerCosts`.
+
+    Raises:
+        KerasNasError: If a size is open.
+    """
+    prices = {node: _counted(plan, node, what) for node in plan.graph.nodes if node.inputs}
+    return {node: price for node, price in prices.items() if price}
+
+
+def _counted(plan: Plan, node: Node, what: str) -> Price:
+    rule = plan.rules[node]
+
+    def at(read: int, written: int, use_bias: bool | None = None) -> float:
+        shapes = [_resized(plan, value, read) for value in node.inputs]
+        target = [_resized(plan, value, written) for value in node.outputs]
+        groups = 1 if isinstance(rule, GroupedConvolution) else None
+        return _cost(layer_costs(node.operation, shapes, target, groups=groups, use_bias=use_bias))
+
+    def _cost(costs: LayerCosts) -> float:
+        return float(getattr(costs, what))
+
+    if is_opaque(rule):
+        full = [value.shape for value in node.inputs], [value.shape for value in node.outputs]
+        return Price(fixed=_cost(layer_costs(node.operation, *full)))
+    if not isinstance(rule, DenseLike):
+        one = at(1, 1)
+        return Price(written=at(2, 2) - one) if one else Price()
+    product = at(2, 2) - at(2, 1) - at(1, 2) + at(1, 1)
+    has_bias = node.operation.use_bias
+    return Price(
+        read=at(2, 1) - at(1, 1) - product,
+        written=at(1, 2) - at(1, 1) - product,
+        product=product,
+        new_bias=0.0 if has_bias else at(1, 1, True) - at(1, 1, False),
+        groups=node.operation.groups if isinstance(rule, GroupedConvolution) else 1,
+    )
+
+
+def _resized(plan: Plan, value, width: int) -> tuple[int | None, ...]:
+    shape = list(value.shape)
+    channels = plan.channels[value]
+    if channels is not None:
+        shape[channels.axis] = width
+    return tuple(shape)
+
+
+def timed_prices(
+    plan: Plan, original: Graph, table: LatencyTable, dtype: str, threads: int, interpolate: bool
+) -> dict[Node, Price]:
+    """The nodes that cost time, read off a latency table: ms = slope · flops + intercept.
+
+    Args:
+        plan: The analysis of the gated graph with every gate open.
+        original: The same network without its gates.
+        table: Measured latencies.
+        dtype, threads, interpolate: As in `LatencyTable.predict`.
+
+    Raises:
+        KerasNasError: If the table lacks a condition, or an operation's time is not known.
+    """
+    nodes = {node.name: node for node in plan.graph.nodes}
+    prices: dict[Node, Price] = {}
+    for operation in timed_operations(original, dtype, threads):
+        node = nodes[operation.name]
+        found = table.fit(operation.condition, interpolate)
+        slope = found.slope * operation.flops
+        full_in, full_out = (plan.channels[value] for value in (node.inputs[0], node.outputs[0]))
+        if is_opaque(plan.rules[node]) or full_in is None or full_out is None:
+            price = Price(fixed=found.intercept + slope)
+        elif operation.condition.operation in _PRODUCTS:
+            pairs = full_in.count * full_out.count
+            price = Price(fixed=found.intercept, product=slope / pairs)
+        else:
+            price = Price(fixed=found.intercept, written=slope / full_out.count)
+        prices[node] = prices.get(node, Price()).plus(price)
+    return prices

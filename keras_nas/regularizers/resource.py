@@ -1,0 +1,177 @@
+"""FGNAS' resource regulariser: what the network that the gates describe would cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_nas import gates, surgery
+from keras_nas.costs import LatencyTable
+from keras_nas.errors import KerasNasError, UsageError
+from keras_nas.graph import Node, read
+from keras_nas.layers import Gate
+from keras_nas.layers.ste_gate import straight_through
+from keras_nas.regularizers.exact_counts import Count, ExactCounts
+from keras_nas.regularizers.prices import Price, counted_prices, timed_prices
+from keras_nas.regularizers.relaxed_counts import RelaxedCounts, binary
+from keras_nas.surgery.analysis import Plan, analyse
+
+RESOURCES = ("params", "macs", "flops", "latency_ms")
+
+
+class Resource:
+    """R(ψ) of FGNAS, Eq. (7) to (10): params, macs, flops or milliseconds, differentiable.
+
+    The value is exact: that of `surgery.predict_costs(supernet, Architecture.from_gates(supernet),
+    align="pad")` under the gates' present masks, with branches that die behind other branches,
+    constants that fold and channels that nobody reads. With a latency table it is the sum of the
+    fitted lines over the operations that are left, at the channels that are left.
+
+    The gradient is the paper's: that of Σ φ(γ_in, γ_out), with γ_out = ‖G‖₁ and γ_in = ‖h(Σ G)‖₁
+    (see `RelaxedCounts`), φ the same formulas, and G with the gates' own gradients.
+
+    It is made of some tens of operations on short vectors a layer, and belongs into the same
+    `tf.function` as the training step.
+
+    Example:
+
+    ```python
+    resource = keras_nas.regularizers.Resource(supernet, "flops")
+    with tf.GradientTape() as tape:
+        loss = task_loss + 1e-9 * tf.cast(resource(), tf.float32)
+    ```
+
+    Args:
+        model: A functional model with gates (all of whose modes count as on).
+        what: `"params"`, `"macs"`, `"flops"` or `"latency_ms"`.
+        input_shapes: Shapes to read the model at (batch axis included) where it leaves them open.
+        table: Measured latencies, for `"latency_ms"`.
+        dtype, threads, interpolate: Of the latencies; see `LatencyTable.predict`.
+
+    Attributes:
+        gates: The model's gates, in graph order.
+
+    Raises:
+        UsageError: If `what` is unknown, or a table lacks or is not asked for.
+        KerasNasError: If the model has no gates or a layer with weights that is called several
+            times, a size is open, or the table lacks a condition.
+
+    References:
+        Kim et al., Fine-Grained Neural Architecture Search, section 3.3.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        what: str,
+        *,
+        input_shapes: Any = None,
+        table: LatencyTable | None = None,
+        dtype: str = "float32",
+        threads: int = 1,
+        interpolate: bool = False,
+    ):
+        if what not in RESOURCES:
+            raise UsageError(f"`what` must be one of {RESOURCES}. Received: what={what!r}")
+        if (what == "latency_ms") != (table is not None):
+            raise UsageError(
+                "`table` must be given with what='latency_ms', and only then. "
+                f"Received: what={what!r}, table={table!r}"
+            )
+        self.what = what
+        self.gates = gates.find(model)
+        graph = read(model, input_shapes)
+        self._gate_of = _gates_by_name(graph, self.gates, model.name)
+        plan = analyse(
+            graph, {name: np.ones(gate.channels) for name, gate in self._gate_of.items()}, "pad"
+        )
+        _refuse_shared(plan)
+        self._prices = self._priced(plan, model, input_shapes, table, dtype, threads, interpolate)
+        self._exact = ExactCounts(plan)
+        self._relaxed = RelaxedCounts(plan, list(self._prices))
+
+    def __call__(self) -> tf.Tensor:
+        """R under the gates' present logits: a float64 scalar."""
+        factors = {name: straight_through(gate) for name, gate in self._gate_of.items()}
+        return self.of(factors)
+
+    def of(self, factors: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """R for factors G by the gate's name, float32 `(channels,)` of zeros and ones."""
+        masks = {name: tf.stop_gradient(factor) > 0.5 for name, factor in factors.items()}
+        exact = self.exact(masks)
+        relaxed = self.relaxed(factors)
+        return tf.stop_gradient(exact) + (relaxed - tf.stop_gradient(relaxed))
+
+    def exact(self, masks: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """The cost of the network under `masks`, bool by the gate's name; without gradient."""
+        counts = self._exact(masks)
+        return _sum([_exact_price(price, counts[node]) for node, price in self._prices.items()])
+
+    def relaxed(self, factors: Mapping[str, tf.Tensor], h=binary) -> tf.Tensor:
+        """Σ φ(γ_in, γ_out) of Eq. (8) as printed, whose gradient `of` has; `h` as in Eq. (10)."""
+        counts = self._relaxed(factors, h)
+        return _sum([_relaxed_price(price, *counts[node]) for node, price in self._prices.items()])
+
+    def full(self) -> float:
+        """R with every gate open."""
+        return float(
+            self.exact({n: tf.ones(g.channels, tf.bool) for n, g in self._gate_of.items()})
+        )
+
+    def _priced(
+        self, plan, model, input_shapes, table, dtype, threads, interpolate
+    ) -> dict[Node, Price]:
+        if self.what != "latency_ms":
+            return counted_prices(plan, self.what)
+        original = read(surgery.build(model, None), input_shapes)
+        return timed_prices(plan, original, table, dtype, threads, interpolate)
+
+
+def _gates_by_name(graph, found: Sequence[Gate], model_name: str) -> dict[str, Gate]:
+    by_name = {
+        node.operation_name: node.operation
+        for node in graph.nodes
+        if isinstance(node.operation, Gate)
+    }
+    if not by_name or len(by_name) != len(found):
+        raise KerasNasError(
+            f"Model '{model_name}' has {len(found)} gates, {len(by_name)} of them in its graph: a "
+            "resource can only be counted over gates that keras_nas.gates.insert put there."
+        )
+    return by_name
+
+
+def _refuse_shared(plan: Plan) -> None:
+    for name, nodes in plan.graph.calls().items():
+        if len(nodes) > 1 and plan.rules[nodes[0]].stateful:
+            raise KerasNasError(
+                f"Layer '{name}' is called {len(nodes)} times: the resource regulariser counts "
+                "networks whose layers with weights are called once each."
+            )
+
+
+def _exact_price(price: Price, count: Count) -> tf.Tensor:
+    zero = tf.constant(0.0, tf.float64)
+    terms = [price.read * count.read] if price.read else []
+    if price.written:
+        terms.append(price.written * count.written)
+    if price.product:
+        terms.append(price.product * count.read * count.written / count.groups)
+    if price.fixed:
+        terms.append(tf.where(count.alive, tf.constant(price.fixed, tf.float64), zero))
+    if price.new_bias:
+        terms.append(tf.where(count.new_bias, price.new_bias * count.written, zero))
+    return _sum(terms)
+
+
+def _relaxed_price(price: Price, read: tf.Tensor, written: tf.Tensor) -> tf.Tensor:
+    pairs = read * written / price.groups
+    return price.fixed + price.read * read + price.written * written + price.product * pairs
+
+
+def _sum(terms: list[tf.Tensor]) -> tf.Tensor:
+    return tf.add_n(terms) if terms else tf.constant(0.0, tf.float64)

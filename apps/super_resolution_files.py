@@ -10,12 +10,14 @@ import keras
 
 from export.interpreter import Runner
 from keras_nas.data.picture_pairs import find_pair_files, read_pairs
+from keras_nas.data.super_resolution_sets import SuperResolutionData
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.files import atomic_write_text
 from keras_nas.reporting.plots import save
 from keras_nas.reporting.triptych import triptych
 from keras_nas.search.settings import check_choices, check_range, setting
-from keras_nas.tasks.super_resolution import PictureScore
+from keras_nas.tasks.receptive_field import receptive_radius
+from keras_nas.tasks.super_resolution import PictureScore, evaluate_pairs, mean_score
 from keras_nas.tasks.super_resolution_evaluation import Enlarger, score_output
 
 _WHOLE = 1 << 20
@@ -68,6 +70,26 @@ def score_file(config: SuperResolutionEvaluationConfig) -> list[PictureScore]:
         content = json.dumps([dataclasses.asdict(score) for score in scores], indent=2)
         atomic_write_text(config.output, content + "\n")
     return scores
+
+
+def score_tflite(path: Path, model: keras.Model, pictures: SuperResolutionData) -> dict[str, float]:
+    """Mean `psnr_y` (dB) and `ssim_y` of a .tflite on the held-out pictures, tile by tile.
+
+    Args:
+        path: the file, of a fixed input size.
+        model: the Keras model it was made from, which tells how far it looks.
+        pictures: the data.
+    """
+    runner = Runner(path, threads=2)
+    height, width = runner.input_shapes[0][1:3]
+    enlarge = Enlarger(
+        lambda batch: runner([batch])[0],
+        pictures.value_range,
+        overlap=receptive_radius(model),
+        window=(height, width),
+    )
+    mean = mean_score(evaluate_pairs(enlarge, pictures.test_pairs))
+    return {"psnr_y": mean.psnr, "ssim_y": mean.ssim}
 
 
 def _enlarger(config: SuperResolutionEvaluationConfig) -> Enlarger:

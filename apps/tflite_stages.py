@@ -7,12 +7,18 @@ from pathlib import Path
 import keras
 
 from apps.model_evaluation import evaluate_tflite
+from apps.super_resolution_files import score_tflite
 from export.host_benchmark import HostBenchmarkConfig, benchmark
 from export.tflite import convert
-from keras_nas.search.run import RunConfig, load_data
+from keras_nas.data.super_resolution_sets import SuperResolutionData
+from keras_nas.search.run import RunConfig
+from keras_nas.search.run_data import RunData, load_data
 from keras_nas.search.run_folder import RunFolder
 
 FORMATS = ("float32", "dynamic_int8")
+WINDOW = 128
+"""Height and width of a super-resolution .tflite's input where the network leaves them open; less
+where a held-out picture is smaller."""
 
 
 def run_tflite_stages(config: RunConfig, folder: RunFolder) -> None:
@@ -34,15 +40,30 @@ def export_run(config: RunConfig, folder: RunFolder) -> None:
     folder.require(folder.original, "weights")
     small = folder.finetuned if folder.finetuned.exists() else folder.small
     folder.require(small, "surgery")
-    test = load_data(config).test
+    run_data = load_data(config)
     rows = {}
     for source, kinds in ((folder.original, FORMATS[:1]), (small, FORMATS)):
         model = keras.models.load_model(source, compile=False)
         for kind in kinds:
             path = tflite_path(folder, "original" if source == folder.original else "small", kind)
-            exported = convert(model, path, kind)
-            rows[path.name] = {**evaluate_tflite(path, test), "size": exported.size_bytes}
+            exported = convert(model, path, kind, input_shape=_input_shape(model, run_data))
+            quality = _quality(path, model, run_data)
+            rows[path.name] = {**quality, "size": exported.size_bytes}
     folder.update_results(rows=rows)
+
+
+def _input_shape(model: keras.Model, run_data: RunData) -> tuple[int, ...] | None:
+    if not isinstance(run_data, SuperResolutionData):
+        return None
+    smallest = min(min(pair.low.shape[:2]) for pair in run_data.test_pairs)
+    sizes = (size or min(WINDOW, smallest) for size in model.input_shape[1:3])
+    return (1, *sizes, model.input_shape[3])
+
+
+def _quality(path: Path, model: keras.Model, run_data: RunData) -> dict[str, float]:
+    if isinstance(run_data, SuperResolutionData):
+        return score_tflite(path, model, run_data)
+    return evaluate_tflite(path, run_data.test)
 
 
 def benchmark_run(folder: RunFolder, runs: int = 200, rounds: int = 20) -> None:

@@ -30,11 +30,6 @@ from benchmarks.arm_environment import DEFAULT_CACHE, ArmEnvironment, prepare
 from export.tflite import convert
 from keras_nas.errors import KerasNasError, UsageError
 
-_MODELS = flags.DEFINE_list("models", [], "The .tflite files; two trained ones by default.")
-_INPUTS = flags.DEFINE_string("inputs", None, "A .npy of real inputs, one sample a row.")
-_CACHE = flags.DEFINE_string("cache", DEFAULT_CACHE, "Where the ARM environment is kept.")
-_SAMPLES = flags.DEFINE_integer("samples", 100, "How many inputs are run at most.", lower_bound=1)
-
 FORMATS = ("float32", "float16", "dynamic_int8", "int8")
 FLOAT_TOLERANCE = 1e-4
 STEPS = 2
@@ -177,18 +172,27 @@ def _run_here(arguments: Sequence[str]) -> None:
         raise KerasNasError(f"{arguments[1]} cannot be run here: {done.stderr.strip()[-300:]}")
 
 
+def define_flags() -> None:
+    """Defines the command's flags; not on import, since other commands have such names too."""
+    flags.DEFINE_list("models", [], "The .tflite files; two trained networks by default.")
+    flags.DEFINE_string("inputs", None, "A .npy of real inputs, one sample a row.")
+    flags.DEFINE_string("cache", DEFAULT_CACHE, "Where the ARM environment is kept.")
+    flags.DEFINE_integer("samples", 100, "How many inputs are run at most.", lower_bound=1)
+
+
 def main() -> None:
-    if bool(_MODELS.value) != bool(_INPUTS.value):
+    given = flags.FLAGS
+    if bool(given.models) != bool(given.inputs):
         raise UsageError("`models` and `inputs` go together (--models, --inputs).")
-    environment = prepare(_CACHE.value)
+    environment = prepare(given.cache)
     with tempfile.TemporaryDirectory() as folder:
-        if _MODELS.value:
-            models, inputs = [Path(path) for path in _MODELS.value], np.load(_INPUTS.value)
+        if given.models:
+            models, inputs = [Path(path) for path in given.models], np.load(given.inputs)
         else:
             models, inputs = trained_files(Path(folder))
         print(LINE.format("file", "worst", "mean", "same top-1", ""))
         bad = []
-        for found in compare(models, inputs[: _SAMPLES.value], environment):
+        for found in compare(models, inputs[: given.samples], environment):
             unit = " steps" if found.quantized else ""
             print(
                 LINE.format(
@@ -202,4 +206,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    define_flags()
     run_app(main)

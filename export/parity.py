@@ -157,7 +157,7 @@ def compare(
     """Runs a .tflite and its model on the same held-out data.
 
     Args:
-        model: the `keras.Model` (or another model with `predict_on_batch`).
+        model: the `keras.Model`, compared as it computes in float32.
         tflite_path: the file; it runs one sample at a time, at its own batch of 1.
         data: held-out data in any form of `export.samples.batches`.
         format: what the file's format is; it chooses the default tolerance.
@@ -209,15 +209,17 @@ def _run(
         The outputs of the model and of the file, the targets (none or one array) and the
         baseline's outputs (none without a baseline); and the number of samples.
     """
+    call, _ = tracing.flat_call(model)
+    base_call = None if baseline is None else tracing.flat_call(baseline)[0]
     parts: list[list[list[np.ndarray]]] = [[], [], [], []]
     for inputs, wanted in _limited(samples.batches(data, tracing.input_names(model)), limit):
-        parts[0].append(_predict(model, inputs))
+        parts[0].append(_predict(call, inputs))
         for row in range(len(inputs[0])):
             parts[1].append(runner([array[row : row + 1] for array in inputs]))
         if wanted is not None:
             parts[2].append([np.asarray(keras.tree.flatten(wanted)[0])])
-        if baseline is not None:
-            parts[3].append(_predict(baseline, inputs))
+        if base_call is not None:
+            parts[3].append(_predict(base_call, inputs))
     if not parts[0]:
         raise ExportError("The held-out data hold no sample.")
     outputs = [[_joined(arrays) for arrays in zip(*batches, strict=True)] for batches in parts]
@@ -231,9 +233,8 @@ def _joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate(arrays)
 
 
-def _predict(model: Any, inputs: list[np.ndarray]) -> list[np.ndarray]:
-    outputs = model.predict_on_batch(inputs[0] if len(inputs) == 1 else inputs)
-    return [np.asarray(output) for output in keras.tree.flatten(outputs)]
+def _predict(call: Callable[[list[Any]], Any], inputs: list[np.ndarray]) -> list[np.ndarray]:
+    return [np.asarray(output) for output in keras.tree.flatten(call(inputs))]
 
 
 def _limited(batches: Iterator[Any], limit: int | None) -> Iterator[Any]:

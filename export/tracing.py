@@ -52,7 +52,7 @@ def trace(
                 f"`input_shape` must be given for the input `{name}`, whose shape {shape} is not "
                 "fixed, e.g. input_shape=(1, 224, 224, 3); or ask for a dynamic model by `sizes`."
             )
-    call, output_names = _flat_call(model)
+    call, output_names = flat_call(model)
     signature = [
         tf.TensorSpec(shape, dtype, name=_identifier(name))
         for name, shape, dtype in zip(names, shapes, dtypes, strict=True)
@@ -94,8 +94,12 @@ def as_float32(model: keras.Model) -> keras.Model:
     return copy
 
 
-def _flat_call(model: Any) -> tuple[Callable[[list[Any]], Any], list[str]]:
-    """Returns a function of the flat list of inputs, and the outputs' names if they are known."""
+def flat_call(model: Any) -> tuple[Callable[[list[Any]], Any], list[str]]:
+    """Returns a model's inference as a function of the flat list of inputs.
+
+    Returns:
+        The function, which computes in float32, and the outputs' names if they are known.
+    """
     if not isinstance(model, keras.Model):  # a tf_keras model
         names = [name.removeprefix("quant_") for name in model.output_names]
         return lambda inputs: model(_only(inputs), training=False), names

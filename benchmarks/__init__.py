@@ -1,0 +1,3 @@
+"""Measurements, one command each; run them from a checkout with `python -m benchmarks.<name>`."""
+
+import apps  # noqa: F401  (imports TensorFlow without its banner)

@@ -151,11 +151,13 @@ def parse(text: str) -> BenchmarkModelLog:
     lines = [_strip(line) for line in text.splitlines()]
     timings = _search_last(_TIMINGS, lines)
     old = _search_last(_OLD_TIMINGS, lines)
+    init: float | None
+    first: float | None
     if timings:
         init, first, warmup_mean, mean = (_milliseconds(us) for us in timings.groups())
     elif old:
-        warmup_mean, init, mean = (us and _milliseconds(us) for us in old.groups())
-        first = None
+        warmup_mean, mean = _milliseconds(old[1]), _milliseconds(old[3])
+        init, first = _milliseconds(old[2]) if old[2] else None, None
     else:
         raise BenchmarkModelError(f"`benchmark_model` gave no result: {complaint(text)}")
     runs = [_runs(line) for line in lines if _RUNS.match(line)]
@@ -236,9 +238,9 @@ def _rows(lines: list[str]) -> Iterator[tuple[str, str, dict[str, str]]]:
 def _row_pattern(header: str) -> re.Pattern[str] | None:
     """Returns the pattern of a table's rows, from its line of column names."""
     bracketed = re.findall(r"\[([^\]]+)\]", header)
-    names = bracketed or header.split(",")
-    columns = [_COLUMNS.get(name.strip().lower().replace("_", " ")) for name in names]
-    if not columns or None in columns:
+    names = [name.strip().lower().replace("_", " ") for name in bracketed or header.split(",")]
+    columns = [_COLUMNS[name] for name in names if name in _COLUMNS]
+    if len(columns) < len(names):
         return None
     separator = r"\s+" if bracketed else r"\s*,\s*"
     fields = separator.join(f"(?P<{name}>{form})" for name, form in columns)

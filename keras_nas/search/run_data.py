@@ -8,16 +8,16 @@ import keras
 import numpy as np
 
 from keras_nas import data
-from keras_nas.data import super_resolution_sets
+from keras_nas.data import segmentation, super_resolution_sets
 from keras_nas.data.bicubic import imresize
 from keras_nas.data.super_resolution import PatchConfig
 from keras_nas.data.super_resolution_sets import SuperResolutionData
 from keras_nas.errors import UsageError
-from keras_nas.tasks import Classification, SuperResolution, Task
+from keras_nas.tasks import Classification, Segmentation, SuperResolution, Task
 
 RunData: TypeAlias = data.TaskData | SuperResolutionData
 
-NAMES = (*data.NAMES, *super_resolution_sets.NAMES)
+NAMES = (*data.NAMES, *segmentation.NAMES, *super_resolution_sets.NAMES)
 
 _HD_OUTPUT = (720, 1280)
 
@@ -38,18 +38,20 @@ def load_data(config: Any, settings: Any = None, cutout: int = 0) -> RunData:
     if config.data in super_resolution_sets.NAMES:
         return _load_super_resolution(config, cutout)
     splits = getattr(settings, "split", False)
-    return data.load(
-        config.data,
-        data_dir=config.data_dir or None,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        train_examples=config.train_examples or None,
-        image_size=config.image_size or None,
-        validation_share=config.validation_share,
-        split_ratio=settings.split_ratio if splits else None,
-        augment=config.augment,
-        cutout=cutout,
-    )
+    common = {
+        "data_dir": config.data_dir or None,
+        "batch_size": config.batch_size,
+        "seed": config.seed,
+        "train_examples": config.train_examples or None,
+        "image_size": config.image_size or None,
+        "validation_share": config.validation_share,
+        "split_ratio": settings.split_ratio if splits else None,
+        "augment": config.augment,
+    }
+    if config.data in segmentation.NAMES:
+        _refuse(config.data, cutout=cutout, label_smoothing=config.label_smoothing)
+        return segmentation.load(config.data, **common)
+    return data.load(config.data, **common, cutout=cutout)
 
 
 def task_of(run_data: RunData, model: keras.Model, label_smoothing: float = 0.0) -> Task:
@@ -71,6 +73,8 @@ def task_of(run_data: RunData, model: keras.Model, label_smoothing: float = 0.0)
                 f"Received: scale={run_data.scale}"
             )
         return task
+    if isinstance(run_data, segmentation.SegmentationData):
+        return Segmentation.of(model)
     return Classification.of(model, label_smoothing)
 
 
@@ -106,13 +110,13 @@ def baseline_rows(run_data: RunData) -> dict[str, dict[str, float]]:
 
 
 def _load_super_resolution(config: Any, cutout: int) -> SuperResolutionData:
-    foreign = {"train_examples": config.train_examples, "image_size": config.image_size}
-    foreign |= {"label_smoothing": config.label_smoothing, "cutout": cutout}
-    for name, value in foreign.items():
-        if value:
-            raise UsageError(
-                f"`{name}` must be 0 for --data={config.data}. Received: {name}={value}"
-            )
+    _refuse(
+        config.data,
+        train_examples=config.train_examples,
+        image_size=config.image_size,
+        label_smoothing=config.label_smoothing,
+        cutout=cutout,
+    )
     return super_resolution_sets.load(
         config.data,
         data_dir=config.data_dir or None,
@@ -127,3 +131,12 @@ def _load_super_resolution(config: Any, cutout: int) -> SuperResolutionData:
         ),
         cache_dir=config.cache_dir or None,
     )
+
+
+def _refuse(name: str, **foreign: float) -> None:
+    """Raises `UsageError` for a setting that the data does not have."""
+    for setting, value in foreign.items():
+        if value:
+            raise UsageError(
+                f"`{setting}` must be 0 for --data={name}. Received: {setting}={value}"
+            )

@@ -1,0 +1,222 @@
+"""Segmentation data by name, as tf.data pipelines."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from keras_nas.data import coco_voc, mni152, synthetic_segmentation, voc_folder
+from keras_nas.data.epochs import EpochDataset
+from keras_nas.data.locations import data_directory
+from keras_nas.data.normalization import Normalization
+from keras_nas.data.pipeline import check_seed, evaluation_data, training_data
+from keras_nas.data.segmentation_augmentation import centred, random_scale_crop_flip
+from keras_nas.data.subsets import ratio_share
+from keras_nas.data.task_data import TaskData
+from keras_nas.data.voc_picture import CLASS_NAMES as VOC_CLASS_NAMES
+from keras_nas.errors import KerasNasError
+
+NAMES = ("mni152", "synthetic_segmentation", "voc2012", "coco_voc")
+_SYNTHETIC_PICTURES = {"train": 2000, "test": 400}
+_COLOR = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentationData(TaskData):
+    """A segmentation task's batches; labels are `(batch, height, width)`, 255 for void."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Source:
+    """The arrays of a data set's parts, and how one example is read from their rows."""
+
+    train: tuple[np.ndarray, np.ndarray]
+    validation: tuple[np.ndarray, np.ndarray] | None
+    test: tuple[np.ndarray, np.ndarray]
+    read: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+    class_names: tuple[str, ...]
+    normalization: Normalization
+    size: tuple[int, int]
+    scales: tuple[float, float]
+
+
+def load(
+    name: str,
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    batch_size: int = 16,
+    seed: int = 0,
+    train_examples: int | None = None,
+    image_size: int | None = None,
+    validation_share: float = 0.1,
+    split_ratio: str | tuple[int, int] | None = None,
+    augment: bool = True,
+) -> SegmentationData:
+    """Loads segmentation data.
+
+    | name                   | pixels      | classes | what                                      |
+    |------------------------|-------------|---------|-------------------------------------------|
+    | mni152                 | 192×160×1   | 4       | brain tissue; real (`mni152`)             |
+    | synthetic_segmentation | 96×96×3     | 11      | pasted items (`synthetic_segmentation`)   |
+    | voc2012                | 513×513×3   | 21      | Pascal VOC's folder (`voc_folder`)        |
+    | coco_voc               | 513×513×3   | 21      | COCO in VOC's classes, VOC's test         |
+
+    Training pictures are scaled at random (0.5 to 2.0; the brain 0.9 to 1.1), cropped and mirrored;
+    evaluation sees each picture whole, in the middle of the window. VOC's `val` is the test set.
+
+    Args:
+        name: one of `NAMES`.
+        data_dir: where the data stands: see `data_directory`, and `voc_folder.find` for VOC.
+            COCO is written to `data_dir`/coco_voc once.
+        batch_size: pictures a batch.
+        seed: of the choice of examples, of order and augmentation.
+        train_examples: pictures to train on; None for all there are.
+        image_size: the window's side in pixels; None for the sizes above.
+        validation_share: the share of the training set that is held back; mni152 has a validation
+            set of its own, which 0 leaves out.
+        split_ratio: D_w : D_λ for DSO-NAS, such as "4:1"; None for no D_λ.
+        augment: False to train on the pictures as they are.
+
+    Raises:
+        KerasNasError: another name, data that is missing, or a part that would be empty.
+    """
+    if name not in NAMES:
+        raise KerasNasError(f"`name` must be one of {list(NAMES)}. Received: name={name!r}")
+    check_seed(seed)
+    source = _SOURCES[name](data_dir, seed)
+    size = source.size if image_size is None else (image_size, image_size)
+    kept, held, structure = _parts(
+        len(source.train[0]),
+        seed,
+        0.0 if source.validation is not None else validation_share,
+        train_examples,
+        0.0 if split_ratio is None else ratio_share(split_ratio),
+    )
+    validation = source.validation if validation_share else None
+    if source.validation is None and len(held):
+        validation = _rows(source.train, held)
+
+    def train(positions: np.ndarray) -> EpochDataset:
+        prepare = _training_preparation(source, size, augment)
+        return training_data(_rows(source.train, positions), prepare, batch_size, seed)
+
+    def evaluate(arrays) -> tf.data.Dataset:
+        return evaluation_data(arrays, _evaluation_preparation(source, size), batch_size)
+
+    return SegmentationData(
+        name=name,
+        train=train(kept),
+        validation=None if validation is None else evaluate(validation),
+        test=evaluate(source.test),
+        structure=train(structure) if len(structure) else None,
+        num_classes=len(source.class_names),
+        image_shape=(*size, len(source.normalization.mean)),
+        class_names=source.class_names,
+        train_examples=len(kept),
+        available_examples=len(source.train[0]),
+        validation_examples=0 if validation is None else len(validation[0]),
+        test_examples=len(source.test[0]),
+        structure_examples=len(structure),
+        selection=f"seed {seed}",
+        normalization=source.normalization,
+    )
+
+
+def _parts(examples, seed, validation_share, train_examples, structure_share):
+    """Positions that train weights, that are held back, and that train structure."""
+    order = np.random.default_rng(seed).permutation(examples)
+    held = round(examples * validation_share)
+    rest = order[held:]
+    chosen = len(rest) if train_examples is None else train_examples
+    if not 1 <= chosen <= len(rest):
+        raise KerasNasError(
+            f"`train_examples` must be from 1 to the {len(rest)} that there are. "
+            f"Received: train_examples={train_examples}"
+        )
+    rest = rest[:chosen]
+    structure = round(chosen * structure_share)
+    return np.sort(rest[structure:]), np.sort(order[:held]), np.sort(rest[:structure])
+
+
+def _rows(arrays, positions):
+    return tuple(array[positions] for array in arrays)
+
+
+def _training_preparation(source: _Source, size, augment: bool):
+    if not augment:
+        evaluation = _evaluation_preparation(source, size)
+        return lambda batch, seed: evaluation(batch)
+
+    def one(item):
+        image, labels = source.read(item[0], item[1])
+        window = random_scale_crop_flip(image, labels, item[2], size, source.scales)
+        return _standardised(*window, source.normalization)
+
+    def prepare(batch, seed):
+        seeds = tf.random.split(seed, tf.shape(batch[0])[0])
+        return tf.map_fn(one, (*batch, seeds), fn_output_signature=_signature(source, size))
+
+    return prepare
+
+
+def _evaluation_preparation(source: _Source, size):
+    def one(item):
+        window = centred(*source.read(item[0], item[1]), size)
+        return _standardised(*window, source.normalization)
+
+    return lambda batch: tf.map_fn(one, tuple(batch), fn_output_signature=_signature(source, size))
+
+
+def _standardised(image, labels, inside, normalization):
+    inside = tf.cast(inside, tf.float32)[..., tf.newaxis]
+    return normalization.apply(image) * inside, labels
+
+
+def _signature(source: _Source, size):
+    channels = len(source.normalization.mean)
+    return tf.TensorSpec((*size, channels), tf.float32), tf.TensorSpec(size, tf.uint8)
+
+
+def _mni152(data_dir, seed) -> _Source:
+    train, validation, test = (
+        mni152.load(split, data_dir) for split in ("train", "validation", "test")
+    )
+    return _Source(
+        train, validation, test, lambda image, labels: (image, labels), mni152.CLASS_NAMES,
+        Normalization(mean=(0.4,), std=(0.3,)), (192, 160), (0.9, 1.1),
+    )  # fmt: skip
+
+
+def _synthetic(data_dir, seed) -> _Source:
+    train, test = (
+        synthetic_segmentation.load(split, count, seed=seed, data_dir=data_dir)
+        for split, count in _SYNTHETIC_PICTURES.items()
+    )
+    return _Source(
+        train, None, test, lambda image, labels: (image, labels),
+        synthetic_segmentation.CLASS_NAMES, _COLOR, (96, 96), (0.75, 1.5),
+    )  # fmt: skip
+
+
+def _voc(data_dir, seed) -> _Source:
+    train, test = (voc_folder.files(split, data_dir) for split in ("train", "val"))
+    return _Source(
+        train, None, test, voc_folder.read, VOC_CLASS_NAMES, _COLOR, (513, 513), (0.5, 2.0)
+    )
+
+
+def _coco_voc(data_dir, seed) -> _Source:
+    folder = coco_voc.convert(data_directory(data_dir) / "coco_voc", data_dir)
+    return dataclasses.replace(_voc(data_dir, seed), train=voc_folder.files("train", folder))
+
+
+_SOURCES: dict[str, Callable[..., _Source]] = {
+    "mni152": _mni152,
+    "synthetic_segmentation": _synthetic,
+    "voc2012": _voc,
+    "coco_voc": _coco_voc,
+}

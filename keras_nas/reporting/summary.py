@@ -52,9 +52,8 @@ def _changes(rows: dict[str, Any]) -> list[str]:
     metric = main_metric(rows.get("original", {}))
     if metric is None:
         return []
-    name, unit = METRICS[metric].split(" ")[0], METRICS[metric].partition(" ")[2] or "points"
-    scale = 100 if unit == "%" else 1
-    points = "points" if unit == "%" else unit
+    name, _, unit = METRICS[metric].partition(" ")
+    scale, points = (100, "points") if unit == "%" else (1, unit)
     if "gated" in rows and "pruned" in rows:
         gated, pruned = (scale * rows[row][metric] for row in ("gated", "pruned"))
         relation = "equals" if f"{gated:.2f}" == f"{pruned:.2f}" else "differs from"

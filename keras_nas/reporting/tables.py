@@ -8,7 +8,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-METRICS = {"top1": "top-1 %", "miou": "mIoU %", "psnr": "PSNR dB", "ssim": "SSIM"}
+METRICS = {"top1": "top-1 %", "miou": "mIoU %", "psnr_y": "PSNR dB", "ssim_y": "SSIM"}
 """The tasks' metrics that are shown; the first two are shares."""
 COLUMNS = {
     **METRICS,
@@ -27,7 +27,7 @@ def results_table(rows: Mapping[str, Mapping[str, Any]], reference: str = "origi
             `params`, `macs`, `size` (bytes), `latency_ms`. A column that no row has is left out.
         reference: The row that the others' params and MACs are compared with.
     """
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, collapse_padding=True)
     table.add_column("network", overflow="fold")
     shown = [name for name in COLUMNS if any(name in row for row in rows.values())]
     for name in shown:
@@ -46,9 +46,9 @@ def format_cell(name: str, row: Mapping[str, Any], base: Mapping[str, Any]) -> s
     value = row[name]
     if name in ("top1", "miou"):
         return f"{100 * value:.2f}"
-    if name == "psnr":
+    if name == "psnr_y":
         return f"{value:.2f}"
-    if name == "ssim":
+    if name == "ssim_y":
         return f"{value:.4f}"
     if name in ("params", "macs"):
         share = f" ({value / base[name]:.2f}×)" if base.get(name) else ""

@@ -1,0 +1,106 @@
+"""Every flagfile of DNAL parses, and says what the paper says."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.source_tree import ROOT
+
+FOLDER = ROOT / "apps" / "flagfiles"
+FILES = sorted(FOLDER.glob("dnal_*.cfg"))
+TABLES = {
+    "vgg16_cifar10": ("1e-5", "5e-5", "1e-4", "2e-4", "3e-4", "4e-4", "5e-4"),
+    "resnet56_cifar10": ("1e-5", "5e-5", "1e-4", "2e-4", "3e-4", "4e-4", "5e-4"),
+    "mobilenet_v2_cifar10": ("1e-5", "5e-5", "1e-4", "2e-4", "3e-4", "4e-4", "5e-4"),
+    "vgg16_imagenet": ("1e-4",),
+    "resnet50_imagenet": ("5e-5", "6e-5", "7e-5", "1e-4"),
+    "mobilenet_v2_imagenet": ("6e-5", "7e-5"),
+}
+# Section V: epochs of the three stages, batch size, weight decay, the gates' learning rate,
+# and the finetuning's boundaries.
+SETTINGS = {
+    "vgg16_cifar10": ((100, 20, 130), 128, 1e-4, 0.1, [30, 80]),
+    "resnet56_cifar10": ((100, 20, 130), 64, 1e-4, 0.1, [30, 80]),
+    "mobilenet_v2_cifar10": ((150, 20, 180), 128, 4e-5, 0.1, [30, 105]),
+    "vgg16_imagenet": ((30, 10, 70), 256, 1e-4, 0.01, [10, 40]),
+    "resnet50_imagenet": ((30, 10, 70), 256, 1e-4, 0.01, [10, 40]),
+    "mobilenet_v2_imagenet": ((80, 10, 90), 256, 4e-5, 0.01, []),
+}
+SCRIPT = """
+import json, sys
+from absl import flags
+from apps.run_settings import define_flags, read_flags
+from keras_nas.search.settings import flatten
+define_flags()
+found = {}
+for path in sys.argv[1:]:
+    flags.FLAGS.unparse_flags()
+    for name in flags.FLAGS:
+        flags.FLAGS[name].unparse()
+    flags.FLAGS(["app", f"--flagfile={path}"])
+    config, settings = read_flags()
+    found[path] = {**flatten(config), **flatten(settings)}
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def parsed():
+    paths = [str(path) for path in [*FILES, FOLDER / "demo_dnal.cfg"]]
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *paths], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return {Path(path).name: values for path, values in json.loads(done.stdout).items()}
+
+
+def test_every_row_of_tables_1_to_6_has_a_file():
+    rows = {f"dnal_{key}_{lam}.cfg" for key, lams in TABLES.items() for lam in lams}
+    assert len(rows) == 28
+    assert {path.name for path in FILES} >= rows
+
+
+@pytest.mark.parametrize("key", TABLES)
+def test_the_settings_are_the_papers(parsed, key):
+    epochs, batch_size, decay, gates_rate, boundaries = SETTINGS[key]
+    for lam in TABLES[key]:
+        values = parsed[f"dnal_{key}_{lam}.cfg"]
+        assert values["lambda_a"] == float(lam)
+        assert values["data"] == ("cifar10" if "cifar10" in key else "imagenet2012")
+        assert tuple(
+            values[f"{stage}_epochs"] for stage in ("weights", "architecture", "finetune")
+        ) == epochs
+        assert values["batch_size"] == batch_size
+        assert values["weights_weight_decay"] == values["finetune_weight_decay"] == decay
+        assert values["architecture_weight_decay"] == 0
+        assert values["architecture_learning_rate"] == gates_rate
+        assert values["weights_learning_rate"] == values["finetune_learning_rate"] == 0.1
+        assert values["finetune_schedule"] == ("piecewise" if boundaries else "cosine")
+        if boundaries:
+            assert values["finetune_boundaries"] == boundaries
+        assert values["weights_momentum"] == 0.9
+        assert (values["delta_max"], values["strategy"]) == (1e4, "sequential")
+        assert (values["order"], values["round_to"]) == ("conv_bn_gate_relu", 1)
+
+
+def test_the_demo_is_the_one_that_make_runs(parsed):
+    values = parsed["demo_dnal.cfg"]
+    assert values["data"] == "fashion_mnist"
+    assert values["stages"] == [
+        "weights", "architecture", "surgery", "finetune", "export", "benchmark",
+    ]  # fmt: skip
+    assert "--flagfile=apps/flagfiles/demo_dnal.cfg" in (ROOT / "Makefile").read_text()
+
+
+@pytest.mark.parametrize("path", [*FILES, FOLDER / "demo_dnal.cfg"], ids=lambda path: path.name)
+def test_the_head_gives_command_result_and_time(path):
+    head = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    assert f"python -m apps.search --flagfile=apps/flagfiles/{path.name}" in "\n".join(head)
+    assert any(re.match(r"# (Printed|Expected): .*macs.*top-1", line) for line in head)
+    assert any(line.startswith("# Time: ") for line in head)

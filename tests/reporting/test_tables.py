@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import pytest
+from rich.console import Console
+
+from keras_nas.reporting.summary import findings
+from keras_nas.reporting.tables import format_cell, format_count, results_table
+
+ORIGINAL = {"top1": 0.8729, "params": 174970, "macs": 20183936, "size": 892209}
+ROWS = {
+    "original": ORIGINAL,
+    "pruned": {"top1": 0.3692, "params": 48500, "macs": 7670000, "size": 386000},
+    "finetuned": {"top1": 0.8638, "params": 48500, "macs": 7670000, "size": 386000},
+    "original.tflite": {"top1": 0.8729, "size": 707000, "latency_ms": 0.206},
+    "small_dynamic_int8.tflite": {"top1": 0.8638, "size": 67000, "latency_ms": 0.0551},
+}
+
+
+def shown(rows, width=80):
+    console = Console(width=width, record=True, force_terminal=False)
+    console.print(results_table(rows))
+    return console.export_text()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(950, "950"), (46210, "46.2 k"), (312.4e6, "312 M"), (15.47e9, "15.5 G")]
+)
+def test_counts_have_three_digits(value, text):
+    assert format_count(value) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("top1", "36.92"),
+        ("params", "48.5 k (0.28×)"),
+        ("macs", "7.67 M (0.38×)"),
+        ("size", "0.39 MB"),
+        ("latency_ms", ""),
+    ],
+)
+def test_cells_stand_beside_the_original(name, text):
+    assert format_cell(name, ROWS["pruned"], ORIGINAL) == text
+
+
+def test_the_whole_table_fits_80_columns():
+    text = shown(ROWS)
+    for part in ("original.tflite", "small int8.tflite", "0.38×", "0.206", "0.055", "median ms"):
+        assert part in text
+    assert "…" not in text
+    rows = [line for line in text.splitlines() if line.strip()]
+    assert len(rows) == 2 + len(ROWS)
+
+
+def test_columns_that_no_row_has_are_left_out():
+    text = shown({"original": ORIGINAL})
+    assert "median ms" not in text
+    assert "PSNR" not in text
+
+
+def test_super_resolution_shows_psnr_and_ssim():
+    text = shown({"bicubic": {"psnr_y": 31.234, "ssim_y": 0.91234}})
+    assert "31.23" in text
+    assert "0.9123" in text
+
+
+def test_findings_say_what_was_gained():
+    rows = {**ROWS, "gated": {"top1": 0.3692}}
+    records = [
+        {"delta": 10.0, "undecided": 12, "channels": 560},
+        {"delta": 1e4, "undecided": 0, "channels": 560},
+    ]
+    text = "\n".join(findings({"rows": rows, "speedup": 1.43}, records))
+    assert "560 (further than 1e-3 from 0 and 1) by δ: 10: 12, 1e+04: 0" in text
+    assert "after surgery (36.92) equals" in text
+    assert "0.38× the MACs, top-1 0.91 points below" in text
+    assert "1.43× as fast" in text
+
+
+def test_findings_do_not_hide_a_surgery_that_differs():
+    rows = {**ROWS, "gated": {"top1": 0.40}}
+    (line, _) = findings({"rows": rows}, [])
+    assert "differs from" in line
+
+
+def test_findings_of_a_run_that_has_not_begun():
+    assert findings({}, []) == []

@@ -9,7 +9,7 @@ import numpy as np
 from keras_nas.errors import KerasNasError
 from keras_nas.graph import Graph, Node, Value
 from keras_nas.layers import Gate
-from keras_nas.surgery.attach import attach
+from keras_nas.surgery.attach import Attachment, attach
 from keras_nas.surgery.channels import Channels, all_live
 from keras_nas.surgery.rules import is_opaque, rule_for
 from keras_nas.surgery.rules.base import Call, Rule
@@ -76,15 +76,16 @@ def constant_outputs(graph: Graph, scales: dict[str, np.ndarray]) -> int:
 def _forward(graph: Graph, scales: dict[str, np.ndarray]) -> Plan:
     refused: set[Node] = set()
     while True:
-        factors, left = attach(graph, scales, refused)
-        plan = _constants(graph, factors, left)
-        lost = {node for node in factors if is_opaque(plan.rules[node])}
+        attachment = attach(graph, scales, refused)
+        plan = _constants(graph, attachment)
+        takers = {*attachment.after, *attachment.before}
+        lost = {node for node in takers if is_opaque(plan.rules[node])}
         if not lost:
             return plan
         refused |= lost
 
 
-def _constants(graph: Graph, factors, left) -> Plan:
+def _constants(graph: Graph, attachment: Attachment) -> Plan:
     """Runs constants forward until the calls of shared layers agree on their inputs."""
     shared = {
         name: nodes
@@ -102,7 +103,13 @@ def _constants(graph: Graph, factors, left) -> Plan:
             inputs = [plan.channels[value] for value in node.inputs]
             if node.operation_name in shared:
                 inputs = _restricted(inputs, agreed[node.operation_name])
-            call = Call(node, inputs, factor=factors.get(node), scale=left.get(node))
+            call = Call(
+                node,
+                inputs,
+                factor=attachment.after.get(node),
+                input_factor=attachment.before.get(node),
+                scale=attachment.left.get(node),
+            )
             rule = rule_for(call)
             call.outputs = rule.constants(call)
             plan.calls[node], plan.rules[node] = call, rule

@@ -1,6 +1,8 @@
-"""Moving gates' factors into the weights of the operation before them, where that is exact."""
+"""Moving gates' factors into the weights of the operations around them, where that is exact."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -21,14 +23,29 @@ from keras_nas.surgery.rules.normalization import BatchNormalization
 from keras_nas.surgery.rules.spatial import Spatial
 
 
-def attach(
-    graph: Graph, scales: dict[str, np.ndarray], refused: set[Node]
-) -> tuple[dict[Node, np.ndarray], dict[Node, np.ndarray]]:
-    """Finds, for each gate, whether an operation before it can take over its factors.
+@dataclass(eq=False)
+class Attachment:
+    """Who takes over the gates' factors, each an array with one number a channel.
 
-    It can when it has weights by output channel, is called once, and everything between the two is
-    read by nobody else and commutes with the factors: ReLU and pooling do with zeros and ones, and
-    with any positive scale; tanh with zeros and ones only; sigmoid with neither.
+    Attributes:
+        after: By the node whose output they multiply: they go into its weights by output channel.
+        before: By the node whose input they multiply: they go into its weights by input channel.
+        left: By the gate's own node: what it is left to do.
+    """
+
+    after: dict[Node, np.ndarray] = field(default_factory=dict)
+    before: dict[Node, np.ndarray] = field(default_factory=dict)
+    left: dict[Node, np.ndarray] = field(default_factory=dict)
+
+
+def attach(graph: Graph, scales: dict[str, np.ndarray], refused: set[Node]) -> Attachment:
+    """Finds, for each gate, whether an operation before or after it can take over its factors.
+
+    One before can when it has weights by output channel, is called once, and everything between the
+    two is read by nobody else and commutes with the factors: ReLU and pooling do with zeros and
+    ones, and with any positive scale; tanh with zeros and ones only; sigmoid with neither. Where
+    none can, scales other than zero and one go into the operations that read the gate, if each is
+    a convolution or Dense layer called once; zeros stay with the gate, as constants.
 
     Args:
         graph: The gated graph.
@@ -36,10 +53,9 @@ def attach(
         refused: Nodes that must not take anything over.
 
     Returns:
-        The factors by the node that takes them over, and what is left to each gate's own node.
+        The `Attachment`.
     """
-    factors: dict[Node, np.ndarray] = {}
-    left: dict[Node, np.ndarray] = {}
+    found = Attachment()
     outputs = set(graph.outputs)
     calls = graph.calls()
     for node in graph.nodes:
@@ -48,12 +64,32 @@ def attach(
         width = int(node.outputs[0].shape[-1] or 1)
         scale = np.broadcast_to(np.asarray(scales[node.operation_name], "float64"), (width,))
         taker = _taker(node, scale, outputs, calls)
-        if taker is None or taker in refused:
-            left[node] = scale
+        found.left[node] = np.ones_like(scale)
+        if taker is not None and taker not in refused:
+            found.after[taker] = found.after.get(taker, 1.0) * scale
+        elif _readers_take(node, scale, outputs, calls, refused):
+            found.left[node] = (scale != 0).astype("float64")
+            for reader in node.outputs[0].readers:
+                found.before[reader] = np.where(scale != 0, scale, 1.0)
         else:
-            factors[taker] = factors.get(taker, 1.0) * scale
-            left[node] = np.ones_like(scale)
-    return factors, left
+            found.left[node] = scale
+    return found
+
+
+def _readers_take(gate: Node, scale: np.ndarray, outputs: set[Value], calls, refused) -> bool:
+    value = gate.outputs[0]
+    return (
+        not np.isin(scale, (0.0, 1.0)).all()
+        and value not in outputs
+        and bool(value.readers)
+        and all(
+            isinstance(rule := family(reader.operation), DenseLike)
+            and rule.scales_inputs
+            and len(calls[reader.operation_name]) == 1
+            and reader not in refused
+            for reader in value.readers
+        )
+    )
 
 
 def _taker(gate: Node, scale: np.ndarray, outputs: set[Value], calls) -> Node | None:

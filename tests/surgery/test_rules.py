@@ -345,3 +345,18 @@ def test_the_supernet_is_untouched():
     assert nodes == [len(o._inbound_nodes) for o in supernet.operations]
     for a, b in zip(before, supernet.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_scale_of_an_edge_folds_into_the_convolution_behind_it():
+    """The edge's input has another reader, so only the 1x1 convolution can take over 0.25."""
+    inputs = keras.Input((6, 6, 3))
+    x = layers.ReLU()(layers.Conv2D(4, 3, padding="same")(inputs))
+    edge = kn.layers.ScaledEdge(mode="hard", name="edge")
+    head = layers.Conv2D(2, 1, name="head")
+    supernet = keras.Model(inputs, layers.Add()([head(edge(x)), layers.Conv2D(2, 1)(x)]))
+    randomize(supernet)
+    edge.scale.assign([0.25])
+    small = kn.surgery.build(supernet, kn.Architecture.from_gates(supernet))
+    assert "Rescaling" not in layer_types(small)
+    np.testing.assert_allclose(small.get_layer("head").kernel, 0.25 * np.asarray(head.kernel))
+    np.testing.assert_allclose(small(X), supernet(X), atol=1e-5)

@@ -24,6 +24,8 @@ class Call:
         outputs: The same of each output, once the forward pass has been here.
         factor: What a gate further down multiplies the output by, channel by channel, where that is
             baked into this operation's weights; else `None`.
+        input_factor: What a gate before it multiplied its first input by, where that is baked into
+            this operation's weights; else `None`.
         scale: For a gate, what it multiplies each channel by; ones where that is baked in.
         origin: For an operation that moves elements, the axis that channels end up on and the input
             channel at each index there; filled in when first asked for.
@@ -35,6 +37,7 @@ class Call:
     inputs: list[Channels | None] = field(default_factory=list)
     outputs: list[Channels | None] = field(default_factory=list)
     factor: np.ndarray | None = None
+    input_factor: np.ndarray | None = None
     scale: np.ndarray | None = None
     origin: tuple[int, np.ndarray] | None = None
     wants: list[np.ndarray | None] = field(default_factory=list)

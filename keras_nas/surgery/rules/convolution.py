@@ -26,6 +26,8 @@ class DenseLike(Rule):
 
     stateful = True
     reads_all_inputs = True
+    scales_inputs = True
+    """Whether a factor by input channel can go into the kernel."""
 
     def accepts(self, call):
         channels = call.inputs[0]
@@ -38,6 +40,11 @@ class DenseLike(Rule):
     def kernel(self, layer: Any) -> np.ndarray:
         """The kernel as (..., inputs of a group, outputs)."""
         return np.asarray(layer.kernel)
+
+    def _scaled_kernel(self, call) -> np.ndarray:
+        """The kernel with the factors of a gate before the layer baked in."""
+        kernel = self.kernel(call.layer)
+        return kernel if call.input_factor is None else kernel * call.input_factor[:, None]
 
     def kernel_weights(self, kernel: np.ndarray) -> list[np.ndarray]:
         """The layer's own weights for a kernel of the form of `kernel`."""
@@ -91,7 +98,7 @@ class DenseLike(Rule):
 
     def build(self, call, builder):
         kept, outputs = call.wants[0], call.produces[0]
-        kernel = self.kernel(call.layer)[..., kept, :][..., outputs]
+        kernel = self._scaled_kernel(call)[..., kept, :][..., outputs]
         bias = self._new_bias(call)
         if call.factor is not None:
             kernel = kernel * call.factor[outputs]
@@ -107,7 +114,7 @@ class DenseLike(Rule):
     def _bias(self, call, folded: np.ndarray | None = None) -> np.ndarray:
         """The bias plus what the constants of the `folded` input channels add to it."""
         folded = self.folded(call) if folded is None else folded
-        kernel = self.kernel(call.layer)
+        kernel = self._scaled_kernel(call)
         bias = np.zeros(kernel.shape[-1])
         if call.layer.use_bias:
             bias = bias + np.asarray(call.layer.bias, "float64")
@@ -141,6 +148,11 @@ class TransposedConvolution(DenseLike):
     def kernel(self, layer):
         return np.swapaxes(np.asarray(layer.kernel), -1, -2)
 
+    def _scaled_kernel(self, call) -> np.ndarray:
+        """The kernel with the factors of a gate before the layer baked in."""
+        kernel = self.kernel(call.layer)
+        return kernel if call.input_factor is None else kernel * call.input_factor[:, None]
+
     def kernel_weights(self, kernel):
         return [np.swapaxes(kernel, -1, -2)]
 
@@ -150,6 +162,8 @@ class TransposedConvolution(DenseLike):
 
 class SeparableConvolution(DenseLike):
     """SeparableConv1D, SeparableConv2D: depthwise, then pointwise, with nothing in between."""
+
+    scales_inputs = False
 
     def kernel(self, layer):
         """The pointwise kernel, with the depth multiples of one input channel side by side."""
@@ -187,6 +201,8 @@ class GroupedConvolution(Convolution):
     as many inputs (outputs) as the one that needs most; the fillers are channels that exist in the
     original, in ascending order, and the surplus ones are computed for nobody.
     """
+
+    scales_inputs = False
 
     def accepts(self, call):
         return DenseLike.accepts(self, call) and call.layer.groups > 1

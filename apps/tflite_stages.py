@@ -7,9 +7,11 @@ from pathlib import Path
 import keras
 
 from apps.model_evaluation import evaluate_tflite
+from apps.segmentation_files import draw_predictions, score_segmentation
 from apps.super_resolution_files import score_tflite
 from export.host_benchmark import HostBenchmarkConfig, benchmark
 from export.tflite import convert
+from keras_nas.data.segmentation import SegmentationData
 from keras_nas.data.super_resolution_sets import SuperResolutionData
 from keras_nas.search.run import RunConfig
 from keras_nas.search.run_data import RunData, load_data
@@ -49,6 +51,8 @@ def export_run(config: RunConfig, folder: RunFolder) -> None:
             exported = convert(model, path, kind, input_shape=_input_shape(model, run_data))
             quality = _quality(path, model, run_data)
             rows[path.name] = {**quality, "size": exported.size_bytes}
+    if isinstance(run_data, SegmentationData):
+        draw_predictions(model, run_data, folder.plots / "segmentation_predictions.png")
     folder.update_results(rows=rows)
 
 
@@ -63,6 +67,8 @@ def _input_shape(model: keras.Model, run_data: RunData) -> tuple[int, ...] | Non
 def _quality(path: Path, model: keras.Model, run_data: RunData) -> dict[str, float]:
     if isinstance(run_data, SuperResolutionData):
         return score_tflite(path, model, run_data)
+    if isinstance(run_data, SegmentationData):
+        return score_segmentation(path, model, run_data)
     return evaluate_tflite(path, run_data.test)
 
 

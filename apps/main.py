@@ -29,12 +29,23 @@ def run(main: Callable[[], None]) -> NoReturn:
             run(main)
     """
 
+    def without_arguments(arguments: list[str]) -> None:
+        if arguments:
+            raise UsageError(
+                f"Every argument must be a flag (--name=value). Received: {arguments[0]!r}"
+            )
+        main()
+
+    run_with_arguments(without_arguments)
+
+
+def run_with_arguments(main: Callable[[list[str]], None]) -> NoReturn:
+    """As `run`, for an app that takes arguments beside its flags: calls `main(arguments)`."""
+
     def call(argv: Sequence[str]) -> None:
-        if argv[1:]:
-            raise UsageError(f"Every argument must be a flag (--name=value). Received: {argv[1]!r}")
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)  # TensorFlow has a line for each saving
-        main()
+        main(list(argv[1:]))
 
     def guarded(argv: Sequence[str]) -> None:
         try:

@@ -1,0 +1,45 @@
+"""The metrics that results carry: what they are called, in which unit, which way is better."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Quality:
+    """A metric of a task.
+
+    Attributes:
+        key: Its name in results.json.
+        label: Its name for people, with the unit.
+        factor: What the stored value is multiplied by to be in that unit.
+        digits: Digits after the point.
+    """
+
+    key: str
+    label: str
+    factor: float = 1.0
+    digits: int = 3
+
+    def shown(self, value: float) -> str:
+        """The value in the unit of the label."""
+        return f"{self.factor * value:.{self.digits}f}"
+
+
+QUALITIES = (
+    Quality("top1", "top-1 %", 100, 2),
+    Quality("top5", "top-5 %", 100, 2),
+    Quality("psnr_y", "PSNR (Y) dB", 1, 2),
+    Quality("ssim_y", "SSIM (Y)", 1, 4),
+    Quality("miou", "mean IoU %", 100, 2),
+    Quality("pixel_accuracy", "pixel accuracy %", 100, 2),
+)
+"""Higher is better in each; the first that a run has is the one to judge it by."""
+
+
+def qualities_of(rows: Iterable[Mapping[str, Any]]) -> list[Quality]:
+    """The metrics that any of the rows has, the main one first."""
+    rows = list(rows)
+    return [quality for quality in QUALITIES if any(quality.key in row for row in rows)]

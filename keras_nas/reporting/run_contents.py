@@ -1,0 +1,115 @@
+"""What a run's folder holds for its reader, read once and checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from keras_nas.architecture import Architecture
+from keras_nas.errors import KerasNasError
+from keras_nas.search.records import read_records
+from keras_nas.search.run_folder import RunFolder
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".svg")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunContents:
+    """A run as files tell it; what no stage has written yet is empty or None.
+
+    Attributes:
+        folder: The run's folder.
+        config: config.json: `run` and `settings` by flat name, `versions`.
+        results: results.json: `rows` by network, `seconds` by stage.
+        records: metrics.jsonl, one mapping an epoch.
+        architecture: architecture.json.
+        benchmarks: The measurements of benchmark*.json, one mapping a model and device.
+        pictures: Pictures in plots/ and in the folder itself, by name.
+    """
+
+    folder: RunFolder
+    config: dict[str, Any]
+    results: dict[str, Any]
+    records: list[dict[str, Any]]
+    architecture: Architecture | None
+    benchmarks: list[dict[str, Any]]
+    pictures: list[Path]
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.path.resolve().name
+
+    @property
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """The networks of the run by name, each with its metrics and costs."""
+        return self.results.get("rows", {})
+
+    def setting(self, name: str) -> Any:
+        """A setting of the run or its method by flat name; None where it has none."""
+        return {**self.config["run"], **self.config["settings"]}.get(name)
+
+
+def read_run(path: str | Path) -> RunContents:
+    """Reads a run's folder.
+
+    Raises:
+        KerasNasError: If it is not the folder of a run, or a file in it is damaged.
+    """
+    folder = RunFolder(Path(path))
+    if not folder.path.is_dir():
+        raise KerasNasError(f"{path} is not a folder: give the folder of a run (--run_dir).")
+    if not folder.config.exists():
+        raise KerasNasError(
+            f"{path} holds no run: config.json is missing. apps.search writes it when it starts."
+        )
+    config = _mapping(folder.config)
+    for part in ("run", "settings"):
+        if not isinstance(config.get(part), dict):
+            raise KerasNasError(
+                f"{folder.config} is not the config.json of a run: it has no '{part}'."
+            )
+    return RunContents(
+        folder=folder,
+        config=config,
+        results=_mapping(folder.results) if folder.results.exists() else {},
+        records=_records(folder.metrics),
+        architecture=(
+            Architecture.load(folder.architecture) if folder.architecture.exists() else None
+        ),
+        benchmarks=_benchmarks(folder.path),
+        pictures=_pictures(folder),
+    )
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise KerasNasError(f"{path} is not JSON: {error}.") from error
+    if not isinstance(content, dict):
+        raise KerasNasError(f"{path} must hold a JSON object. Received: {type(content).__name__}")
+    return content
+
+
+def _records(path: Path) -> list[dict[str, Any]]:
+    try:
+        return read_records(path)
+    except ValueError as error:
+        raise KerasNasError(f"A line of {path} is not JSON: {error}.") from error
+
+
+def _benchmarks(path: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for file in sorted(path.glob("benchmark*.json")):
+        found += _mapping(file).get("results", [])
+    return found
+
+
+def _pictures(folder: RunFolder) -> list[Path]:
+    candidates = [*folder.plots.rglob("*"), *folder.path.glob("*")]
+    return sorted(
+        path for path in candidates if path.is_file() and path.suffix.lower() in PICTURE_SUFFIXES
+    )

@@ -1,0 +1,132 @@
+"""The tables of a run's page: networks, settings, environment."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from keras_nas.reporting.quality import qualities_of
+from keras_nas.reporting.run_contents import RunContents
+from keras_nas.reporting.tables import format_cell
+from keras_nas.search.methods import METHODS, default_config
+from keras_nas.search.run import RunConfig
+from keras_nas.search.settings import flatten
+
+COSTS = {
+    "params": "params",
+    "macs": "multiply-adds",
+    "flops": "FLOPs (two each)",
+    "size": "file",
+    "latency_ms": "median ms",
+}
+STAGES_OF_ROWS = {
+    "original": "before the search",
+    "gated": "before surgery",
+    "pruned": "after surgery",
+    "finetuned": "after finetuning",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table of text.
+
+    Attributes:
+        head: The columns' names; empty for a table without a head.
+        rows: The cells.
+        numbers: Whether all columns but the first hold numbers, which stand to the right.
+    """
+
+    head: list[str]
+    rows: list[list[str]]
+    numbers: bool = True
+
+
+def networks_table(rows: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Quality and cost of each network of a run, costs beside the original's.
+
+    Args:
+        rows: results.json's `rows`.
+    """
+    qualities = qualities_of(rows.values())
+    costs = [key for key in COSTS if any(key in row for row in rows.values())]
+    base = rows.get("original", {})
+    head = ["network", "stage", *(q.label for q in qualities), *(COSTS[key] for key in costs)]
+    body = []
+    for name, row in rows.items():
+        cells = [q.shown(row[q.key]) if q.key in row else "" for q in qualities]
+        body.append([name, _kind_of(name), *cells, *(_cost(key, row, base) for key in costs)])
+    return Table(head, body)
+
+
+def _kind_of(name: str) -> str:
+    if name.endswith(".tflite"):
+        return "as .tflite"
+    return STAGES_OF_ROWS.get(name, "to compare with")
+
+
+def _cost(key: str, row: Mapping[str, Any], base: Mapping[str, Any]) -> str:
+    if key != "flops" or key not in row:
+        return format_cell(key, row, base)
+    return format_cell("macs", {"macs": row[key]}, {"macs": base.get(key, 0)})
+
+
+def asked_table(run: RunContents) -> Table:
+    """The settings of a run that are not the defaults."""
+    return Table(["setting", "value"], _lines(_asked(run)), numbers=False)
+
+
+def all_settings_table(run: RunContents) -> Table:
+    """Every setting of a run and its method."""
+    return Table(["setting", "value"], _lines(_settings(run)), numbers=False)
+
+
+def command(run: RunContents) -> str:
+    """A command that asks for the same run."""
+    flags = [f"--{name}={_text(value)}" for name, value in _asked(run).items()]
+    return shlex.join(["python", "-m", "apps.search", *flags])
+
+
+def environment_table(run: RunContents) -> Table:
+    """Versions, the devices that measured, and the time of each stage."""
+    lines = [[name, str(version)] for name, version in run.config.get("versions", {}).items()]
+    devices = {
+        (device["kind"], device["name"], device.get("os") or "")
+        for device in (result["device"] for result in run.benchmarks)
+    }
+    lines += [[f"measured on ({kind})", f"{name}, {os}"] for kind, name, os in sorted(devices)]
+    lines += [
+        [f"stage {stage}", f"{seconds:,.1f} s"]
+        for stage, seconds in run.results.get("seconds", {}).items()
+    ]
+    return Table(["what", "value"], lines, numbers=False)
+
+
+def _settings(run: RunContents) -> dict[str, Any]:
+    return {**run.config["run"], **run.config["settings"]}
+
+
+def _asked(run: RunContents) -> dict[str, Any]:
+    method = run.config["run"].get("method")
+    defaults = flatten(RunConfig())
+    if method in METHODS:
+        defaults |= flatten(default_config(method))
+    must = ("run_dir", "method", "model", "data")
+    return {
+        name: value
+        for name, value in _settings(run).items()
+        if name in must or (name in defaults and value != defaults[name]) or name not in defaults
+        if name not in ("resume", "overwrite")
+    }
+
+
+def _lines(settings: Mapping[str, Any]) -> list[list[str]]:
+    return [[name, _text(value)] for name, value in settings.items()]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ",".join(str(part) for part in value)
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -44,7 +44,7 @@ class ProfileLatencyConfig:
     output: str = setting("", "The table to write, a JSON file.")
     models: tuple[str, ...] = setting((), "The full networks, .keras files.")
     size: tuple[int, ...] = setting((), "Height and width for networks that leave them open.")
-    points: int = setting(10, "Points for each condition (with --models).")
+    points: int = setting(16, "Points for each condition (with --models).")
     round_to: int = setting(1, "Take multiples of this as widths (with --models).")
     operations: tuple[str, ...] = setting((), "Operations of the grid (without --models).")
     sizes: tuple[int, ...] = setting((56, 28, 14, 7), "Heights (and widths) of the grid.")

@@ -4,8 +4,9 @@
 
 builds VGG- and ResNet-like networks of random and of uniform widths, converts them, measures them
 in turns, and compares with what a table predicts that was made from the full network's operations
-alone. Both sides take each one's fastest run, since others may work on the machine. It prints each network, R² and the mean absolute percentage error, writes the table and the
-numbers below runs/latency_agreement, and takes about two minutes on two quiet cores.
+alone. Both sides take each one's fastest run, since others may work on the machine. It prints each
+network, R² and the mean absolute percentage error, and writes the tables and the numbers below
+runs/latency_agreement. About a minute on two quiet cores.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import json
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import keras
@@ -102,21 +103,29 @@ def _table(name: str, model: keras.Model) -> LatencyTable:
     return table
 
 
+def agreement(measured: Sequence[float], predicted: Sequence[float]) -> tuple[float, float]:
+    """Returns R², the share of the measured values' variance that is predicted, and the mean
+    absolute error as a share of the measured values.
+    """
+    truth, guess = np.array(measured), np.array(predicted)
+    r2 = 1 - np.sum((truth - guess) ** 2) / np.sum((truth - truth.mean()) ** 2)
+    return float(r2), float(np.mean(np.abs(guess / truth - 1)))
+
+
 def _report(measured: dict[str, float], predicted: dict[str, float], macs: dict[str, int]) -> int:
     print(LINE.format("network", "M macs", "measured ms", "predicted", "error"))
     for name, ms in measured.items():
         error = predicted[name] / ms - 1
         row = (name, f"{macs[name] / 1e6:.1f}", f"{ms:.3f}", f"{predicted[name]:.3f}")
         print(LINE.format(*row, f"{100 * error:+.1f} %"))
-    truth, guess = np.array(list(measured.values())), np.array(list(predicted.values()))
-    r2 = 1 - np.sum((truth - guess) ** 2) / np.sum((truth - truth.mean()) ** 2)
-    error = float(np.mean(np.abs(guess / truth - 1)))
+    r2, error = agreement(list(measured.values()), list(predicted.values()))
     good = r2 >= LEAST_R2 and error <= MOST_ERROR
     print(
         f"R² {r2:.4f} (mark: {LEAST_R2}), mean absolute percentage error {100 * error:.1f} % "
-        f"(mark: {100 * MOST_ERROR:.0f} %) over {len(truth)} networks: {'good' if good else 'BAD'}"
+        f"(mark: {100 * MOST_ERROR:.0f} %) over {len(measured)} networks: "
+        f"{'good' if good else 'BAD'}"
     )
-    content = {"r2": float(r2), "mean_absolute_percentage_error": 100 * error}
+    content = {"r2": r2, "mean_absolute_percentage_error": 100 * error}
     content |= {"measured_ms": measured, "predicted_ms": predicted, "macs": macs}
     atomic_write_text(FOLDER / "agreement.json", json.dumps(content, indent=1) + "\n")
     return 0 if good else 1

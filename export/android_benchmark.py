@@ -177,7 +177,7 @@ class _Bench:
             job.notes.append(f"Round {len(job.logs)} was throttled: {before}, then {after}.")
 
     def _profile(self, folder: str, job: _Job) -> None:
-        remote = f"{folder}/profile.csv"
+        remote = f"{folder}/profile_{Path(job.remote).stem}_{job.threads}.csv"
         try:
             log = self._run(
                 folder, job, ["--enable_op_profiling=true", f"--profiling_output_csv_file={remote}"]
@@ -234,10 +234,13 @@ class _Bench:
     def _result(self, job: _Job) -> BenchmarkResult:
         cool = [log for log, hot in zip(job.logs, job.hot, strict=True) if not hot]
         logs = cool or job.logs
+        unused = any(log.delegation == "none" for log in logs)
         return BenchmarkResult(
             device=self._about,
             runtime=Runtime(
-                "benchmark_model", f"sha256:{self._binary_hash[:16]}", self._config.delegate
+                "benchmark_model",
+                f"sha256:{self._binary_hash[:16]}",
+                "none" if unused else self._config.delegate,
             ),
             model=job.model,
             **job.facts,
@@ -316,6 +319,8 @@ def _notes(
     tails = [log.inference.p95_ms for log in logs if log.inference and log.inference.p95_ms]
     if tails:
         notes.append(f"95th percentile of the slowest round: {max(tails):.3f} ms.")
+    if any(log.delegation == "none" for log in logs):
+        notes.append(f"The {config.delegate} delegate took no operation of this model.")
     if any(log.delegation == "partial" for log in logs):
         notes.append(f"The {config.delegate} delegate took a part of the operations only.")
     if config.cpu_affinity is not None:

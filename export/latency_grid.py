@@ -53,7 +53,7 @@ class GridPoint:
 
 
 def grid_of_operations(
-    operations: Iterable[TimedOperation], points: int = 10, round_to: int = 1
+    operations: Iterable[TimedOperation], points: int = 16, round_to: int = 1
 ) -> list[GridPoint]:
     """Returns the points that a network and its pruned forms need.
 
@@ -87,7 +87,7 @@ def grid_of_models(
     size: Sequence[int] = (),
     dtypes: Sequence[str] = ("float32",),
     threads: Sequence[int] = (1,),
-    points: int = 10,
+    points: int = 16,
     round_to: int = 1,
 ) -> list[GridPoint]:
     """Returns `grid_of_operations` of the networks in these .keras files.

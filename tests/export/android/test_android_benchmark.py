@@ -136,6 +136,27 @@ def test_a_delegate_that_takes_nothing_is_a_failure(run, phone, model, player):
     assert "The nnapi delegate took no operation" in report.failures[0].message
 
 
+def test_xnnpack_that_takes_nothing_is_said(run, phone, model, player):
+    refusal = (
+        'echo "Though XNNPACK delegate is explicitly applied, the model graph will not be executed '
+        'by the delegate."'
+    )
+    (result,) = run([model()], player(before=refusal)).results
+    assert result.runtime.delegate == "none"
+    assert "The xnnpack delegate took no operation of this model." in result.notes
+
+
+def test_a_profile_is_never_another_models(run, phone, model, player):
+    once = 'case "$graph" in *model_1.tflite) csv=;; esac'
+    program = player(before=once, csv="profile_start.csv")
+    first, second = run(
+        [model("a.tflite"), model("b.tflite")], program, enable_op_profiling=True
+    ).results
+    assert len(first.profile) == 5
+    assert second.profile == []
+    assert "No profile: the tool printed no table of operations." in second.notes
+
+
 def test_a_mask_binds_the_tool_to_processors(run, phone, model, player):
     (result,) = run([model()], player(), cpu_affinity="1").results
     assert any("taskset 1 /data/local/tmp/keras_nas-" in line for line in phone.commands)

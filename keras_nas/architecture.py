@@ -19,7 +19,7 @@ from keras_nas.costs import count
 from keras_nas.costs.costs import Costs
 from keras_nas.errors import KerasNasError
 from keras_nas.files import atomic_write_text
-from keras_nas.layers import Gate, ScaledEdge
+from keras_nas.layers import Gate, ScaledEdge, STEGate
 from keras_nas.version import __version__
 
 SCHEMA_VERSION = 1
@@ -145,6 +145,7 @@ class Architecture:
         return cls(
             kept_channels=bare.kept_channels,
             channels=bare.channels,
+            kept_operations=_kept_operations(by_channel, bare.kept_channels),
             kept_edges=bare.kept_edges,
             method=method,
             model=None if source is None else dict(source),
@@ -211,6 +212,19 @@ def rounded_mask(gate: Gate, round_to: int) -> np.ndarray:
     rounded = np.zeros_like(mask)
     rounded[order[:target]] = True
     return rounded
+
+
+def _kept_operations(
+    found: list[Gate], kept_channels: Mapping[str, list[int]]
+) -> dict[str, list[str]]:
+    """For each mixed layer, the operations that keep a channel or more."""
+    kept: dict[str, list[str]] = {}
+    for gate in found:
+        if isinstance(gate, STEGate) and gate.mixed_layer and gate.operation:
+            operations = kept.setdefault(gate.mixed_layer, [])
+            if kept_channels[gate.name]:
+                operations.append(gate.operation)
+    return kept
 
 
 def _costs(model: keras.Model, bare: Architecture, align: str) -> dict[str, dict[str, float]]:

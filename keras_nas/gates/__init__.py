@@ -3,5 +3,6 @@
 from keras_nas.gates.apply import apply
 from keras_nas.gates.find import find, set_mode
 from keras_nas.gates.insert import insert
+from keras_nas.gates.widen import close_new_operations, widen
 
-__all__ = ["apply", "find", "insert", "set_mode"]
+__all__ = ["apply", "close_new_operations", "find", "insert", "set_mode", "widen"]

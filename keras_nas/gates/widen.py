@@ -1,0 +1,401 @@
+"""Turning the convolutions of any functional model into mixed layers, trained weights kept."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+
+from keras_nas.errors import KerasNasError
+from keras_nas.gates.find import find
+from keras_nas.gates.mixed import (
+    ACTIVATIONS,
+    TYPES,
+    Branch,
+    apply_branches,
+    check_kernels,
+    check_names,
+    make_activation,
+)
+from keras_nas.gates.places import ACTIVATION_OPS, _follower, find_places
+from keras_nas.gates.places import ACTIVATIONS as ACTIVATION_LAYERS
+from keras_nas.graph import Graph, Node, Value, kinds, read
+from keras_nas.graph.copy import GraphBuilder, copy_operation, copy_weights, zero_initialized
+from keras_nas.graph.kinds import activation_name, kind
+from keras_nas.layers import STEGate
+
+JOINS = frozenset(["Add", "ops.Add", "Concatenate", "ops.Concatenate"])
+
+
+def widen(
+    model: keras.Model,
+    kernels: Sequence[int] = (),
+    activations: Sequence[str] = (),
+    types: Sequence[str] = (),
+    *,
+    entries: bool = False,
+    original_only: bool = False,
+    include: str | Sequence[str] | None = None,
+    exclude: str | Sequence[str] | None = None,
+    name: str | None = None,
+) -> keras.Model:
+    """Copies a functional model with mixed layers in place of its convolutions.
+
+    A convolution with the BatchNormalization and the activation behind it, where they are, is one
+    operation. The mixed layer has it and, beside it, the same with other kernel sizes, types and
+    activations: every convolution once, every activation on every convolution. Each operation's
+    channels have an `STEGate`, and the mean over the M operations goes on.
+
+    The original operation keeps its trained weights, times M against the mean's 1/M: in its
+    normalisation or convolution where the activation allows it, else by a constant factor. So the
+    copy equals `model` where only the original operations are open, up to rounding. New operations
+    start from the layers' own initializers.
+
+    A convolution with padding "valid" gets no other kernel sizes; one without an activation, no
+    other activations; one that is called several times, nothing but a gate. A layer whose channels
+    reach the model's output gets no gate, as with `keras_nas.gates.insert`.
+
+    Example:
+
+    ```python
+    supernet = keras_nas.gates.widen(model, kernels=(1, 3, 5), activations=("relu", "tanh"))
+    result = keras_nas.search.fgnas(supernet, train_data, config=config)
+    ```
+
+    Args:
+        model: A functional or Sequential `keras.Model`.
+        kernels: Further kernel sizes, odd; of each convolution's own type.
+        activations: Further activations, of `"relu"`, `"prelu"`, `"tanh"`.
+        types: Further types of a normal convolution: `"depthwise"` adds depthwise convolutions of
+            all its kernel sizes where the output channels are a multiple of the input's.
+        entries: Put a gated 1×1 convolution (at first the identity) between an identity connection
+            and the convolution that reads the same tensor, so that a residual block may read fewer
+            channels than the connection has (section 3.4).
+        original_only: Close all but the original operations; by default all are open.
+        include: Names or patterns of the layers to treat, instead of every convolution.
+        exclude: Names or patterns of layers that stay as they are.
+        name: Name of the copy; by default that of `model`.
+
+    Returns:
+        The supernet, gates in mode "soft".
+
+    Raises:
+        KerasNasError: If an option is not allowed, the model cannot be read, or nothing is left to
+            be gated.
+
+    References:
+        Kim et al., Fine-Grained Neural Architecture Search, Eq. (1) to (3), Fig. 3 and Tab. 2.
+    """
+    check_kernels(kernels)
+    check_names("activations", activations, ACTIVATIONS)
+    check_names("types", types, TYPES)
+    graph = read(model, open_composites=True)
+    places = find_places(graph, "conv_bn_relu_gate", include, exclude)
+    if not places:
+        raise KerasNasError(
+            f"No layer of '{model.name}' can be widened with include={include!r}, "
+            f"exclude={exclude!r}: that needs a convolution whose channels do not reach the output."
+        )
+    segments = {place.layer_name: _segment(graph, place.layer_name) for place in places}
+    options = _Options(tuple(kernels), tuple(activations), tuple(types), entries)
+    builder = _Widener(graph, segments, options)
+    supernet = builder.build(name or model.name)
+    if original_only:
+        close_new_operations(supernet)
+    return supernet
+
+
+def close_new_operations(supernet: keras.Model):
+    """Closes every operation of the mixed layers but the original ones, which are opened."""
+    for gate in find(supernet):
+        if isinstance(gate, STEGate) and gate.operation is not None:
+            mode = gate.mode
+            gate.set_mask(np.full(gate.channels, gate.operation == ORIGINAL))
+            gate.mode = mode
+
+
+ORIGINAL = "original"
+"""The name of the operation that a mixed layer had before it was widened."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Options:
+    kernels: tuple[int, ...]
+    activations: tuple[str, ...]
+    types: tuple[str, ...]
+    entries: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class _Segment:
+    """A convolution with the normalisation and the activation that alone read it."""
+
+    convolution: Node
+    normalization: Node | None
+    activation: Node | None
+
+    @property
+    def nodes(self) -> list[Node]:
+        found = (self.convolution, self.normalization, self.activation)
+        return [node for node in found if node is not None]
+
+    @property
+    def output(self) -> Value:
+        return self.nodes[-1].outputs[0]
+
+
+def _segment(graph: Graph, layer_name: str) -> _Segment:
+    node = graph.calls()[layer_name][0]
+    outputs = set(graph.outputs)
+    if len(graph.calls()[layer_name]) > 1:
+        return _Segment(node, None, None)
+    last, normalization = node, None
+    if last.outputs[0] not in outputs:
+        normalization = _follower(node, {"BatchNormalization"})
+        last = normalization or node
+    activation = None
+    if last.outputs[0] not in outputs:
+        activation = _follower(last, ACTIVATION_LAYERS | ACTIVATION_OPS)
+    return _Segment(node, normalization, activation)
+
+
+class _Widener:
+    """Copies a graph with mixed layers in place of its segments."""
+
+    def __init__(self, graph: Graph, segments: dict[str, _Segment], options: _Options):
+        self.graph = graph
+        self.segments = segments
+        self.options = options
+        self.builder = GraphBuilder(graph)
+        self.copies: dict[str, Any] = {}
+        self.gates: dict[str, STEGate] = {}
+
+    def build(self, name: str) -> keras.Model:
+        done: set[Node] = set()
+        for node in self.graph.nodes:
+            if node in done:
+                continue
+            segment = self.segments.get(node.operation_name)
+            if segment is None or len(self.graph.calls()[node.operation_name]) > 1:
+                outputs = self._copy(node)
+                if segment is not None:
+                    outputs = [self._gate(node)(outputs[0])]
+                self.builder.tensors.update(zip(node.outputs, outputs, strict=True))
+            else:
+                done.update(segment.nodes)
+                self.builder.tensors[segment.output] = self._mix(segment)
+        return self.builder.finish(name)
+
+    def _copy(self, node: Node) -> list[keras.KerasTensor]:
+        args, kwargs = self.builder.arguments(node)
+        return keras.tree.flatten(self._layer(node, *args, **kwargs))
+
+    def _layer(self, node: Node, *args, **kwargs):
+        """Calls the copy of a node's operation, made at its first call."""
+        copy = self.copies.get(node.operation_name)
+        if copy is not None:
+            return copy(*args, **kwargs)
+        copy = self.copies[node.operation_name] = copy_operation(
+            node.operation, node.operation_name
+        )
+        with zero_initialized(copy):
+            outputs = copy(*args, **kwargs)
+        copy_weights(node.operation, copy)
+        return outputs
+
+    def _gate(self, node: Node) -> STEGate:
+        name = node.operation_name
+        if name not in self.gates:
+            self.gates[name] = STEGate(name=f"{name}_gate", dtype=node.operation.dtype_policy)
+        return self.gates[name]
+
+    def _mix(self, segment: _Segment) -> keras.KerasTensor:
+        convolution = segment.convolution
+        layer = convolution.operation
+        x = self.builder.tensors[convolution.inputs[0]]
+        if self.options.entries and _follows_identity(convolution):
+            x = self._entry(x, convolution)
+        activations = self._activations(segment)
+        variants = _variants(layer, convolution, self.options)
+        count = len(activations) * (1 + len(variants))
+        branches = [self._original(segment, activations, count)]
+        branches += [self._new(segment, activations, variant) for variant in variants]
+        return apply_branches(x, branches, convolution.operation_name, dtype=layer.dtype_policy)
+
+    def _entry(self, x, node: Node) -> keras.KerasTensor:
+        name, policy = f"{node.operation_name}_entry", node.operation.dtype_policy
+        layer = layers.Conv2D(x.shape[-1], 1, use_bias=False, name=name, dtype=policy)
+        with zero_initialized(layer):
+            y = layer(x)
+        layer.kernel.assign(np.eye(x.shape[-1], dtype="float32")[None, None])
+        return STEGate(name=f"{name}_gate", dtype=policy)(y)
+
+    def _activations(self, segment: _Segment) -> list[str]:
+        """The names of the activations, the original's first; `[""]` where there is none."""
+        own = _activation_of(segment)
+        return [""] if own is None else [own, *(a for a in self.options.activations if a != own)]
+
+    def _original(self, segment: _Segment, names: list[str], count: int) -> Branch:
+        convolution, normalization = segment.convolution, segment.normalization
+        prefix = f"{convolution.operation_name}_{ORIGINAL}"
+        by_weights = len(names) == 1 and _is_homogeneous(segment)
+
+        def apply(x):
+            y = self._linear(convolution, x)
+            if normalization is not None:
+                y = self._layer(normalization, y)
+            if by_weights and count > 1:
+                self._multiply(segment, count)
+            return y
+
+        factor = 1.0 if by_weights else float(count)
+        activations = {"": self._scaled(self._own_activation(segment), factor, convolution)}
+        for name in names[1:]:
+            activations[name] = make_activation(name, f"{prefix}_{name}", _policy(convolution))
+        return Branch(ORIGINAL, apply, activations)
+
+    def _scaled(self, activation: Callable, factor: float, node: Node) -> Callable:
+        if factor == 1.0:
+            return activation
+        name, policy = f"{node.operation_name}_{ORIGINAL}_scale", _policy(node)
+        rescaling = layers.Rescaling(factor, name=name, dtype=policy)
+        return lambda y: rescaling(activation(y))
+
+    def _linear(self, convolution: Node, x) -> keras.KerasTensor:
+        """The convolution without an activation of its own, which becomes a layer."""
+        layer = convolution.operation
+        copy = copy_operation(layer, convolution.operation_name, {"activation": None})
+        copy.activation = keras.activations.linear
+        with zero_initialized(copy):
+            y = copy(x)
+        copy_weights(layer, copy)
+        self.copies[convolution.operation_name] = copy
+        return y
+
+    def _own_activation(self, segment: _Segment) -> Callable:
+        layer = segment.convolution.operation
+        if segment.activation is not None:
+            return lambda y: keras.tree.flatten(self._layer(segment.activation, y))[0]
+        if _fused(layer):
+            name = f"{segment.convolution.operation_name}_activation"
+            return layers.Activation(layer.activation, name=name, dtype=layer.dtype_policy)
+        return lambda y: y
+
+    def _multiply(self, segment: _Segment, count: int) -> None:
+        """Multiplies what the original operation gives by `count`, in its weights."""
+        last = segment.normalization or segment.convolution
+        copy = self.copies[last.operation_name]
+        if segment.normalization is not None:
+            variables = [copy.gamma] + ([copy.beta] if copy.center else [])
+        else:
+            variables = [copy.kernel] + ([copy.bias] if copy.use_bias else [])
+        for variable in variables:
+            variable.assign(variable * count)
+
+    def _new(self, segment: _Segment, names: list[str], variant: tuple[str, int]) -> Branch:
+        type_name, size = variant
+        convolution = segment.convolution
+        branch_name = f"{type_name}{size}x{size}"
+        prefix = f"{convolution.operation_name}_{branch_name}"
+
+        def apply(x):
+            y = _make_convolution(convolution, type_name, size, prefix)(x)
+            if segment.normalization is not None:
+                old = segment.normalization.operation
+                y = copy_operation(old, f"{prefix}_bn", {"scale": True})(y)
+            return y
+
+        activations: dict[str, Callable] = {}
+        for name in names:
+            if not name:
+                activations[name] = lambda y: y
+            elif name in ACTIVATIONS:
+                activations[name] = make_activation(name, f"{prefix}_{name}", _policy(convolution))
+            else:
+                activations[name] = self._again(segment, f"{prefix}_{name}")
+        return Branch(branch_name, apply, activations)
+
+    def _again(self, segment: _Segment, name: str) -> Callable:
+        """A fresh copy of the original activation."""
+        if segment.activation is None:
+            layer = segment.convolution.operation
+            return layers.Activation(layer.activation, name=name, dtype=layer.dtype_policy)
+        return copy_operation(segment.activation.operation, name)
+
+
+def _variants(layer, node: Node, options: _Options) -> list[tuple[str, int]]:
+    """The (type, kernel size) of the convolutions beside the original one."""
+    own_type = "depthwise" if kind(layer) == "DepthwiseConv2D" else "normal"
+    if kind(layer) not in ("Conv2D", "DepthwiseConv2D"):
+        return []
+    own_size = layer.kernel_size[0] if layer.kernel_size[0] == layer.kernel_size[1] else 0
+    same = layer.padding == "same" and layer.data_format == "channels_last"
+    sizes = sorted({*options.kernels, own_size} - {0}) if same else []
+    found = [("conv" if own_type == "normal" else "depthwise", size) for size in sizes]
+    if own_type == "normal" and "depthwise" in options.types and layer.groups == 1:
+        inputs, outputs = node.inputs[0].channels, node.outputs[0].channels
+        if inputs and outputs and outputs % inputs == 0:
+            found += [("depthwise", size) for size in sizes]
+    own = ("conv" if own_type == "normal" else "depthwise", own_size)
+    return [variant for variant in found if variant != own]
+
+
+def _make_convolution(node: Node, type_name: str, size: int, name: str) -> keras.layers.Layer:
+    layer = node.operation
+    changes = {"kernel_size": (size, size), "activation": None}
+    if type_name == "conv" or kind(layer) == "DepthwiseConv2D":
+        return copy_operation(layer, name, changes)
+    multiplier = int(node.outputs[0].channels or 1) // int(node.inputs[0].channels or 1)
+    return layers.DepthwiseConv2D(
+        size,
+        layer.strides,
+        padding="same",
+        depth_multiplier=multiplier,
+        dilation_rate=layer.dilation_rate,
+        use_bias=layer.use_bias,
+        name=name,
+        dtype=layer.dtype_policy,
+    )
+
+
+def _policy(node: Node) -> Any:
+    return node.operation.dtype_policy
+
+
+def _fused(layer) -> bool:
+    return activation_name(getattr(layer, "activation", None)) not in ("", "linear")
+
+
+def _activation_of(segment: _Segment) -> str | None:
+    """The name of the original activation: one of `ACTIVATIONS`, another's, or None."""
+    node = segment.activation
+    if node is None:
+        layer = segment.convolution.operation
+        return activation_name(layer.activation) if _fused(layer) else None
+    name = kind(node.operation)
+    if name == "Activation":
+        return activation_name(node.operation.activation) or "activation"
+    if name == "ReLU":
+        plain = node.operation.max_value is None and not node.operation.negative_slope
+        return "relu" if plain and not node.operation.threshold else "clipped_relu"
+    return name.removeprefix("ops.").lower()
+
+
+def _is_homogeneous(segment: _Segment) -> bool:
+    """Whether the operation's output scales with its (normalised) convolution's weights."""
+    name = _activation_of(segment)
+    if segment.normalization is not None and not segment.normalization.operation.scale:
+        return False
+    if segment.normalization is not None and _fused(segment.convolution.operation):
+        return False
+    return name is None or name in kinds.HOMOGENEOUS_ACTIVATIONS or name in ("prelu", "leakyrelu")
+
+
+def _follows_identity(node: Node) -> bool:
+    """Whether an identity connection reads the same tensor as the convolution."""
+    readers = node.inputs[0].readers
+    return len(readers) > 1 and any(kind(reader.operation) in JOINS for reader in readers)

@@ -1,0 +1,106 @@
+"""apps.export on a trained model: files, reports, metadata; one line where it cannot be."""
+
+from __future__ import annotations
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from apps.model_export import ExportConfig, export_file
+from export import metadata
+from export.interpreter import Runner
+from keras_nas.errors import KerasNasError, UsageError
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A classifier of bright and dark pictures as .keras, and its data as .npz."""
+    folder = tmp_path_factory.mktemp("export")
+    keras.utils.set_random_seed(0)
+    generator = np.random.default_rng(0)
+    y = generator.integers(0, 2, 256)
+    x = (generator.random((256, 8, 8, 3)) * 0.5 + 0.4 * y[:, None, None, None]).astype("float32")
+    inputs = keras.Input((8, 8, 3), name="picture")
+    hidden = keras.layers.Conv2D(8, 3, activation="relu")(inputs)
+    hidden = keras.layers.GlobalAveragePooling2D()(hidden)
+    model = keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(hidden))
+    model.compile(keras.optimizers.Adam(0.02), "sparse_categorical_crossentropy")
+    model.fit(x, y, epochs=5, verbose=0)
+    model.save(folder / "small.keras")
+    np.savez(folder / "data.npz", x=x[:64], y=y[:64], train_x=x[64:], train_y=y[64:])
+    (folder / "labels.txt").write_text("dark\nbright\n")
+    return folder
+
+
+def config(files, **changes):
+    settings = {"model": str(files / "small.keras"), "data": str(files / "data.npz")}
+    return ExportConfig(**{**settings, **changes})
+
+
+def test_every_format_is_written_with_its_report(files, tmp_path):
+    formats = ("float32", "dynamic_int8", "int8")
+    exports = export_file(
+        config(files, formats=formats, output_dir=str(tmp_path), io_dtype="uint8")
+    )
+    assert [export.format for export, _ in exports] == list(formats)
+    for name, (export, parity) in zip(formats, exports, strict=True):
+        assert export.path == tmp_path / f"small_{name}.tflite"
+        report = json.loads((tmp_path / f"small_{name}.parity.json").read_text())
+        assert report["metric_name"] == "top1"
+        assert report["metric_tflite"] == parity.metric_tflite > 95
+        assert report["samples"] == 64
+    assert Runner(exports[2][0].path).input_dtypes == ["uint8"]
+    assert Runner(exports[0][0].path).input_dtypes == ["float32"]
+
+
+def test_metadata_name_labels_author_and_costs(files, tmp_path):
+    export_file(
+        config(
+            files, output_dir=str(tmp_path), name="light", metadata=True, author="Me",
+            labels=str(files / "labels.txt"), description="Dark or bright?", license="MIT",
+        )
+    )  # fmt: skip
+    found = metadata.read(tmp_path / "light_float32.tflite")
+    assert found["metadata"]["author"] == "Me"
+    assert found["metadata"]["license"] == "MIT"
+    assert found["metadata"]["description"].startswith("Dark or bright? macs: ")
+    assert found["files"]["labels.txt"] == "dark\nbright\n"
+
+
+def test_without_data_integer_formats_are_refused(files, tmp_path):
+    with pytest.raises(KerasNasError, match="`representative_data` must be given"):
+        export_file(config(files, data="", formats=("int8",), output_dir=str(tmp_path)))
+    (found,) = export_file(config(files, data="", output_dir=str(tmp_path)))
+    assert "random inputs" in found[1].notes[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"model": "a.h5"}, UsageError, "`model` must name a .keras file"),
+        ({"model": "absent.keras"}, KerasNasError, "absent.keras, which does not exist"),
+        ({"data": "mnist"}, UsageError, "`data` must be one of"),
+        ({"data": "absent.npz"}, KerasNasError, "Cannot read the data absent.npz"),
+        ({"dynamic_sizes": ("240",)}, UsageError, "must read like 240x320"),
+        ({"metadata": True}, KerasNasError, "`labels` must name the classes"),
+    ],
+)
+def test_mistakes_are_named(files, tmp_path, changes, error, message):
+    with pytest.raises(error, match=message):
+        export_file(config(files, **{"output_dir": str(tmp_path), **changes}))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"formats": ("int4",)}, "`formats` must be some of"),
+        ({"io_dtype": "int4"}, "`io_dtype` must be one of"),
+        ({"input_size": (3,)}, "`input_size` must be a height and a width"),
+    ],
+)
+def test_wrong_settings_are_usage_errors(changes, message):
+    with pytest.raises(UsageError, match=message):
+        ExportConfig(**changes)

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from keras_nas import surgery
 from keras_nas.architecture import Architecture
-from keras_nas.costs import count
+from keras_nas.costs import LatencyTable, count
 from keras_nas.errors import UsageError
 from keras_nas.models.auxiliary_tower import with_auxiliary_tower
 from keras_nas.models.dso import space_config
@@ -21,7 +21,7 @@ from keras_nas.models.dso_space import DsoSpace
 from keras_nas.models.found_network import SPACES, FoundNetwork
 from keras_nas.search.alternating_data import all_data
 from keras_nas.search.auxiliary_stage import AuxiliaryStage
-from keras_nas.search.dso_config import DsoConfig
+from keras_nas.search.dso_config import DsoConfig, parse_target
 from keras_nas.search.edge_gammas import (
     Gammas,
     fixed_gammas,
@@ -47,16 +47,12 @@ class Dso(Method):
 
     Args:
         config: The settings; the paper's for CIFAR-10 by default.
-        latency_ms: Milliseconds of the supernet's operations by name, for `adaptive="latency"`.
     """
 
     name = "dso"
 
-    def __init__(
-        self, config: DsoConfig | None = None, latency_ms: Mapping[str, float] | None = None
-    ):
+    def __init__(self, config: DsoConfig | None = None):
         self.config = config or DsoConfig()
-        self.latency_ms = latency_ms
 
     def make_supernet(self, model):
         """`model` itself, which has to be built with `ScaledEdge`s; they start open."""
@@ -105,11 +101,9 @@ class Dso(Method):
         if config.adaptive == "mac":
             return mac_gammas(graph, supernet, config.gamma)
         if config.adaptive == "latency":
-            if self.latency_ms is None:
-                raise UsageError(
-                    "`latency_ms` must be given with adaptive='latency'. Received: latency_ms=None"
-                )
-            return latency_gammas(graph, config.gamma, config.gamma_0, self.latency_ms)
+            table = LatencyTable.load(config.latency_table)
+            latencies = table.by_layer(self.original(supernet), interpolate=config.interpolate)
+            return latency_gammas(graph, config.gamma, config.gamma_0, latencies)
         return fixed_gammas(graph, config.gamma)
 
     def architecture(self, supernet, seed=None, source=None):
@@ -140,14 +134,15 @@ class Dso(Method):
         if not config.from_scratch:
             return small
         source = architecture.model or {}
+        targets = {"macs": config.target_macs, "params": config.target_params}
         if source.get("builder") not in SPACES:
-            if config.target_macs or config.target_params:
+            if any(parse_target(target, 1.0) for target in targets.values()):
                 FoundNetwork(source, {})
             return keras.models.clone_model(small)
         found = FoundNetwork(source, architecture.kept_edges)
         widths = found.widths
-        for cost in ("macs", "params"):
-            target = getattr(config, f"target_{cost}")
+        for cost, wanted in targets.items():
+            target = parse_target(wanted, architecture.costs["before"][cost])
             if target:
                 widths = solve_widths(found.build, widths, target, cost)
         return found.build(widths, config.dropout, config.drop_path)

@@ -37,6 +37,8 @@ class DsoConfig:
         1.0, "γ is multiplied by this after each epoch; above 1 it drives a search to its end."
     )
     adaptive: str = setting("none", "Budget that adapts γ to each edge (Eq. 17 to 19).", BUDGETS)
+    latency_table: str = setting("", "JSON of apps.profile_latency, for --adaptive=latency.")
+    interpolate: bool = setting(False, "Take the nearest condition that the table has.")
     edge_learning_rate: float = setting(0.0, "η of the edges; 0 for the weights' learning rate.")
     edge_momentum: float = setting(
         0.0, "Constant μ of APG-NAG (0.9 in the authors' code); 0 for (t − 2) / (t + 1)."
@@ -93,7 +95,7 @@ class DsoConfig:
         check_choices(self)
         check_range(
             self,
-            ("gamma", "gamma_0", "edge_learning_rate", "patience", "target_macs", "target_params"),
+            ("gamma", "gamma_0", "edge_learning_rate", "patience"),
             0,
         )
         check_range(self, ("edge_momentum", "dropout", "drop_path", "auxiliary_weight"), 0)
@@ -105,7 +107,32 @@ class DsoConfig:
                     f"`{name}` must be below 1. Received: {name}={getattr(self, name)}"
                 )
         parse_ratio(self.split_ratio)
-        if self.target_macs and self.target_params:
+        for name in ("target_macs", "target_params"):
+            parse_target(getattr(self, name), 1.0, name)
+        if self.adaptive == "latency" and not self.latency_table:
+            raise UsageError(
+                "`latency_table` must be given with adaptive='latency'. Received: latency_table=''"
+            )
+        if parse_target(self.target_macs, 1.0) and parse_target(self.target_params, 1.0):
             raise UsageError(
                 "One of `target_macs` and `target_params` may be given. Received: both"
             )
+
+
+def parse_target(target: float | str, full: float, name: str = "target") -> float:
+    """A cost to reach, as a number: itself, or a share such as `"0.5x"` of `full`; 0 for none.
+
+    Raises:
+        UsageError: If it is neither, or negative.
+    """
+    text = str(target).strip()
+    try:
+        value = float(text.removesuffix("x")) * (full if text.endswith("x") else 1.0)
+    except ValueError:
+        value = -1.0
+    if not value >= 0:
+        raise UsageError(
+            f"`{name}` must be a number from 0 on, or a share such as 0.5x. "
+            f"Received: {name}={target!r}"
+        )
+    return value

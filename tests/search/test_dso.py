@@ -8,10 +8,14 @@ import pytest
 import tensorflow as tf
 
 import keras_nas as kn
+from keras_nas.costs import LatencyTable
+from keras_nas.costs.latency_fit import Point
+from keras_nas.costs.latency_operations import timed_operations
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.models import DsoSpace
 from keras_nas.models.proxyless import live_operations, proxyless
-from keras_nas.search.dso import Dso, DsoConfig, dso
+from keras_nas.search.dso import Dso, dso
+from keras_nas.search.dso_config import DsoConfig, parse_target
 from keras_nas.search.edge_gammas import fixed_gammas
 from keras_nas.search.edge_graph import EdgeGraph
 from keras_nas.search.edge_stage import EdgeStage, FullNetworkStage
@@ -284,6 +288,35 @@ def tiny_net():
     return keras.Model(inputs, keras.layers.Dense(4)(x))
 
 
+def test_targets_as_numbers_and_shares():
+    assert parse_target("1.5e6", 10.0) == 1.5e6
+    assert parse_target(200, 10.0) == 200
+    assert parse_target("0.5x", 10.0) == 5.0
+    assert parse_target(0.0, 10.0) == 0
+
+
+def test_adaptive_latency_reads_the_table(tmp_path):
+    """A nanosecond a flop: an edge is weighed by the work that dies with it."""
+    supernet = SPACE.supernet()
+    method = Dso()
+    points: dict = {}
+    for operation in timed_operations(kn.graph.read(method.original(supernet), (1, 8, 8, 2))):
+        channels = operation.in_channels, operation.out_channels
+        point = Point(*channels, operation.flops, operation.flops * 1e-6)
+        points.setdefault(operation.condition, []).append(point)
+    LatencyTable("here", "LiteRT", points).save(tmp_path / "table.json")
+    config = DsoConfig(
+        adaptive="latency", latency_table=str(tmp_path / "table.json"), gamma=1.0, gamma_0=0.5
+    )
+    gammas = Dso(config).gammas(supernet, EdgeGraph(supernet))
+    names = SPACE.edge_names()["stage1_block1"]
+    found = gammas([edge.name for edge in kn.gates.find(supernet)])
+    separable, pooled = (found[names[f"l1_{op}", "output"]] for op in ("sep3", "max3"))
+    assert max(found.values()) == pytest.approx(1.5)
+    assert min(found.values()) == pytest.approx(0.5)
+    assert separable > 2 * pooled - 0.5
+
+
 def test_errors(data):
     with pytest.raises(KerasNasError, match="has no ScaledEdge to learn"):
         dso(SPACE.network(), *data)
@@ -291,14 +324,13 @@ def test_errors(data):
         dso(SPACE, data[0], config=dataclasses.replace(
             CONFIG, weights=dataclasses.replace(TRAIN, epochs=0)
         ))  # fmt: skip
-    latency = Dso(dataclasses.replace(CONFIG, adaptive="latency"))
-    with pytest.raises(UsageError, match="`latency_ms` must be given"):
-        latency.gammas(tiny_net(), EdgeGraph(tiny_net()))
     for wrong in (
         {"gamma": -1.0},
         {"split_ratio": "1"},
         {"dropout": 1.0},
         {"adaptive": "energy"},
+        {"adaptive": "latency"},
+        {"target_macs": "half"},
         {"target_macs": 1.0, "target_params": 1.0},
     ):
         with pytest.raises(UsageError, match="Received"):

@@ -20,7 +20,9 @@ def comparison_sections(runs: Sequence[RunContents]) -> list[Section]:
     """A section for each group of runs on the same data, image size and scale."""
     groups: dict[tuple, list[RunContents]] = {}
     for run in runs:
-        key = tuple(run.setting(name) for name in ("data", "image_size", "scale"))
+        enlarges = any("psnr_y" in row for row in run.rows.values())
+        scale = run.setting("scale") if enlarges else None
+        key = (run.setting("data"), run.setting("image_size") or 0, scale)
         groups.setdefault(key, []).append(run)
     several = len(groups) > 1
     return [_section(group, several) for group in groups.values()]

@@ -12,7 +12,7 @@ from keras_nas.reporting.run_contents import RunContents
 from keras_nas.reporting.tables import format_cell
 from keras_nas.search.methods import METHODS, default_config
 from keras_nas.search.run import RunConfig
-from keras_nas.search.settings import flatten
+from keras_nas.search.settings import flatten, text_of
 
 COSTS = {
     "params": "params",
@@ -85,7 +85,7 @@ def all_settings_table(run: RunContents) -> Table:
 
 def command(run: RunContents) -> str:
     """A command that asks for the same run."""
-    flags = [f"--{name}={_text(value)}" for name, value in _asked(run).items()]
+    flags = [f"--{name}={text_of(value)}" for name, value in _asked(run).items()]
     return shlex.join(["python", "-m", "apps.search", *flags])
 
 
@@ -123,10 +123,4 @@ def _asked(run: RunContents) -> dict[str, Any]:
 
 
 def _lines(settings: Mapping[str, Any]) -> list[list[str]]:
-    return [[name, _text(value)] for name, value in settings.items()]
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, (list, tuple)):
-        return ",".join(str(part) for part in value)
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return [[name, text_of(value)] for name, value in settings.items()]

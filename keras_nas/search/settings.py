@@ -41,6 +41,8 @@ def check_range(config: Any, names: tuple[str, ...], low: float, strict: bool = 
     """Raises `UsageError` where a field named in `names` is below `low` (or equal, if `strict`)."""
     for name in names:
         value = getattr(config, name)
+        if isinstance(value, str):
+            raise UsageError(f"`{name}` must be a number. Received: {name}={value!r}")
         if value < low or (strict and value == low):
             bound = f"greater than {low:g}" if strict else f"{low:g} or more"
             raise UsageError(f"`{name}` must be {bound}. Received: {name}={value!r}")
@@ -85,3 +87,10 @@ def unflatten(kind: type, flat: Mapping[str, Any], prefix: str = "", base: Any =
         else:
             values[field.name] = present
     return kind(**values)
+
+
+def text_of(value: Any) -> str:
+    """A setting's value as a flag spells it."""
+    if isinstance(value, (list, tuple)):
+        return ",".join(str(part) for part in value)
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -21,6 +21,8 @@ def define(*configs: Any) -> None:
         *configs: Instances of dataclasses made with `keras_nas.search.settings.setting`.
     """
     for config in configs:
+        _define(config, "", shares=True)
+    for config in configs:
         _define(config, "")
 
 
@@ -37,14 +39,18 @@ def given(*configs: Any) -> set[str]:
     return {name for name in names if flags.FLAGS[name].present}
 
 
-def _define(config: Any, prefix: str) -> None:
+def _define(config: Any, prefix: str, shares: bool = False) -> None:
+    """Defines the flags of a configuration; with `shares` only those that take shares as 0.5x.
+
+    A flag that is a plain number elsewhere takes both, so those that take shares come first.
+    """
     hints = typing.get_type_hints(type(config))
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         name = prefix + field.name
         if dataclasses.is_dataclass(value):
-            _define(value, f"{name}_")
-        elif name not in flags.FLAGS:
+            _define(value, f"{name}_", shares)
+        elif name not in flags.FLAGS and (not shares or hints[field.name] == float | str):
             _define_one(name, field, hints[field.name], value)
 
 
@@ -55,6 +61,8 @@ def _define_one(name: str, field: dataclasses.Field, hint: Any, default: Any) ->
         _define_list(name, typing.get_args(hint)[0], text)
     elif choices and isinstance(choices[0], str):
         flags.DEFINE_enum(name, None, choices, text)
+    elif hint == float | str:
+        flags.DEFINE(_NumberOrShareParser(), name, None, text)
     elif hint is bool:
         flags.DEFINE_bool(name, None, text)
     elif int in (hint, *typing.get_args(hint)):
@@ -89,6 +97,19 @@ class _NumbersParser(flags.ArgumentParser):
 
     def flag_type(self):
         return f"comma-separated {self._kind.__name__}s"
+
+
+class _NumberOrShareParser(flags.ArgumentParser):
+    """A number, or a share such as 0.5x, which stays text."""
+
+    def parse(self, argument):
+        try:
+            return float(argument)
+        except ValueError:
+            return str(argument)
+
+    def flag_type(self):
+        return "number or share"
 
 
 def _shown(value: Any) -> str:

@@ -28,6 +28,7 @@ from keras_nas.graph.copy import GraphBuilder, copy_operation, copy_weights, zer
 from keras_nas.graph.kinds import activation_name, kind
 from keras_nas.layers import STEGate
 
+MIXES = ("all", "normal", "depthwise")
 JOINS = frozenset(["Add", "ops.Add", "Concatenate", "ops.Concatenate"])
 
 
@@ -37,6 +38,7 @@ def widen(
     activations: Sequence[str] = (),
     types: Sequence[str] = (),
     *,
+    mix: str = "all",
     entries: bool = False,
     original_only: bool = False,
     include: str | Sequence[str] | None = None,
@@ -72,6 +74,8 @@ def widen(
         activations: Further activations, of `"relu"`, `"prelu"`, `"tanh"`.
         types: Further types of a normal convolution: `"depthwise"` adds depthwise convolutions of
             all its kernel sizes where the output channels are a multiple of the input's.
+        mix: `"all"`, `"normal"` or `"depthwise"`: the convolutions that become mixed layers; the
+            others get a gate and no further operations.
         entries: Put a gated 1×1 convolution (at first the identity) between an identity connection
             and the convolution that reads the same tensor, so that a residual block may read fewer
             channels than the connection has (section 3.4).
@@ -93,6 +97,7 @@ def widen(
     check_kernels(kernels)
     check_names("activations", activations, ACTIVATIONS)
     check_names("types", types, TYPES)
+    check_names("mix", (mix,), MIXES)
     graph = read(model, open_composites=True)
     places = find_places(graph, "conv_bn_relu_gate", include, exclude)
     if not places:
@@ -101,7 +106,7 @@ def widen(
             f"exclude={exclude!r}: that needs a convolution whose channels do not reach the output."
         )
     segments = {place.layer_name: _segment(graph, place.layer_name) for place in places}
-    options = _Options(tuple(kernels), tuple(activations), tuple(types), entries)
+    options = _Options(tuple(kernels), tuple(activations), tuple(types), mix, entries)
     builder = _Widener(graph, segments, options)
     supernet = builder.build(name or model.name)
     if original_only:
@@ -127,7 +132,13 @@ class _Options:
     kernels: tuple[int, ...]
     activations: tuple[str, ...]
     types: tuple[str, ...]
+    mix: str
     entries: bool
+
+    def mixes(self, layer: Any) -> bool:
+        """Whether a convolution gets further operations."""
+        own = "depthwise" if kind(layer) in kinds.DEPTHWISE_CONVOLUTIONS else "normal"
+        return self.mix in ("all", own)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,7 +231,8 @@ class _Widener:
         if self.options.entries and _follows_identity(convolution):
             x = self._entry(x, convolution)
         activations = self._activations(segment)
-        variants = _variants(layer, convolution, self.options)
+        mixes = self.options.mixes(layer)
+        variants = _variants(layer, convolution, self.options) if mixes else []
         count = len(activations) * (1 + len(variants))
         branches = [self._original(segment, activations, count)]
         branches += [self._new(segment, activations, variant) for variant in variants]
@@ -237,7 +249,10 @@ class _Widener:
     def _activations(self, segment: _Segment) -> list[str]:
         """The names of the activations, the original's first; `[""]` where there is none."""
         own = _activation_of(segment)
-        return [""] if own is None else [own, *(a for a in self.options.activations if a != own)]
+        if own is None:
+            return [""]
+        mixes = self.options.mixes(segment.convolution.operation)
+        return [own, *(a for a in self.options.activations if mixes and a != own)]
 
     def _original(self, segment: _Segment, names: list[str], count: int) -> Branch:
         convolution, normalization = segment.convolution, segment.normalization

@@ -3,6 +3,8 @@
 from keras_nas.search.dnal import DnalConfig, dnal
 from keras_nas.search.dso import dso
 from keras_nas.search.dso_config import DsoConfig
+from keras_nas.search.fgnas import fgnas
+from keras_nas.search.fgnas_config import FgnasConfig
 from keras_nas.search.finite import DivergedError
 from keras_nas.search.loop import InterruptedSearchError, run_stage
 from keras_nas.search.result import SearchResult
@@ -14,6 +16,7 @@ __all__ = [
     "DivergedError",
     "DnalConfig",
     "DsoConfig",
+    "FgnasConfig",
     "InterruptedSearchError",
     "SearchResult",
     "Session",
@@ -21,6 +24,7 @@ __all__ = [
     "TrainConfig",
     "dnal",
     "dso",
+    "fgnas",
     "run_stage",
     "train",
 ]

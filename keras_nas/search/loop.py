@@ -145,6 +145,8 @@ class _Run:
             self.step += 1
             self.seconds = time.monotonic() - began
             self._show()
+            if self.stage.satisfied():
+                break
             if self.step < self.steps:
                 self._save_if_due(terminated)
         self._end_epoch(began, board)

@@ -8,11 +8,14 @@ from keras_nas.errors import UsageError
 from keras_nas.search.dnal import Dnal, DnalConfig
 from keras_nas.search.dso import Dso
 from keras_nas.search.dso_config import DsoConfig
+from keras_nas.search.fgnas import Fgnas
+from keras_nas.search.fgnas_config import FgnasConfig
 from keras_nas.search.method import Method
 
 METHODS: dict[str, tuple[type[Method], type]] = {
     "dnal": (Dnal, DnalConfig),
     "dso": (Dso, DsoConfig),
+    "fgnas": (Fgnas, FgnasConfig),
 }
 """Each method's class and the class of its configuration."""
 

@@ -102,6 +102,10 @@ class Stage(abc.ABC):
         """Whether the stage may end before `epochs`; `records` are its epochs so far."""
         return False
 
+    def satisfied(self) -> bool:
+        """Whether the epoch may end here, with what the stage is after; asked after each step."""
+        return False
+
     def status(self) -> dict[str, float]:
         """What the bar shows beside the loss and the metrics; called about once a second."""
         return {}

@@ -131,6 +131,33 @@ def test_dead_convolutions_go_and_live_ones_are_emitted_once():
     np.testing.assert_allclose(run(small), run(supernet), atol=1e-5)
 
 
+def test_the_mean_is_folded_where_that_is_exact():
+    """After a stays the 1/M, since b's identity connection reads it beside b; after c it goes."""
+    supernet = kn.gates.widen(block_net(), (1, 5), ("relu", "tanh"), original_only=True)
+    randomize(supernet, 3)
+    _, small = check_surgery(supernet, 3, off=0.3)
+    scales = [layer.name for layer in small.layers if isinstance(layer, layers.Rescaling)]
+    assert "c_mean" not in scales
+    inputs = keras.Input((8, 8, 3))
+    x = inputs
+    for name in ("a", "b"):
+        x = layers.Conv2D(4, 3, padding="same", use_bias=False, name=name)(x)
+        x = layers.ReLU(name=f"{name}_relu")(layers.BatchNormalization(name=f"{name}_bn")(x))
+    model = keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
+    supernet = kn.gates.widen(model, (1, 5), ("relu", "prelu"))
+    randomize(supernet, 3)
+    _, small = check_surgery(supernet, 3, off=0.3)
+    scales = [layer.name for layer in small.layers if isinstance(layer, layers.Rescaling)]
+    assert not [name for name in scales if name.endswith("_mean")]
+
+
+def test_mix_chooses_the_convolutions():
+    supernet = kn.gates.widen(block_net(), (1, 5), mix="depthwise")
+    layers_of = {gate.name: gate.mixed_layer for gate in kn.gates.find(supernet)}
+    assert list(layers_of.values()) == [None, None, "c", "c", "c"]
+    assert list(layers_of)[:2] == ["a_gate", "b_gate"]
+
+
 def test_entries_start_as_the_identity():
     model = block_net()
     randomize(model, 2)

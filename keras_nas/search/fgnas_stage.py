@@ -1,0 +1,273 @@
+"""FGNAS' search stage: weights and gates together, until the target is reached."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_nas import gates, surgery
+from keras_nas.architecture import Architecture, rounded_mask
+from keras_nas.costs import LatencyTable
+from keras_nas.errors import KerasNasError
+from keras_nas.layers import STEGate
+from keras_nas.regularizers import Resource
+from keras_nas.search.fgnas_config import FgnasConfig
+from keras_nas.search.fgnas_constraint import make_constraint
+from keras_nas.search.gate_statistics import gate_statistics, probabilities
+from keras_nas.search.stage import Data
+from keras_nas.search.step import Update, apply, once, values
+from keras_nas.search.training import (
+    TrainConfig,
+    TrainStage,
+    make_optimizer,
+    needs_loss_scaling,
+    validation_record,
+)
+from keras_nas.tasks import Task
+
+STEERING_RANGE = 1e4
+"""λ is steered within this factor of where it began, up and down."""
+
+
+class FgnasStage(TrainStage):
+    """Step 3 of FGNAS: minimises L(θ, ψ) + λ R(ψ), Eq. (7), over weights θ and gates ψ at once.
+
+    It ends after the step in which the network that surgery would build meets the target; an epoch
+    may be cut short by it. Where that step closed more than was needed, the closed gates that were
+    nearest to open (by ψ_on − ψ_off, over all layers) are opened again as far as the target allows.
+    Each epoch's record has the resource, λ, and the channels kept.
+
+    Args:
+        supernet: A model with `STEGate`s.
+        train_data: Batches `(inputs, targets)`.
+        validation_data: Evaluated after each epoch; None for none.
+        task: Loss and metrics.
+        config: The settings.
+        name: The stage's name.
+
+    Raises:
+        KerasNasError: If the model has no `STEGate`, or as in `Resource`.
+    """
+
+    def __init__(
+        self,
+        supernet: keras.Model,
+        train_data: Data,
+        validation_data: Data | None,
+        task: Task,
+        config: FgnasConfig,
+        name: str = "architecture",
+    ):
+        super().__init__(name, supernet, train_data, validation_data, task, config.search)
+        self.settings = config
+        self.gates = ste_gates(supernet)
+        self.logits = [gate.logits for gate in self.gates]
+        self.resource = make_resource(supernet, config)
+        self.full = self.resource.full()
+        self.target = config.target(self.full)
+        with tf.distribute.get_strategy().scope():
+            self.strength = keras.Variable(config.lambda_r, trainable=False, name="lambda_r")
+        self.constraint = make_constraint(self.gates, config)
+        self.reached = False
+        self._measure = tf.function(self._exact, autograph=False)
+        self._seen: bytes | None = None
+        self._value = self.full
+
+    def begin(self, steps):
+        super().begin(steps)
+        self._check_reachable()
+        for gate in self.gates:
+            gate.mode = "soft"
+        config = TrainConfig(
+            epochs=self.epochs,
+            optimizer=self.settings.gate_optimizer,
+            learning_rate=self.settings.gate_learning_rate,
+            weight_decay=0.0,
+        )
+        scaling = needs_loss_scaling(self.model)
+        self.gate_optimizer = make_optimizer(config, steps, self.logits, scaling)
+
+    def _check_reachable(self) -> None:
+        if self.target is None:
+            return
+        least = self._cost(least_masks(self.model, self.gates))
+        if self.target < least:
+            what = self.resource.what
+            raise KerasNasError(
+                f"`target_{what}` must be {least:,.6g} or more: what is left of "
+                f"'{self.model.name}' with every gate closed that can be. "
+                f"Received: {self.target:,.6g} (the full network has {self.full:,.6g})"
+            )
+
+    def before_step(self, epoch, step, steps):
+        if self.settings.steer and self.target is not None:
+            total = max(1, self.epochs * steps - 1)
+            plan = self.full + (self.target - self.full) * (epoch * steps + step) / total
+            self._steer((self.measured() - plan) / self.full)
+
+    def _lambda(self) -> float:
+        return float(keras.ops.convert_to_numpy(self.strength))
+
+    def _steer(self, excess: float) -> None:
+        start = self.settings.lambda_r
+        moved = self._lambda() * math.exp(self.settings.steer_gain * excess)
+        self.strength.assign(min(max(moved, start / STEERING_RANGE), start * STEERING_RANGE))
+
+    def train_step(self, batch):
+        inputs, targets = batch[0], batch[1]
+        weights, logits = values(self.weights), values(self.logits)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch([*weights, *logits])
+            outputs = self.model(inputs, training=True)
+            losses = self.losses(targets, outputs)
+            penalty = once(self.strength * tf.cast(self.resource(), tf.float32))
+            losses = {**losses, "loss": losses["loss"] + penalty, "penalty": penalty}
+            scaled = self.optimizer.scale_loss(losses["loss"])
+        gradients = tape.gradient(scaled, [*weights, *logits], unconnected_gradients="zero")
+        # With float16, each optimizer divides by the loss scale of its own.
+        other_scale = self.gate_optimizer.scale_loss(1.0) / self.optimizer.scale_loss(1.0)
+        for_logits = [other_scale * gradient for gradient in gradients[len(weights) :]]
+        updates = [
+            Update(self.optimizer, gradients[: len(weights)], self.weights),
+            Update(self.gate_optimizer, for_logits, self.logits),
+        ]
+        for metric in self.metrics:
+            metric.update_state(targets, outputs)
+        return apply(losses, updates)
+
+    def state(self):
+        return {
+            **super().state(),
+            "gate_optimizer": self.gate_optimizer.variables,
+            "lambda_r": [self.strength],
+        }
+
+    def satisfied(self):
+        if self.constraint is not None:
+            self.constraint()
+        self.reached = self.is_met()
+        if self.reached:
+            self._land()
+        return self.reached
+
+    def finished(self, records):
+        return self.reached
+
+    def after_epoch(self, epoch):
+        record = {"resource": self.measured(), "lambda_r": self._lambda()}
+        statistics = gate_statistics(self.gates)
+        record.update({key: statistics[key] for key in ("channels", "kept", "kept_share")})
+        record["kept_by_gate"] = {gate.name: int(gate.mask().sum()) for gate in self.gates}
+        return {**record, **validation_record(self._evaluator)}
+
+    def status(self):
+        return {"share": self.measured() / self.full}
+
+    def histograms(self):
+        return {"gates/all": probabilities(self.gates)}
+
+    def measured(self) -> float:
+        """R under the present masks."""
+        return float(self._measure())
+
+    def _exact(self):
+        masks = {gate.name: gate.indicator() > 0.5 for gate in self.gates}
+        return self.resource.exact(masks)
+
+    def is_met(self) -> bool:
+        """Whether what surgery would build meets the target, rounding and aligning counted in."""
+        if self.target is None or self.measured() > self.target:
+            return False
+        masks = self._masks()
+        state = b"".join(np.packbits(mask).tobytes() for mask in masks.values())
+        if state != self._seen:
+            self._seen, self._value = state, self._cost(masks)
+        return self._value <= self.target
+
+    def _masks(self) -> dict[str, np.ndarray]:
+        return {gate.name: rounded_mask(gate, self.settings.round_to) for gate in self.gates}
+
+    def _land(self) -> None:
+        """Opens again, best first, what the last step closed beyond the target."""
+        before = [keras.ops.convert_to_numpy(gate.logits) for gate in self.gates]
+        gaps = np.concatenate([gate.scores() for gate in self.gates])
+        closed = np.unique(gaps[gaps < 0])[::-1]
+        # Between two gaps, so that rounding decides nothing: [0, after the best, …, after all].
+        bounds = np.concatenate([[0.0], (closed[:-1] + closed[1:]) / 2, [gaps.min() - 0.01]])
+
+        def fits(count: int) -> bool:
+            lift = np.float32([-bounds[count] / 2, bounds[count] / 2])
+            for gate, logits in zip(self.gates, before, strict=True):
+                gate.logits.assign(logits + lift)
+            return self._cost(self._masks()) <= self.target
+
+        low, high = 0, len(closed)
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if fits(middle) else (low, middle - 1)
+        fits(low)
+
+    def _cost(self, masks: dict[str, np.ndarray]) -> float:
+        if self.settings.align == "pad" or self.resource.what == "latency_ms":
+            return float(self.resource.exact({n: tf.constant(m) for n, m in masks.items()}))
+        kept = {name: np.flatnonzero(mask).tolist() for name, mask in masks.items()}
+        bare = Architecture(kept, {name: len(mask) for name, mask in masks.items()})
+        shapes = batched_shape(self.settings)
+        costs = surgery.predict_costs(
+            self.model, bare, align=self.settings.align, input_shapes=shapes
+        )
+        return float(getattr(costs, self.resource.what))
+
+
+def make_resource(supernet: keras.Model, config: FgnasConfig) -> Resource:
+    """The resource regulariser that a configuration asks for.
+
+    Raises:
+        KerasNasError: As in `Resource`, or the latency table cannot be read.
+    """
+    table = LatencyTable.load(Path(config.latency_table)) if config.latency_table else None
+    return Resource(
+        supernet,
+        config.what,
+        input_shapes=batched_shape(config),
+        table=table,
+        interpolate=config.interpolate,
+    )
+
+
+def batched_shape(config: FgnasConfig) -> list[tuple[int, ...]] | None:
+    """`resource_shape` with a batch of 1, as `keras_nas.graph.read` takes it."""
+    return [(1, *config.resource_shape)] if config.resource_shape else None
+
+
+def ste_gates(supernet: keras.Model) -> list[STEGate]:
+    """The FGNAS gates of a supernet, in graph order.
+
+    Raises:
+        KerasNasError: If it has none.
+    """
+    found = [gate for gate in gates.find(supernet) if isinstance(gate, STEGate)]
+    if not found:
+        raise KerasNasError(
+            f"Model '{supernet.name}' has no STEGate to learn: no layer fits the order and the "
+            "include and exclude patterns."
+        )
+    return found
+
+
+def least_masks(supernet: keras.Model, found: list[STEGate]) -> dict[str, np.ndarray]:
+    """The masks that leave least: all gates closed but those that hold the network together."""
+    before = [(gate, gate.mode, keras.ops.convert_to_numpy(gate.logits)) for gate in found]
+    try:
+        for gate in found:
+            gate.set_mask(np.zeros(gate.channels, bool))
+        surgery.rescue(supernet)
+        return {gate.name: gate.mask() for gate in found}
+    finally:
+        for gate, mode, logits in before:
+            gate.logits.assign(logits)
+            gate.mode = mode

@@ -1,0 +1,288 @@
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_nas import costs, gates
+from keras_nas.costs.latency_fit import Point
+from keras_nas.costs.latency_operations import timed_operations
+from keras_nas.errors import KerasNasError, UsageError
+from keras_nas.graph import read
+from keras_nas.layers import Gate, STEGate
+from keras_nas.search import Session, TrainConfig, fgnas, run_stage
+from keras_nas.search.fgnas import Fgnas
+from keras_nas.search.fgnas_config import FgnasConfig, parse_target
+from keras_nas.search.fgnas_stage import FgnasStage
+from keras_nas.tasks import Classification
+from tests.search.nets import arrays, pictures, small_net
+
+QUIET = Session(progress="off")
+SHORT = TrainConfig(epochs=2, learning_rate=0.05)
+CONFIG = FgnasConfig(
+    weights=SHORT,
+    search=TrainConfig(epochs=12, learning_rate=0.02),
+    finetune=TrainConfig(epochs=1, learning_rate=0.02),
+    target_flops="0.5x",
+    lambda_r=3e-6,
+    gate_learning_rate=0.2,
+)
+
+
+def supernet():
+    keras.utils.set_random_seed(0)
+    model = Fgnas(CONFIG).make_supernet(small_net())
+    gates.set_mode(model, "soft")
+    return model
+
+
+def stage(model, config=CONFIG, data=None, **options):
+    data = pictures() if data is None else data
+    return FgnasStage(model, data, None, Classification.of(model), config, **options)
+
+
+@pytest.fixture(scope="module")
+def result():
+    keras.utils.set_random_seed(0)
+    model = small_net()
+    before = arrays(model)
+    found = fgnas(model, pictures(), pictures(seed=1), CONFIG, session=QUIET)
+    for path, value in arrays(model).items():
+        np.testing.assert_array_equal(value, before[path])  # the user's model is untouched
+    return found
+
+
+def test_target_is_reached_and_is_what_surgery_builds(result):
+    searched = [record for record in result.history if record["stage"] == "architecture"]
+    after = costs.count(result.small).flops
+    assert after == result.architecture.costs["after"]["flops"]
+    assert after == searched[-1]["resource"]
+    assert 0.45 < after / result.architecture.costs["before"]["flops"] <= 0.5
+    assert len(searched) < 12
+
+
+def test_search_stops_in_the_step_that_reaches_the_target(result):
+    searched = [record for record in result.history if record["stage"] == "architecture"]
+    assert all(record["resource"] > 0 for record in searched)
+    assert [record["steps"] for record in searched[:-1]] == [4] * (len(searched) - 1)
+    assert 1 <= searched[-1]["steps"] <= 4
+    assert sum(searched[-1]["kept_by_gate"].values()) == searched[-1]["kept"]
+
+
+def test_small_equals_the_gated_network_and_has_stock_layers(result):
+    (surgery,) = [record for record in result.history if record["stage"] == "surgery"]
+    assert surgery["gated_top1"] == surgery["val_top1"]
+    assert surgery["gated_loss"] == pytest.approx(surgery["val_loss"], rel=1e-5)
+    assert not any(isinstance(layer, Gate) for layer in result.small.layers)
+    assert all(gate.mode == "hard" for gate in gates.find(result.supernet))
+    assert all(isinstance(gate, STEGate) for gate in gates.find(result.supernet))
+    assert result.architecture.method == "fgnas"
+    assert result.history[-1]["stage"] == "finetune"
+
+
+def test_weights_and_gates_move_together():
+    model = supernet()
+    before = arrays(model)
+    config = dataclasses.replace(CONFIG, search=SHORT, target_flops=0.0)
+    run_stage(stage(model, config), QUIET)
+    for path, value in arrays(model).items():
+        if path.endswith(("/logits", "/kernel")):
+            assert (value != before[path]).any(), path
+
+
+def test_loss_has_lambda_times_the_resource():
+    model = supernet()
+    still = TrainConfig(epochs=1, learning_rate=0.0, weight_decay=0.0)
+    config = dataclasses.replace(CONFIG, search=still, gate_learning_rate=0.0, target_flops=0.0)
+    (record,) = run_stage(stage(model, config), QUIET)
+    full = costs.count(small_net()).flops
+    assert record["penalty"] == pytest.approx(3e-6 * full, rel=1e-5)
+    assert record["loss"] == pytest.approx(record["task_loss"] + record["penalty"], rel=1e-5)
+
+
+def test_step_is_traced_once():
+    model = supernet()
+    searched, traces = stage(model), []
+    plain = searched.train_step
+
+    def counted(batch):
+        traces.append(1)
+        return plain(batch)
+
+    searched.train_step = counted
+    run_stage(searched, QUIET)
+    assert len(traces) == 1
+
+
+@pytest.mark.parametrize("what", ["params", pytest.param("macs", marks=pytest.mark.slow)])
+def test_other_resources_and_absolute_targets(what):
+    full = getattr(costs.count(small_net()), what)
+    config = dataclasses.replace(
+        CONFIG, target_flops=0.0, lambda_r=1e-3, **{f"target_{what}": 0.6 * full}
+    )
+    found = fgnas(small_net(), pictures(), None, config, session=QUIET)
+    assert getattr(costs.count(found.small), what) <= 0.6 * full
+
+
+def test_latency_target_by_a_table(tmp_path):
+    model = small_net()
+    points = {}
+    for operation in timed_operations(read(model)):
+        known = points.setdefault(operation.condition, [])
+        known += [Point(1, 1, n * operation.flops, 0.01 + 0.1 * n) for n in (1, 2)]
+    costs.LatencyTable("a desk", "an abacus", points).save(tmp_path / "table.json")
+    config = dataclasses.replace(
+        CONFIG, target_flops=0.0, target_latency_ms="0.7x", lambda_r=1.0,
+        latency_table=str(tmp_path / "table.json"),
+    )  # fmt: skip
+    net = Fgnas(config).make_supernet(model)
+    searched = stage(net, config)
+    records = run_stage(searched, QUIET)
+    assert records[-1]["resource"] <= 0.7 * searched.full
+
+
+def test_steering_raises_lambda_above_the_plan_and_lowers_it_below():
+    config = dataclasses.replace(CONFIG, lambda_r=1e-9, steer=True, steer_gain=2.0)
+    searched = stage(supernet(), config)
+    searched.before_step(0, 0, 4)
+    assert float(searched.strength) == pytest.approx(1e-9)
+    searched.before_step(11, 3, 4)  # the plan is at its end, 0.5, and nothing is closed
+    assert float(searched.strength) == pytest.approx(1e-9 * np.exp(2 * 0.5), rel=1e-4)
+    for gate in searched.gates[1:]:
+        gate.set_mask(np.zeros(8))
+    share = searched.measured() / searched.full
+    searched.before_step(0, 0, 4)
+    assert float(searched.strength) == pytest.approx(1e-9 * np.exp(2 * (0.5 + share - 1)), rel=1e-4)
+
+
+def test_an_overshoot_is_taken_back():
+    """All of b's gates close in one step: the best by ψ_on − ψ_off open again, to the target."""
+    searched = stage(supernet())
+    a, b, c = searched.gates
+    b.logits.assign(np.stack([-0.01 * np.arange(1, 9), np.zeros(8)], axis=-1))
+    assert searched.satisfied()
+    kept = b.mask()
+    assert a.mask().all()
+    assert c.mask().all()
+    assert kept.tolist() == [True] * 3 + [False] * 5
+    assert searched.measured() <= searched.target
+    b.set_mask(np.arange(8) < 4)
+    assert searched.measured() > searched.target
+
+
+@pytest.mark.parametrize(
+    ("options", "allowed"),
+    [({"multiple_operations": False}, {0, 1}), ({"prune_channels": False}, {1, 2})],
+)
+def test_ablations_of_table_7(options, allowed):
+    config = dataclasses.replace(
+        CONFIG, kernels=(1,), target_flops=0.0, lambda_r=1e-4, search=SHORT, **options
+    )
+    method = Fgnas(config)
+    keras.utils.set_random_seed(0)
+    net = method.make_supernet(small_net())
+    run_stage(stage(net, config), QUIET)
+    open_operations = {}
+    for gate in gates.find(net):
+        if gate.mixed_layer:
+            counts = open_operations.setdefault(gate.mixed_layer, np.zeros(gate.channels))
+            counts += gate.mask()
+    assert set(open_operations) == {"a_conv", "b_conv", "c_conv"} - {"c_conv"}
+    assert {int(n) for counts in open_operations.values() for n in counts} <= allowed
+
+
+def test_target_below_the_minimum_names_the_minimum():
+    config = dataclasses.replace(CONFIG, target_flops=10.0)
+    model = supernet()
+    least = r"`target_flops` must be [\d,.]+ or more: .* Received: 10 \(the full network has"
+    with pytest.raises(KerasNasError, match=least):
+        run_stage(stage(model, config), QUIET)
+    assert all(gate.mode == "soft" and gate.mask().all() for gate in gates.find(model))
+
+
+def test_target_not_reached_in_time_is_an_error():
+    config = dataclasses.replace(
+        CONFIG, lambda_r=0.0, gate_learning_rate=1e-6, search=SHORT, weights=SHORT
+    )
+    with pytest.raises(KerasNasError, match="was not reached in 2 epochs of the search"):
+        fgnas(small_net(), pictures(), None, config, session=QUIET)
+
+
+@pytest.mark.slow
+def test_round_to_and_alignment_count_in_the_target():
+    config = dataclasses.replace(CONFIG, round_to=4, align="widen")
+    found = fgnas(small_net(), pictures(), pictures(seed=1), config, session=QUIET)
+    assert {len(kept) % 4 for kept in found.architecture.kept_channels.values()} == {0}
+    assert costs.count(found.small).flops <= 0.5 * costs.count(small_net()).flops
+
+
+def test_targets_are_numbers_or_shares():
+    assert parse_target("target_flops", "0.5x", 400.0) == 200.0
+    assert parse_target("target_flops", 3e6, 400.0) == 3e6
+    assert parse_target("target_flops", "3e6", 400.0) == 3e6
+    for wrong in ("half", "2x", -1.0, "nan"):
+        with pytest.raises(UsageError, match="`target_flops` must be a number above 0, or a share"):
+            parse_target("target_flops", wrong, 400.0)
+
+
+def test_configuration_is_checked():
+    with pytest.raises(UsageError, match="Only one target"):
+        FgnasConfig(target_flops="0.5x", target_params="0.5x")
+    with pytest.raises(UsageError, match="`latency_table` must be given"):
+        FgnasConfig(target_latency_ms="0.5x")
+    with pytest.raises(UsageError, match="`steer` needs a target"):
+        FgnasConfig(steer=True)
+    assert FgnasConfig(target_params="0.5x").what == "params"
+    assert FgnasConfig().target(10.0) is None
+
+
+def test_replicas_agree_with_one_device(mirrored):
+    def learned(scope):
+        with scope:
+            model = supernet()
+            config = dataclasses.replace(CONFIG, search=SHORT, target_flops=0.0)
+            run_stage(stage(model, config, data=pictures(examples=32)), QUIET)
+        return [gate.logits.numpy() for gate in gates.find(model)]
+
+    single = learned(tf.init_scope())
+    for a, b in zip(learned(mirrored.scope()), single, strict=True):
+        np.testing.assert_allclose(a, b, atol=5e-3)
+
+
+@pytest.mark.parametrize(
+    "policy", ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)]
+)
+def test_mixed_precision_searches(policy):
+    keras.utils.set_random_seed(0)
+    model = Fgnas(CONFIG).make_supernet(small_net(dtype=policy))
+    records = run_stage(stage(model), QUIET)
+    assert records[-1]["resource"] <= 0.5 * costs.count(small_net()).flops
+
+
+def test_resumes_to_the_same_architecture(tmp_path):
+    def search(directory, resume, limit=None):
+        keras.utils.set_random_seed(7)
+        keras.backend.clear_session()
+        session = Session(tmp_path / directory, progress="off", checkpoint_every=2, resume=resume)
+        model = Fgnas(CONFIG).make_supernet(small_net())
+        searched = stage(model)
+        if limit is not None:
+            calm = searched.before_step
+
+            def deadly(epoch, step, steps):
+                if epoch * steps + step == limit:
+                    raise InterruptedError
+                calm(epoch, step, steps)
+
+            searched.before_step = deadly
+        run_stage(searched, session)
+        return [gate.logits.numpy() for gate in gates.find(model)]
+
+    expected = search("unbroken", False)
+    with pytest.raises(InterruptedError):
+        search("broken", False, limit=7)
+    for a, b in zip(search("broken", True), expected, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)

@@ -1,0 +1,70 @@
+"""Every flagfile of FGNAS parses, and says what the paper says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.apps.test_flagfiles import FOLDER, SCRIPT
+from tests.source_tree import ROOT
+
+FILES = sorted(FOLDER.glob("fgnas_*.cfg"))
+# Tables 3 to 8: the target, the operations, λ where it is printed.
+ROWS = {
+    "efficientnet_b0_cifar10_large": {"target_params": 3.9e6, "mix": "depthwise", "lambda_r": 1e-7},
+    "efficientnet_b0_cifar10_small": {"target_params": 2.7e6, "mix": "depthwise", "lambda_r": 1e-7},
+    "mobilenet_v2_imagenet": {"target_latency_ms": "0.707x", "kernels": [3, 5], "lambda_r": 0.0012},
+    "p_mobilenet_v2_imagenet": {"target_latency_ms": "0.707x", "kernels": [], "lambda_r": 0.0012},
+    "p_vgg16_cifar10": {"target_flops": 149e6, "kernels": [], "activations": []},
+    "vgg16_cifar10_kernels": {"target_flops": 119e6, "kernels": [1, 3, 5, 7, 9, 11]},
+    "vgg16_cifar10_activations": {"target_flops": 110e6, "activations": ["relu", "prelu", "tanh"]},
+    "vgg16_cifar10_table7_type1": {"target_flops": 278e6, "prune_channels": False},
+    "vgg16_cifar10_table7_type2": {"target_flops": 131e6, "multiple_operations": False},
+    "vgg16_cifar10_table7_ours": {"target_flops": 61e6, "prune_channels": True},
+    "p_vgg19_cifar10": {"target_flops": 348e6},
+    "p_resnet18_cifar10": {"target_flops": "0.05x"},
+    "p_resnet20_cifar10": {"target_flops": 34e6},
+    "p_densenet40_cifar10": {"target_flops": 149e6},
+    "edsr_div2k": {"target_flops": 97.6e9, "lambda_r": 1e-9, "batch_size": 16, "patch_size": 96},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def parsed():
+    paths = [str(path) for path in [*FILES, FOLDER / "demo_fgnas.cfg"]]
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *paths], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return {Path(path).name: values for path, values in json.loads(done.stdout).items()}
+
+
+def test_there_is_one_for_each_row():
+    assert {path.stem.removeprefix("fgnas_") for path in FILES} == set(ROWS)
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_settings_are_the_papers(parsed, row):
+    values = parsed[f"fgnas_{row}.cfg"]
+    assert values["method"] == "fgnas"
+    assert {name: values[name] for name in ROWS[row]} == ROWS[row]
+    if values["data"] == "cifar10":
+        assert (values["batch_size"], values["weights_learning_rate"]) == (128, 0.01)
+        assert (values["weights_epochs"], values["weights_weight_decay"]) == (160, 1e-4)
+        assert values["weights_nesterov"]
+    if values["data"] == "imagenet2012":
+        assert (values["batch_size"], values["weights_learning_rate"]) == (256, 0.01)
+        assert (values["weights_epochs"], values["weights_boundaries"]) == (400, [200, 300])
+
+
+def test_demo_asks_for_a_share_of_the_flops(parsed):
+    demo = parsed["demo_fgnas.cfg"]
+    assert (demo["target_flops"], demo["model"], demo["data"]) == (
+        "0.35x",
+        "small_vgg",
+        "fashion_mnist",
+    )

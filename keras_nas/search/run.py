@@ -232,7 +232,7 @@ class _Runner:
         if self.method.name == "dnal":
             gates = {k: records[-1][k] for k in ("channels", "kept", "undecided", "delta")}
             self.folder.update_results(gates=gates)
-        if self.method.name == "dso":
+        if self.method.name == "dso" and records:
             edges = {k: records[-1][k] for k in ("edges", "open_edges", "live_edges")}
             self.folder.update_results(edges=edges)
         self.folder.update_results(rows={"gated": self._evaluate(supernet)})

@@ -14,7 +14,7 @@ from keras_nas.errors import KerasNasError, UsageError
 _DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
 
 
-def run(main: Callable[[], None]) -> NoReturn:
+def run(main: Callable[[], None]) -> None:
     """Parses the flags, calls `main()` and ends the process.
 
     The exit code is 0 after success and after `--help`, 2 when the command is wrong (an unknown
@@ -39,7 +39,7 @@ def run(main: Callable[[], None]) -> NoReturn:
     run_with_arguments(without_arguments)
 
 
-def run_with_arguments(main: Callable[[list[str]], None]) -> NoReturn:
+def run_with_arguments(main: Callable[[list[str]], None]) -> None:
     """As `run`, for an app that takes arguments beside its flags: calls `main(arguments)`."""
 
     def call(argv: Sequence[str]) -> None:

@@ -62,7 +62,7 @@ class Entry:
 
     def speed_up(self, threads: int) -> float:
         """Returns how many times faster the pruned file is."""
-        return self.result(0, threads).median_ms / self.result(1, threads).median_ms
+        return self.result(0, threads).central_ms / self.result(1, threads).central_ms
 
 
 def main() -> None:
@@ -123,7 +123,7 @@ def _table(entries: list[Entry], threads: list[int], ratio: float) -> Table:
                 if parity.metric_keras is not None
             ),
             *(
-                "\n".join(f"{entry.result(place, count).median_ms:.3f}" for place in (0, 1))
+                "\n".join(f"{entry.result(place, count).central_ms:.3f}" for place in (0, 1))
                 for count in threads
             ),
             "\n".join(f"{up:.2f}×" for up in ups),

@@ -63,7 +63,7 @@ def _measure(path: str, threads: int) -> tuple[float, float]:
         report = benchmark([path], config)
         if report.failures:
             raise KerasNasError(report.failures[0].message)
-        ours.append(report.results[0].median_ms)
+        ours.append(report.results[0].central_ms)
         theirs.append(_litert_benchmark(path, threads))
     return statistics.median(ours), statistics.median(theirs)
 

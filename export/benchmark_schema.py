@@ -106,6 +106,11 @@ class BenchmarkResult:
     interleaved_with: list[str] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
 
+    @property
+    def central_ms(self) -> float:
+        """The median, or the mean where the tool tells no median."""
+        return self.mean_ms if self.median_ms is None else self.median_ms
+
 
 @dataclasses.dataclass(frozen=True)
 class BenchmarkFailure:

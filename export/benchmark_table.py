@@ -82,8 +82,8 @@ def draw_chart(report: BenchmarkReport, path: str | os.PathLike[str]) -> None:
             names.index(label(result, report.results)) + (place - (len(threads) - 1) / 2) * height
             for result in group
         ]
-        medians = [_central(result) for result in group]
-        above = [max(0.0, (result.p90_ms or 0.0) - _central(result)) for result in group]
+        medians = [result.central_ms for result in group]
+        above = [max(0.0, (result.p90_ms or 0.0) - result.central_ms) for result in group]
         axes.barh(
             rows,
             medians,
@@ -95,7 +95,7 @@ def draw_chart(report: BenchmarkReport, path: str | os.PathLike[str]) -> None:
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     if report.results:
-        axes.set_xlim(0, 1.6 * max(map(_central, report.results)))
+        axes.set_xlim(0, 1.6 * max(result.central_ms for result in report.results))
     axes.set_xlabel("median ms (line: up to the 90th percentile)")
     if threads:
         axes.legend()
@@ -114,16 +114,12 @@ def label(result: BenchmarkResult, results: Sequence[BenchmarkResult]) -> str:
 def speed_up(result: BenchmarkResult, results: Sequence[BenchmarkResult]) -> float:
     """Returns how many times faster a result is than the first one with the same threads."""
     first = next(other for other in results if other.threads == result.threads)
-    return _central(first) / _central(result)
+    return first.central_ms / result.central_ms
 
 
 def speed_up_text(result: BenchmarkResult, results: Sequence[BenchmarkResult]) -> str:
     """As `speed_up`, for a table."""
     return f"{speed_up(result, results):.2f}×"
-
-
-def _central(result: BenchmarkResult) -> float:
-    return result.mean_ms if result.median_ms is None else result.median_ms
 
 
 def _milliseconds(value: float | None) -> str:

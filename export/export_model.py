@@ -149,16 +149,18 @@ def _check(
     )
 
 
-def _random_inputs(model: keras.Model, exported: ExportedModel) -> list[Any]:
+def _random_inputs(model: keras.Model, exported: ExportedModel) -> list[dict[str, np.ndarray]]:
+    """Returns a batch of random inputs for each size that the file was tried at."""
     generator = np.random.default_rng(0)
+    sizes: list[tuple[int, ...]] = [*exported.sizes] or [()]
     batches = []
-    for size in exported.sizes or [None]:
-        shapes = [
-            (_RANDOM_SAMPLES, *(size or ()), shape[3]) if None in shape else
-            (_RANDOM_SAMPLES, *shape[1:])
-            for shape in exported.input_shapes.values()
-        ]  # fmt: skip
-        arrays = [generator.random(shape, dtype="float32") for shape in shapes]
-        names = tracing.input_names(model)
-        batches.append(dict(zip(names, arrays, strict=True)))
+    for size in sizes:
+        batch = {}
+        for name, shape in zip(
+            tracing.input_names(model), exported.input_shapes.values(), strict=True
+        ):
+            spatial = size if size and len(shape) == 4 else shape[1:-1]
+            whole = [_RANDOM_SAMPLES, *(n or 1 for n in (*spatial, shape[-1]))]
+            batch[name] = generator.random(whole, dtype="float32")
+        batches.append(batch)
     return batches

@@ -29,15 +29,11 @@ class Runner:
     """
 
     def __init__(self, model: str | os.PathLike[str] | bytes, threads: int = 1):
-        if not isinstance(model, bytes):
-            try:
-                model = Path(model).read_bytes()
-            except OSError as error:
-                raise ExportError(f"Cannot read the model {model}: {error.strerror}.") from error
+        content = model if isinstance(model, bytes) else _read(model)
         self._sizes: list[tuple[int, ...]] = []
         try:
             with quiet_stderr():
-                self._interpreter = Interpreter(model_content=model, num_threads=threads)
+                self._interpreter = Interpreter(model_content=content, num_threads=threads)
                 if not self.dynamic:  # else `resize` allocates
                     self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
@@ -111,6 +107,13 @@ class Runner:
         named = getattr(signature, f"get_{kind}_details")()
         names = {detail["index"]: name for name, detail in named.items()}
         return [names.get(detail["index"], detail["name"]) for detail in details]
+
+
+def _read(path: str | os.PathLike[str]) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ExportError(f"Cannot read the model {path}: {error.strerror}.") from error
 
 
 def quantize(array: np.ndarray, detail: dict) -> np.ndarray:

@@ -10,10 +10,11 @@ takes nobody down with it.
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 import sys
 from pathlib import Path
 from typing import Any
+
+import ai_edge_litert
 
 _CPU = 1
 _MEMORY_RUNS = 5
@@ -47,7 +48,7 @@ class Profiler:
     """
 
     def __init__(self, path: str, threads: int):
-        folder = Path(importlib.util.find_spec("ai_edge_litert").origin).parent
+        folder = Path(ai_edge_litert.__file__).parent
         self._library = ctypes.CDLL(str(folder / "libLiteRt.so"))
         self._kept: list[Any] = []
         self._environment = self._make("LiteRtCreateEnvironment", 0, None)
@@ -73,7 +74,7 @@ class Profiler:
         self._call("LiteRtStopProfiler", self._profiler)
         summary = ctypes.c_char_p()
         self._call("LiteRtGetProfileSummary", self._profiler, self._compiled, ctypes.byref(summary))
-        return summary.value.decode()
+        return (summary.value or b"").decode()
 
     def _run(self) -> None:
         self._call(

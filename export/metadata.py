@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import importlib.util
 import json
 import os
 import tempfile
@@ -99,7 +100,8 @@ def describe(
     if method:
         parts.append(f"Architecture found by {method}.")
     for name, cost in (after or {}).items():
-        share = f" ({cost / before[name]:.1%} of the original)" if (before or {}).get(name) else ""
+        original = (before or {}).get(name)
+        share = f" ({cost / original:.1%} of the original)" if original else ""
         parts.append(f"{name}: {cost:,.0f}{share}.")
     return " ".join(parts)
 

@@ -128,7 +128,7 @@ def convert(
         input_shapes=dict(zip(traced.input_names, traced.input_shapes, strict=True)),
         input_dtype=flatbuffer.tensor_dtype(parsed, parsed.subgraphs[0].inputs[0]),
         operators=flatbuffer.operators(parsed),
-        sizes=[tuple(size) for size in sizes or ()],
+        sizes=[(height, width) for height, width in sizes or ()],
         seconds=time.perf_counter() - start,
     )
 

@@ -113,7 +113,7 @@ def flat_call(model: Any) -> tuple[Callable[[list[Any]], Any], list[str]]:
 def _inputs(
     model: Any, input_shape: Shape | Sequence[Shape] | None
 ) -> tuple[list[str], list[Shape], list[str]]:
-    known = getattr(model, "inputs", None)
+    known = list(getattr(model, "inputs", None) or [])
     if not known and input_shape is None:
         raise ExportError(
             "`input_shape` must be given for a subclassed model, e.g. input_shape=(1, 224, 224, 3)."
@@ -121,16 +121,16 @@ def _inputs(
     names = input_names(model)
     if input_shape is None:
         shapes = [(1, *tuple(tensor.shape)[1:]) for tensor in known]
-    elif input_shape and isinstance(input_shape[0], (tuple, list)):
-        shapes = [tuple(shape) for shape in input_shape]
     else:
-        shapes = [tuple(input_shape)]
+        several = input_shape and isinstance(input_shape[0], (tuple, list))
+        given: Any = input_shape if several else [input_shape]
+        shapes = [tuple(shape) for shape in given]
     if len(shapes) != len(names):
         raise ExportError(
             f"`input_shape` must hold one shape for each of the inputs {names}. "
             f"Received: input_shape={input_shape}"
         )
-    for name, shape, tensor in zip(names, shapes, known or [], strict=bool(known)):
+    for name, shape, tensor in zip(names, shapes, known, strict=bool(known)):
         own = tuple(tensor.shape)
         if len(own) != len(shape) or any(
             a is not None and b is not None and a != b

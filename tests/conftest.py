@@ -45,8 +45,7 @@ def _seeded():
 
 @pytest.fixture(scope="session")
 def mirrored():
-    """A `tf.distribute.MirroredStrategy` over two CPU devices.
+    """A `tf.distribute.MirroredStrategy` over two CPU devices, the one of this process."""
+    from keras_nas.search.environment import make_strategy
 
-    One for all tests: the collectives of a second one in the process take the keys of the first.
-    """
-    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    return make_strategy("mirrored", 2)

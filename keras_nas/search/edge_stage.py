@@ -118,7 +118,11 @@ class EdgeStage(FullNetworkStage):
             self.edge_optimizer = keras.optimizers.LossScaleOptimizer(self.apg)
         self.edge_optimizer.build(self.scales)
 
-    def before_epoch(self, epoch):
+    def before_step(self, epoch, step, steps):
+        if step == 0:  # a run that is resumed within the epoch has its γ in the checkpoint
+            self._set_gammas(epoch)
+
+    def _set_gammas(self, epoch: int) -> None:
         strengths = self.strengths()
         gammas = self.gammas([name for name, scale in strengths.items() if scale > 0])
         growth = self.settings.gamma_growth**epoch

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import keras
 import tensorflow as tf
 
@@ -27,7 +29,7 @@ def make_strategy(kind: str, replicas: int = 0) -> tf.distribute.Strategy:
         replicas: For `"mirrored"` on CPU.
 
     Raises:
-        UsageError: If `kind` is unknown.
+        UsageError: If `kind` is unknown, or TensorFlow has started with fewer CPUs.
     """
     if kind == "none":
         return tf.distribute.get_strategy()
@@ -36,12 +38,28 @@ def make_strategy(kind: str, replicas: int = 0) -> tf.distribute.Strategy:
     if kind != "mirrored":
         raise UsageError(f"`distribute` must be one of {STRATEGIES}. Received: distribute={kind!r}")
     if tf.config.list_physical_devices("GPU"):
-        return tf.distribute.MirroredStrategy()
+        return _mirrored()
     if replicas > 1:
-        device = tf.config.list_physical_devices("CPU")[0]
+        _divide_cpu(replicas)
+    return _mirrored(tuple(f"CPU:{index}" for index in range(max(1, replicas))))
+
+
+@functools.cache
+def _mirrored(devices: tuple[str, ...] | None = None) -> tf.distribute.MirroredStrategy:
+    """One strategy for the process: a second one's collectives take the keys of the first."""
+    return tf.distribute.MirroredStrategy(devices)
+
+
+def _divide_cpu(replicas: int) -> None:
+    try:
         tf.config.set_logical_device_configuration(
-            device, [tf.config.LogicalDeviceConfiguration()] * replicas
+            tf.config.list_physical_devices("CPU")[0],
+            [tf.config.LogicalDeviceConfiguration()] * replicas,
         )
-    return tf.distribute.MirroredStrategy(
-        [f"CPU:{index}" for index in range(max(1, replicas))]
-    )
+    except RuntimeError as error:  # TensorFlow has started with the devices that it has
+        present = len(tf.config.list_logical_devices("CPU"))
+        if present < replicas:
+            raise UsageError(
+                f"`replicas` must be at most {present}, the logical CPUs that TensorFlow has "
+                f"started with in this process. Received: replicas={replicas}"
+            ) from error

@@ -244,7 +244,10 @@ def test_a_search_that_was_stopped_goes_on_where_it_was(data, tmp_path):
             CONFIG, patience=0, architecture=dataclasses.replace(TRAIN, epochs=epochs)
         )
         stage = stage_of(supernet, config, data[0], data[1])
-        run_stage(stage, Session(directory=directory, resume=resume, progress="off"))
+        # γ that is another one at each step: a resumed epoch must go on with the one it began with.
+        stage.gammas = lambda _: {k: v / 5 for k, v in stage.strengths().items()}
+        session = Session(directory=directory, resume=resume, progress="off", checkpoint_every=1)
+        run_stage(stage, session)
         return stage.strengths()
 
     whole = run(tmp_path / "whole", 2, False)
@@ -252,18 +255,18 @@ def test_a_search_that_was_stopped_goes_on_where_it_was(data, tmp_path):
     class Stop(Exception):  # noqa: N818 - it stands for a power cut
         pass
 
-    def interrupt(self, epoch):
-        if epoch == 1:
+    def interrupt(self, epoch, step, steps):
+        if (epoch, step) == (1, 2):
             raise Stop
-        original(self, epoch)
+        original(self, epoch, step, steps)
 
-    original = EdgeStage.before_epoch
-    EdgeStage.before_epoch = interrupt
+    original = EdgeStage.before_step
+    EdgeStage.before_step = interrupt
     try:
         with pytest.raises(Stop):
             run(tmp_path / "broken", 2, False)
     finally:
-        EdgeStage.before_epoch = original
+        EdgeStage.before_step = original
     resumed = run(tmp_path / "broken", 2, True)
     assert resumed == pytest.approx(whole, abs=1e-6)
 

@@ -16,7 +16,9 @@ from keras_nas.surgery.rules.elementwise import (
     Elementwise,
     Identity,
     PReLU,
+    Rescaling,
     is_homogeneous,
+    is_positive_rescaling,
     keeps_zero,
 )
 from keras_nas.surgery.rules.normalization import BatchNormalization
@@ -30,7 +32,7 @@ class Attachment:
     Attributes:
         after: By the node whose output they multiply: they go into its weights by output channel.
         before: By the node whose input they multiply: they go into its weights by input channel.
-        left: By the gate's own node: what it is left to do.
+        left: By the gate's (or Rescaling's) own node: what it is left to do.
     """
 
     after: dict[Node, np.ndarray] = field(default_factory=dict)
@@ -47,6 +49,9 @@ def attach(graph: Graph, scales: dict[str, np.ndarray], refused: set[Node]) -> A
     none can, scales other than zero and one go into the operations that read the gate, if each is
     a convolution or Dense layer called once; zeros stay with the gate, as constants.
 
+    A stock Rescaling by positive numbers, without offset, is treated as such a gate where something
+    takes it whole (the 1/M of a mixed layer): it then vanishes. Else it stays what it is.
+
     Args:
         graph: The gated graph.
         scales: What each gate multiplies its channels by, by the gate's operation name.
@@ -59,37 +64,63 @@ def attach(graph: Graph, scales: dict[str, np.ndarray], refused: set[Node]) -> A
     outputs = set(graph.outputs)
     calls = graph.calls()
     for node in graph.nodes:
-        if not isinstance(node.operation, Gate):
+        scale = _scale_of(node, scales)
+        if scale is None:
             continue
-        width = int(node.outputs[0].shape[-1] or 1)
-        scale = np.broadcast_to(np.asarray(scales[node.operation_name], "float64"), (width,))
         taker = _taker(node, scale, outputs, calls)
-        found.left[node] = np.ones_like(scale)
+        readers = _reading_takers(node, scale, outputs, calls, refused)
         if taker is not None and taker not in refused:
             found.after[taker] = found.after.get(taker, 1.0) * scale
-        elif _readers_take(node, scale, outputs, calls, refused):
+            found.left[node] = np.ones_like(scale)
+        elif readers:
             found.left[node] = (scale != 0).astype("float64")
-            for reader in node.outputs[0].readers:
-                found.before[reader] = np.where(scale != 0, scale, 1.0)
-        else:
+            for reader in readers:
+                factor = np.where(scale != 0, scale, 1.0)
+                found.before[reader] = found.before.get(reader, 1.0) * factor
+        elif isinstance(node.operation, Gate):
             found.left[node] = scale
     return found
 
 
-def _readers_take(gate: Node, scale: np.ndarray, outputs: set[Value], calls, refused) -> bool:
-    value = gate.outputs[0]
-    return (
-        not np.isin(scale, (0.0, 1.0)).all()
-        and value not in outputs
-        and bool(value.readers)
-        and all(
-            isinstance(rule := family(reader.operation), DenseLike)
-            and rule.scales_inputs
-            and len(calls[reader.operation_name]) == 1
-            and reader not in refused
-            for reader in value.readers
-        )
-    )
+def _scale_of(node: Node, scales: dict[str, np.ndarray]) -> np.ndarray | None:
+    """What a gate, or a Rescaling that may be taken over, multiplies each channel by."""
+    if isinstance(node.operation, Gate):
+        scale = scales[node.operation_name]
+    elif kind(node.operation) == "Rescaling" and is_positive_rescaling(node):
+        scale = node.operation.scale
+    else:
+        return None
+    width = int(node.outputs[0].shape[-1] or 1)
+    return np.broadcast_to(np.asarray(scale, "float64"), (width,))
+
+
+def _reading_takers(node: Node, scale: np.ndarray, outputs: set[Value], calls, refused):
+    """The layers that take over a node's factors by input channel; empty where some cannot.
+
+    Between the two may stand what commutes with positive factors, such as ReLU and pooling.
+    """
+    if np.isin(scale, (0.0, 1.0)).all():
+        return []
+    takers: list[Node] = []
+    values = [node.outputs[0]]
+    while values:
+        value = values.pop()
+        if value in outputs or not value.readers or value.shape[-1] != len(scale):
+            return []
+        for reader in value.readers:
+            if _scales_inputs(reader, calls) and reader not in refused:
+                takers.append(reader)
+            elif not (scale == 0).any() and _commutes(reader, binary=False):
+                values.append(reader.outputs[0])
+            else:
+                return []
+    return takers
+
+
+def _scales_inputs(node: Node, calls) -> bool:
+    rule = family(node.operation)
+    once = len(calls[node.operation_name]) == 1
+    return isinstance(rule, DenseLike) and rule.scales_inputs and once
 
 
 def _taker(gate: Node, scale: np.ndarray, outputs: set[Value], calls) -> Node | None:
@@ -99,12 +130,18 @@ def _taker(gate: Node, scale: np.ndarray, outputs: set[Value], calls) -> Node | 
         node = value.producer
         if value.shape[-1] != len(scale):
             return None
-        if _holds_factors(node, binary) and len(calls[node.operation_name]) == 1:
+        once = len(calls[node.operation_name]) == 1
+        if once and _holds_factors(node, binary) and _needs_no_gamma(gate, node):
             return node
         if not _commutes(node, binary):
             return None
         reader, value = node, node.inputs[0]
     return None
+
+
+def _needs_no_gamma(node: Node, taker: Node) -> bool:
+    """Whether the taker can hold the factors as it is: a Rescaling is not worth new weights."""
+    return isinstance(node.operation, Gate) or getattr(taker.operation, "scale", True)
 
 
 def _holds_factors(node: Node, binary: bool) -> bool:
@@ -126,6 +163,8 @@ def _commutes(node: Node, binary: bool) -> bool:
         return False
     if isinstance(rule, (Identity, Spatial, PReLU)):
         return True
+    if isinstance(rule, Rescaling):
+        return is_positive_rescaling(node)
     if isinstance(rule, Elementwise):
         if kind(node.operation) == "Activation" and (
             activation_name(node.operation.activation) not in kinds.ELEMENTWISE_ACTIVATIONS

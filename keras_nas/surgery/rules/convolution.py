@@ -69,6 +69,7 @@ class DenseLike(Rule):
             if self.folded(call).all():
                 output.constants = apply_activation(call.layer.activation, self._bias(call))
             if call.factor is not None:
+                output.constants = output.constants * call.factor
                 output.constants[call.factor == 0] = 0.0
         return [output]
 
@@ -216,6 +217,7 @@ class GroupedConvolution(Convolution):
         bias = np.where(np.repeat(dead, layer.filters // layer.groups), self._bias(call), np.nan)
         output.constants = apply_activation(layer.activation, bias)
         if call.factor is not None:
+            output.constants = output.constants * call.factor
             output.constants[call.factor == 0] = 0.0
         return [output]
 

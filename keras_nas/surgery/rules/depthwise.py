@@ -40,6 +40,7 @@ class DepthwiseConvolution(Rule):
             result = result + np.asarray(layer.bias)
         constants = apply_activation(layer.activation, result)
         if call.factor is not None:
+            constants = constants * call.factor
             constants[call.factor == 0] = 0.0
         return [Channels(call.input.axis, constants)]
 

@@ -85,17 +85,32 @@ def is_homogeneous(node) -> bool:
     return name in ("LeakyReLU", "PReLU", "ops.Relu", "ops.LeakyRelu", "Identity", "ops.Identity")
 
 
+def is_positive_rescaling(node) -> bool:
+    """Whether a Rescaling only multiplies what the network has made, by positive numbers."""
+    layer, value = node.operation, node.inputs[0]
+    return (
+        bool(np.all(np.asarray(layer.scale) > 0))
+        and not np.any(layer.offset)
+        and value.producer is not None
+        and value.dtype == node.outputs[0].dtype
+    )
+
+
 class Rescaling(SameChannels):
-    """scale · x + offset, each one number or one a channel."""
+    """scale · x + offset, each one number or one a channel; nothing where others took it over."""
 
     def accepts(self, call):
         return super().accepts(call) and call.input.is_last(call.node.inputs[0])
 
     def constants(self, call):
+        if call.scale is not None:
+            return [Channels(call.input.axis, call.input.constants.copy())]
         scale, offset = (np.asarray(x) for x in (call.layer.scale, call.layer.offset))
         return [Channels(call.input.axis, call.input.constants * scale + offset)]
 
     def build(self, call, builder):
+        if call.scale is not None:
+            return [builder.fetch(call, 0)]
         changes = {
             key: np.asarray(value)[call.wants[0]].tolist()
             for key, value in (("scale", call.layer.scale), ("offset", call.layer.offset))

@@ -5,7 +5,7 @@
 A run of `apps.search` is killed with SIGKILL, resumed with --resume, killed again, and so on to its
 end; there its architecture.json, the weights of every network it saved and its metrics.jsonl must
 be those of a run that nobody disturbed, bit by bit. Then the next run, until there were enough
-kills. Moments are drawn evenly from the length of the unbroken run, from the seed.
+kills. Moments are drawn from the seed, evenly within half the length of the shortest whole run.
 
 The networks are small and learn from a few pictures of Fashion-MNIST, with dropout, checkpoints
 every second step, and all four stages.
@@ -94,16 +94,20 @@ def kill_and_resume(
     launcher = _Launcher(method, work_dir, fork)
     moments = random.Random(seed)
     unbroken = work_dir / f"{method}_unbroken"
-    seconds = launcher.finish(launcher.start(unbroken), unbroken)
+    seconds = whole = launcher.finish(launcher.start(unbroken), unbroken)
     hits: list[str] = []
     differences: list[str] = []
     runs = 0
     while len(hits) < kills:
         run_dir = work_dir / f"{method}_{runs}"
-        hits += _disturb(launcher, run_dir, moments, seconds, kills - len(hits))
+        began = time.monotonic()
+        found = _disturb(launcher, run_dir, moments, seconds, kills - len(hits))
+        if not found:
+            seconds = min(seconds, time.monotonic() - began)
+        hits += found
         differences += [f"run {runs}: {text}" for text in compare(unbroken, run_dir)]
         runs += 1
-    return Outcome(method, seconds, tuple(hits), runs, tuple(differences))
+    return Outcome(method, whole, tuple(hits), runs, tuple(differences))
 
 
 def _disturb(
@@ -114,7 +118,7 @@ def _disturb(
     while len(hits) < kills:
         process = launcher.start(run_dir)
         launcher.await_first_file(process, run_dir)
-        if launcher.ended_within(process, moments.uniform(0, seconds), run_dir):
+        if launcher.ended_within(process, moments.uniform(0, seconds / 2), run_dir):
             return hits
         process.kill()
         process.join()

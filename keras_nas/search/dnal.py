@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -180,7 +181,7 @@ class GateStage(Stage):
         return self.model, batch[0], False
 
     def after_epoch(self, epoch):
-        record = {"delta": float(keras.ops.convert_to_numpy(self.gates[0].delta))}
+        record: dict[str, Any] = {"delta": float(keras.ops.convert_to_numpy(self.gates[0].delta))}
         record.update(gate_statistics(self.gates))
         record["kept_by_gate"] = {gate.name: int(gate.mask().sum()) for gate in self.gates}
         record.update(validation_record(self._evaluator))
@@ -206,6 +207,7 @@ class JointStage(GateStage):
         super().__init__(
             supernet, train_data, validation_data, task, config, name="joint", epochs=epochs
         )
+        self.flags = "weights"
         self._training = TrainStage("joint", supernet, train_data, None, task, config.weights)
 
     def begin(self, steps):

@@ -57,14 +57,24 @@ def _first_bad_output(model: keras.Model, inputs: list[tf.Tensor], training: boo
     return None
 
 
-def diverged_message(stage: str, epoch: int, step: int, tensor: str, kept: str | None) -> str:
-    """The one line that a user reads: where, which tensor, what to do."""
+def diverged_message(
+    stage: str, epoch: int, step: int, tensor: str, kept: str | None, flags: str
+) -> str:
+    """The one line that a user reads: where, which tensor, what to do.
+
+    Args:
+        stage: The stage's name.
+        epoch, step: From 0.
+        tensor: What `first_bad_tensor` found.
+        kept: The last checkpoint; None if there is none.
+        flags: The prefix of the stage's training flags.
+    """
     checkpoint = f" The last good checkpoint is {kept}." if kept else ""
     return (
         f"Stage '{stage}' diverged in epoch {epoch + 1}, step {step + 1}: the first tensor that is "
         f"not finite is the {tensor}.{checkpoint} A smaller learning rate "
-        f"(`--{stage}_learning_rate`), a warm-up (`--{stage}_schedule=cosine "
-        f"--{stage}_warmup_epochs=5`) or `--mixed_precision=float32` usually helps."
+        f"(`--{flags}_learning_rate`), a warm-up (`--{flags}_schedule=cosine "
+        f"--{flags}_warmup_epochs=5`) or `--mixed_precision=float32` usually helps."
     )
 
 

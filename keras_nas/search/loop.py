@@ -178,7 +178,9 @@ class _Run:
             reported = self.names[int(np.argmax(bad > 0))]
             tensor = first_bad_tensor(reported, self.stage.replay(batch))
             raise DivergedError(
-                diverged_message(self.stage.name, self.epoch, self.step, tensor, self.saved)
+                diverged_message(
+                    self.stage.name, self.epoch, self.step, tensor, self.saved, self.stage.flags
+                )
             )
         for name, value in losses.items():
             self.sums[name] = self.sums.get(name, 0.0) + float(value)

@@ -77,9 +77,10 @@ class BarReporter(Reporter):
         )
 
     def step(self, done, epoch, values):
-        self._progress.update(
-            self._task, completed=done, epoch=epoch, values=format_values(values)
-        )
+        if self._progress is not None:
+            self._progress.update(
+                self._task, completed=done, epoch=epoch, values=format_values(values)
+            )
 
     def say(self, line):
         self._console.print(line, highlight=False, soft_wrap=True)

@@ -22,6 +22,7 @@ from keras_nas.search.evaluation import Evaluator
 from keras_nas.search.loop import checkpoint_directory, worker_index
 from keras_nas.search.method import Context, Method, surgery_record
 from keras_nas.search.methods import METHODS, default_config, make_method
+from keras_nas.search.progress import make_progress
 from keras_nas.search.records import write_records
 from keras_nas.search.run_data import (
     NAMES,
@@ -174,6 +175,7 @@ class _Runner:
         if self.config.overwrite and STAGES[0] in self.config.stages:
             self.folder.forget()
         self._write_config()
+        make_progress(self.config.progress).say(self.data.describe())
         self.folder.update_results(data=self.data.describe(), method=self.method.name)
         self.folder.update_results(rows=baseline_rows(self.data))
         for stage in STAGES:
@@ -194,7 +196,7 @@ class _Runner:
             check_settings({k: v for k, v in before.items() if k not in FREE}, now)
             return
         for stage in self.config.stages:
-            directory = checkpoint_directory(self.session.directory, stage)
+            directory = checkpoint_directory(Path(self.config.run_dir), stage)
             if directory.exists():
                 raise KerasNasError(
                     f"Stage '{stage}' has checkpoints in {directory}: `--resume` continues from "

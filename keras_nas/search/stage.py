@@ -59,6 +59,10 @@ class Stage(abc.ABC):
         epochs: Passes over `data`.
         data: The batches; see `Data`.
         metrics: Metrics that `train_step` updates; reset before each epoch.
+
+    Attributes:
+        flags: What the names of its training settings begin with, for messages; its own name where
+            a subclass does not set another.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class Stage(abc.ABC):
         metrics: Sequence[keras.metrics.Metric] = (),
     ):
         self.name = name
+        self.flags = name
         self.epochs = epochs
         self.data = data
         self.metrics = list(metrics)

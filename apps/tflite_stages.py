@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from apps.model_evaluation import evaluate_tflite
 from apps.segmentation_files import draw_predictions, score_segmentation
 from apps.super_resolution_files import score_tflite
+from export.export_model import ExportData, ExportOptions, export_model
 from export.host_benchmark import HostBenchmarkConfig, benchmark
-from export.tflite import convert
 from keras_nas.data.segmentation import SegmentationData
 from keras_nas.data.super_resolution_sets import SuperResolutionData
 from keras_nas.search.run import RunConfig
@@ -18,6 +19,7 @@ from keras_nas.search.run_data import RunData, load_data
 from keras_nas.search.run_folder import RunFolder
 
 FORMATS = ("float32", "dynamic_int8")
+PARITY_SAMPLES = 200
 WINDOW = 128
 """Height and width of a super-resolution .tflite's input where the network leaves them open; less
 where a held-out picture is smaller."""
@@ -34,10 +36,11 @@ def run_tflite_stages(config: RunConfig, folder: RunFolder) -> None:
 def export_run(config: RunConfig, folder: RunFolder) -> None:
     """Writes original.tflite, small.tflite and small_dynamic_int8.tflite, and evaluates them.
 
-    The small network is the finetuned one where there is one, else the one surgery built.
+    The small network is the finetuned one where there is one, else the one surgery built. Each file
+    is first compared with its Keras network on held-out data; <name>.parity.json tells how.
 
     Raises:
-        KerasNasError: If the networks are missing.
+        KerasNasError: If the networks are missing, or a file computes something else.
     """
     folder.require(folder.original, "weights")
     small = folder.finetuned if folder.finetuned.exists() else folder.small
@@ -48,7 +51,11 @@ def export_run(config: RunConfig, folder: RunFolder) -> None:
         model = keras.models.load_model(source, compile=False)
         for kind in kinds:
             path = tflite_path(folder, "original" if source == folder.original else "small", kind)
-            exported = convert(model, path, kind, input_shape=_input_shape(model, run_data))
+            shape = _input_shape(model, run_data)
+            options = ExportOptions(input_shape=shape, parity_samples=PARITY_SAMPLES)
+            exported, _ = export_model(
+                model, path, kind, _held_out(run_data, shape), options=options
+            )
             quality = _quality(path, model, run_data)
             rows[path.name] = {**quality, "size": exported.size_bytes}
     if isinstance(run_data, SegmentationData):
@@ -62,6 +69,16 @@ def _input_shape(model: keras.Model, run_data: RunData) -> tuple[int, ...] | Non
     smallest = min(min(pair.low.shape[:2]) for pair in run_data.test_pairs)
     sizes = (size or min(WINDOW, smallest) for size in model.input_shape[1:3])
     return (1, *sizes, model.input_shape[3])
+
+
+def _held_out(run_data: RunData, shape: tuple[int, ...] | None) -> ExportData:
+    """The task's held-out data: windows of the pictures for super-resolution."""
+    if isinstance(run_data, SuperResolutionData):
+        windows = [pair.low[None, : shape[1], : shape[2]] for pair in run_data.test_pairs]
+        fitting = [window for window in windows if window.shape[1:3] == shape[1:3]]
+        return ExportData(held_out=[window.astype(np.float32) / 255 for window in fitting])
+    metric = None if isinstance(run_data, SegmentationData) else "top1"
+    return ExportData(held_out=run_data.test, metric=metric)
 
 
 def _quality(path: Path, model: keras.Model, run_data: RunData) -> dict[str, float]:
@@ -90,7 +107,7 @@ def benchmark_run(folder: RunFolder, runs: int = 200, rounds: int = 20) -> None:
         paths, HostBenchmarkConfig(runs=runs, rounds=rounds, profile=False, memory=False)
     )
     report.save(folder.path / "benchmark.json")
-    medians = {Path(result.model.path).name: result.median_ms for result in report.results}
+    medians = {Path(r.model.path).name: float(r.median_ms or r.mean_ms) for r in report.results}
     folder.update_results(
         rows={name: {"latency_ms": median} for name, median in medians.items()},
         speedup=medians[big.name] / medians[small.name],

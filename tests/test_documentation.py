@@ -13,6 +13,7 @@ import pytest
 
 from tests.source_tree import FILE_PARTS, PART_ORDER, ROOT, direct_requirements, modules
 
+RUNS = "<!-- runs -->"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -74,6 +75,42 @@ def test_every_name_of_the_library_in_the_readme_exists() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
+
+
+def runnable(path: Path) -> list[str]:
+    """The Python blocks below a line `<!-- runs -->`, in order."""
+    text = path.read_text(encoding="utf-8")
+    return re.findall(rf"^{RUNS}\n```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_every_mark_stands_above_a_python_block(path: Path) -> None:
+    assert path.read_text(encoding="utf-8").count(RUNS) == len(runnable(path))
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in DOCUMENTS if runnable(path)], ids=lambda path: path.name
+)
+def test_the_marked_blocks_of_a_document_run_from_top_to_bottom(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": path.stem}
+    for number, block in enumerate(runnable(path), start=1):
+        exec(compile(block, f"{path.name}, block {number}", "exec"), names)  # noqa: S102
+
+
+def test_pruning_a_model_of_ones_own_is_a_document_that_runs() -> None:
+    blocks = runnable(ROOT / "docs" / "pruning.md")
+    assert len(blocks) == 4
+    assert "kn.search.dnal" in blocks[1]
+    statements = [line for line in blocks[1].splitlines() if line.strip()]
+    assert len(statements) == 5
+
+
+def test_every_document_has_its_place_in_the_navigation() -> None:
+    listed = re.findall(r"^  - .*: (\S+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.M)
+    assert sorted(listed) == sorted(path.name for path in (ROOT / "docs").glob("*.md"))
 
 
 def test_the_architecture_document_has_the_order_that_the_tests_hold() -> None:

@@ -110,7 +110,7 @@ def convert(
     traced = tracing.trace(model, shapes, dynamic=bool(sizes))
     content = _convert(
         traced,
-        _converter(traced, model, format, io_dtype, float_fallback),
+        _converter(traced, format, io_dtype, float_fallback),
         _calibration(traced, format, representative_data, representative_samples, sizes),
     )
     content = flatbuffer.add_signature(content, traced.input_names, traced.output_names)
@@ -168,9 +168,10 @@ def _dynamic_shapes(model: keras.Model, input_shape: Shape | Sequence[Shape] | N
 
 
 def _converter(
-    traced: TracedModel, model: Any, format_: str, io_dtype: str, float_fallback: bool
+    traced: TracedModel, format_: str, io_dtype: str, float_fallback: bool
 ) -> tf.lite.TFLiteConverter:
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([traced.function], model)
+    function = traced.function
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], function)
     # Freezing in memory gives the same file as the detour over a SavedModel, ten times faster.
     converter.experimental_lower_to_saved_model = False
     if format_ != "float32":

@@ -17,12 +17,16 @@ Shape = tuple[int | None, ...]
 
 @dataclasses.dataclass(frozen=True)
 class TracedModel:
-    """A model's inference as a concrete function, with the names of its inputs and outputs."""
+    """A model's inference as a concrete function, with the names of its inputs and outputs.
+
+    `owner` keeps the variables alive, which the function itself refers to weakly.
+    """
 
     function: Any
     input_names: list[str]
     output_names: list[str]
     input_shapes: list[Shape]
+    owner: Any
 
     def places_of(self, operation: str) -> list[str]:
         """Returns the names of the layers that use a TensorFlow operation, e.g. "Erfinv"."""
@@ -66,7 +70,7 @@ def trace(
     concrete = function.get_concrete_function()
     if not output_names:
         output_names = [f"output_{i}" for i in range(len(concrete.outputs))]
-    return TracedModel(concrete, names, output_names, shapes)
+    return TracedModel(concrete, names, output_names, shapes, owner=call)
 
 
 def input_names(model: Any) -> list[str]:

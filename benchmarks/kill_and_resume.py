@@ -39,17 +39,20 @@ COMMON_FLAGS = (
     "--stages=weights,architecture,surgery,finetune", "--data=fashion_mnist",
     "--train_examples=192", "--validation_share=0.002", "--batch_size=32", "--checkpoint_every=2",
     "--notensorboard", "--progress=lines", "--seed=3", "--weights_epochs=2",
-    "--architecture_epochs=3", "--finetune_epochs=2", "--finetune_schedule=constant",
+    "--finetune_epochs=2", "--finetune_schedule=constant",
 )  # fmt: skip
 METHOD_FLAGS = {
-    "dnal": ("--lambda_a=1e-3", "--architecture_learning_rate=0.05", "--delta_schedule=step"),
+    "dnal": (
+        "--architecture_epochs=3", "--lambda_a=1e-3", "--architecture_learning_rate=0.05",
+        "--delta_schedule=step",
+    ),
     "fgnas": (
-        "--target_macs=0.7x", "--lambda_r=1e-6", "--steer", "--gate_learning_rate=0.1",
-        "--weights_schedule=constant",
+        "--search_epochs=8", "--target_macs=0.7x", "--lambda_r=1e-6", "--steer",
+        "--gate_learning_rate=0.1", "--weights_schedule=constant",
     ),
     "dso": (
-        "--model=dso_cifar", "--split_ratio=2:1", "--gamma=0.1", "--adaptive=flops",
-        "--random_networks=1", "--architecture_learning_rate=0.05",
+        "--model=dso_cifar", "--split_ratio=2:1", "--architecture_epochs=3", "--gamma=0.1",
+        "--adaptive=flops", "--random_networks=1", "--architecture_learning_rate=0.05",
         '--model_config={"stage_widths": [4, 8], "stage_blocks": [1, 1], "levels": 1, '
         '"operations": ["sep3", "max3", "avg3"]}',
     ),

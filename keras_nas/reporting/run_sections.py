@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from keras_nas.architecture import Architecture
 from keras_nas.reporting.block_drawings import block_drawings
 from keras_nas.reporting.block_edges import edges_by_block, operations_by_block
 from keras_nas.reporting.embedding import Picture, embed_figure, embed_file
@@ -84,18 +85,39 @@ def operations_section(run: RunContents) -> Section:
     title = "Operations and kernels per layer"
     if run.architecture is None:
         return Section(title, missing=_missing(run, "No architecture yet", "architecture"))
-    kept = run.architecture.kept_operations or operations_by_block(run.architecture.kept_edges)
+    kept = operations_by_layer(run.architecture) or operations_by_block(run.architecture.kept_edges)
     if not any(kept.values()):
         return Section(
             title,
             missing="This architecture chooses channels alone: a search over operations "
             "or edges would fill this.",
         )
-    pictures = [embed_figure(operations_per_layer(kept), "Kept operations by kind.")]
+    pictures = [
+        embed_figure(
+            operations_per_layer(kept),
+            "Kept operations by kind; in a mixed layer, one for each channel.",
+        )
+    ]
     kernels = kernels_per_layer(kept)
     if kernels is not None:
-        pictures.append(embed_figure(kernels, "Kept operations by kernel size."))
+        pictures.append(embed_figure(kernels, "The same by kernel size."))
     return Section(title, pictures)
+
+
+def operations_by_layer(architecture: Architecture) -> dict[str, list[str]]:
+    """The operations of each mixed layer, each once for every channel that its gate keeps.
+
+    An operation whose gate is not known (named `<layer>_<operation>_gate`) counts once.
+    """
+    kept = architecture.kept_channels
+    return {
+        layer: [
+            operation
+            for operation in operations
+            for _ in kept.get(f"{layer}_{operation}_gate", [0])
+        ]
+        for layer, operations in architecture.kept_operations.items()
+    }
 
 
 def gates_section(run: RunContents) -> Section:

@@ -13,6 +13,7 @@ import pytest
 from keras_nas.architecture import Architecture
 from keras_nas.errors import KerasNasError
 from keras_nas.reporting.html_report import write_html_report
+from keras_nas.reporting.run_sections import operations_by_layer
 from tests.reporting.run_files import write_config, write_run
 
 SVG = "data:image/svg+xml;base64,"
@@ -152,7 +153,19 @@ def test_a_search_over_edges_has_blocks_and_operations(tmp_path):
     assert "keeps edges" in page.sections["Channels per layer"]
     captions = set(page.pictures)
     assert "Live operations and edges of each block (DSO's Fig. 6)." in captions
-    assert "Kept operations by kernel size." in captions
+    assert "The same by kernel size." in captions
+
+
+def test_operations_of_a_mixed_layer_count_once_for_each_channel():
+    architecture = Architecture(
+        {"a_conv3_relu_gate": [0, 2], "a_conv5_relu_gate": [1], "b_gate": [0]},
+        {"a_conv3_relu_gate": 3, "a_conv5_relu_gate": 3, "b_gate": 1},
+        kept_operations={"a": ["conv3_relu", "conv5_relu"], "b": ["conv1_relu"]},
+    )
+    assert operations_by_layer(architecture) == {
+        "a": ["conv3_relu", "conv3_relu", "conv5_relu"],
+        "b": ["conv1_relu"],
+    }
 
 
 def test_a_name_cannot_become_markup(tmp_path):

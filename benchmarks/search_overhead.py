@@ -4,7 +4,10 @@
 
 For DNAL: stage 2 (gates learned, weights frozen, no weight gradients) over a plain training step of
 the ungated network. Two thirds is the limit, the forward pass and the data gradients; the mark is
-0.72. Medians of interleaved steps, so that another process' load hits both.
+0.72. For FGNAS (P): weights and gates together, with the resource regulariser and the test for the
+target, over the same plain step; the mark is 1.10. For DSO: a pair of alternating steps (edges by
+APG-NAG, then weights) over two plain steps of the same full block without edges. Medians of
+interleaved steps, so that another process' load hits both.
 """
 
 from __future__ import annotations
@@ -21,11 +24,20 @@ from absl import flags
 from apps.main import run as run_app
 from keras_nas import models
 from keras_nas.search.dnal import Dnal, DnalConfig, GateStage
+from keras_nas.search.dso_config import DsoConfig
+from keras_nas.search.edge_gammas import fixed_gammas
+from keras_nas.search.edge_graph import EdgeGraph
+from keras_nas.search.edge_stage import EdgeStage
+from keras_nas.search.fgnas import Fgnas
+from keras_nas.search.fgnas_config import FgnasConfig
+from keras_nas.search.fgnas_stage import FgnasStage
+from keras_nas.search.training import TrainConfig
 from keras_nas.tasks import Classification
 
 _MODELS = flags.DEFINE_list("models", ["vgg16_cifar", "mobilenet_v2_cifar"], "Backbones.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Images a step.", lower_bound=1)
 _ROUNDS = flags.DEFINE_integer("rounds", 12, "Timed steps of each kind.", lower_bound=1)
+_DSO_LEVELS = flags.DEFINE_integer("dso_levels", 4, "Levels of DSO's block; 0 to leave it out.")
 _IMAGE_SIZE = flags.DEFINE_integer("image_size", 32, "Side of the images.", lower_bound=8)
 
 Step = Callable[[], object]
@@ -58,6 +70,59 @@ def gate_step(model: keras.Model, images: tf.Tensor, labels: tf.Tensor) -> Step:
     return tf.function(lambda: stage.train_step(batch).losses)
 
 
+def fgnas_step(model: keras.Model, images: tf.Tensor, labels: tf.Tensor) -> Step:
+    """FGNAS' step of the search, channels only, flops: weights, gates and the regulariser."""
+    config = FgnasConfig(
+        target_flops="0.5x", search=TrainConfig(epochs=1, learning_rate=0.01, weight_decay=0.0)
+    )
+    supernet = Fgnas(config).make_supernet(model)
+    data = tf.data.Dataset.from_tensors((images, labels))
+    stage = FgnasStage(supernet, data, None, Classification.of(model), config)
+    stage.begin(1)
+    step = tf.function(lambda: stage.train_step((images, labels)).losses)
+
+    def whole_step():
+        losses = step()
+        stage.satisfied()
+        return losses
+
+    return whole_step
+
+
+def dso_pair(space: models.DsoSpace, images: tf.Tensor, labels: tf.Tensor) -> Step:
+    """DSO's two alternating steps, each on a batch of its own, as the search runs them."""
+    supernet = space.supernet()
+    graph = EdgeGraph(supernet)
+    data = tf.data.Dataset.from_tensors((images, labels))
+    stage = EdgeStage(
+        supernet, data, data, None, Classification(space.num_classes), DsoConfig(), graph,
+        fixed_gammas(graph, 1e-3),
+    )  # fmt: skip
+    stage.begin(1)
+    batch = (images[:, tf.newaxis], labels[:, tf.newaxis])
+    return tf.function(lambda: stage.train_step((batch, batch)).losses)
+
+
+def measure_dso(levels: int, batch_size: int, image_size: int, rounds: int) -> dict[str, float]:
+    """Seconds of a plain step of one full DSO block, and of the search's pair of steps on it."""
+    space = models.DsoSpace(
+        (image_size, image_size, 3), stage_widths=(48,), stage_blocks=(1,), levels=levels
+    )
+    images, labels = batch_of(batch_size, image_size)
+    steps = {
+        "plain": plain_step(space.network(), images, labels),
+        "dso_pair": dso_pair(space, images, labels),
+    }
+    return race(steps, rounds)
+
+
+def batch_of(batch_size: int, image_size: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Random images and labels."""
+    random = np.random.default_rng(0)
+    images = random.normal(size=(batch_size, image_size, image_size, 3))
+    return tf.constant(images, tf.float32), tf.constant(random.integers(0, 10, batch_size))
+
+
 def race(steps: dict[str, Step], rounds: int) -> dict[str, float]:
     """The median seconds of each step, after one untimed round, each in turn."""
     seconds: dict[str, list[float]] = {name: [] for name in steps}
@@ -71,14 +136,13 @@ def race(steps: dict[str, Step], rounds: int) -> dict[str, float]:
 
 
 def measure(name: str, batch_size: int, image_size: int, rounds: int) -> dict[str, float]:
-    """Seconds of a plain and of a stage-2 step of a backbone."""
+    """Seconds of a plain step and of each search's step of a backbone."""
     model = models.create(name, input_shape=[image_size, image_size, 3], num_classes=10)
-    random = np.random.default_rng(0)
-    images = tf.constant(random.normal(size=(batch_size, image_size, image_size, 3)), tf.float32)
-    labels = tf.constant(random.integers(0, 10, batch_size))
+    images, labels = batch_of(batch_size, image_size)
     steps = {
         "plain": plain_step(model, images, labels),
         "dnal_gates": gate_step(model, images, labels),
+        "fgnas_p": fgnas_step(model, images, labels),
     }
     return race(steps, rounds)
 
@@ -90,6 +154,13 @@ def main() -> None:
         print(f"{name}  batch {_BATCH_SIZE.value}  plain training step {1e3 * plain:.1f} ms")
         for kind, seconds in medians.items():
             print(f"  {kind}  {1e3 * seconds:.1f} ms  {seconds / plain:.3f} of the plain step")
+    if _DSO_LEVELS.value:
+        medians = measure_dso(
+            _DSO_LEVELS.value, _BATCH_SIZE.value, _IMAGE_SIZE.value, _ROUNDS.value
+        )
+        plain, pair = medians["plain"], medians["dso_pair"]
+        print(f"dso block  batch {_BATCH_SIZE.value}  plain training step {1e3 * plain:.1f} ms")
+        print(f"  dso_pair  {1e3 * pair:.1f} ms  {pair / (2 * plain):.3f} of two plain steps")
 
 
 if __name__ == "__main__":

@@ -239,19 +239,6 @@ def test_configuration_is_checked():
     assert FgnasConfig().target(10.0) is None
 
 
-def test_replicas_agree_with_one_device(mirrored):
-    def learned(scope):
-        with scope:
-            model = supernet()
-            config = dataclasses.replace(CONFIG, search=SHORT, target_flops=0.0)
-            run_stage(stage(model, config, data=pictures(examples=32)), QUIET)
-        return [gate.logits.numpy() for gate in gates.find(model)]
-
-    single = learned(tf.init_scope())
-    for a, b in zip(learned(mirrored.scope()), single, strict=True):
-        np.testing.assert_allclose(a, b, atol=5e-3)
-
-
 @pytest.mark.parametrize(
     "policy", ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)]
 )
@@ -283,6 +270,6 @@ def test_resumes_to_the_same_architecture(tmp_path):
 
     expected = search("unbroken", False)
     with pytest.raises(InterruptedError):
-        search("broken", False, limit=7)
+        search("broken", False, limit=3)
     for a, b in zip(search("broken", True), expected, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)

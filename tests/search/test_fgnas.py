@@ -5,7 +5,6 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from keras_nas import costs, gates
 from keras_nas.costs.latency_fit import Point

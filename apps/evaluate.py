@@ -1,7 +1,7 @@
 """Evaluates a .keras or .tflite classifier on a data set: loss, top-1, top-5 and costs.
 
-    python -m apps.evaluate --model=runs/demo_dnal/finetuned.keras --data=fashion_mnist
-    python -m apps.evaluate --model=runs/demo_dnal/finetuned.tflite --data=fashion_mnist
+python -m apps.evaluate --model=runs/demo_dnal/finetuned.keras --data=fashion_mnist
+python -m apps.evaluate --model=runs/demo_dnal/finetuned.tflite --data=fashion_mnist
 """
 
 from __future__ import annotations

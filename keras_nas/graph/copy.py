@@ -95,11 +95,10 @@ class GraphBuilder:
 
     def finish(self, name: str, outputs: Callable[[Value], Any] | None = None) -> keras.Model:
         """The model, with the graph's own input and output structures."""
-        look_up = outputs or self.tensors.__getitem__
+        results = map_values(outputs or self.tensors.__getitem__, self.graph.output_struct)
+        _rename_clashing_ops(keras.tree.flatten(results))
         return keras.Model(
-            map_values(self.tensors.__getitem__, self.graph.input_struct),
-            map_values(look_up, self.graph.output_struct),
-            name=name,
+            map_values(self.tensors.__getitem__, self.graph.input_struct), results, name=name
         )
 
 
@@ -134,6 +133,28 @@ def copy_graph(
         outputs = after(node, keras.tree.flatten(outputs))
         builder.tensors.update(zip(node.outputs, outputs, strict=True))
     return builder.finish(name)
+
+
+def _rename_clashing_ops(outputs: list[keras.KerasTensor]):
+    """Gives ops that Keras named itself (`add`, `pad`) a free name where a layer has theirs."""
+    found: dict[int, Any] = {}
+    pending = [tensor._keras_history.operation for tensor in outputs]
+    while pending:
+        operation = pending.pop()
+        if id(operation) in found:
+            continue
+        found[id(operation)] = operation
+        for node in operation._inbound_nodes:
+            pending += [parent.operation for parent in node.parent_nodes]
+    layers = [op for op in found.values() if isinstance(op, keras.layers.Layer)]
+    taken = {layer.name for layer in layers}
+    for operation in reversed(found.values()):
+        if isinstance(operation, keras.layers.Layer):
+            continue
+        name, number = operation.name, 1
+        while operation.name in taken:
+            operation.name, number = f"{name}_{number}", number + 1
+        taken.add(operation.name)
 
 
 def copy_weights(source: Any, target: Any):

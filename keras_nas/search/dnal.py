@@ -72,9 +72,7 @@ class DnalConfig:
         False, "Start the gates' optimizer anew in each epoch, as the authors' code does."
     )
     round_to: int = setting(1, "Kept channels a gate become a multiple of this (1, 4 or 8).")
-    align: str = setting(
-        "auto", "How surgery aligns channels at joins.", ("auto", "widen", "pad")
-    )
+    align: str = setting("auto", "How surgery aligns channels at joins.", ("auto", "widen", "pad"))
     finetune: TrainConfig = setting(
         TrainConfig(epochs=130, schedule="piecewise", boundaries=(30.0, 80.0)),
         "Stage 3: the small network's weights.",

@@ -74,9 +74,7 @@ class _Run:
         if self.done:
             return self.records
         board = self._open_board()
-        self.reporter.start(
-            self.stage.name, self._global_step(), self.steps * self.stage.epochs
-        )
+        self.reporter.start(self.stage.name, self._global_step(), self.steps * self.stage.epochs)
         try:
             with _terminated() as terminated:
                 while self.epoch < self.stage.epochs and not self.done:
@@ -213,9 +211,7 @@ class _Run:
         self.epoch, self.step, self.seconds, self.sums = self.epoch + 1, 0, 0.0, {}
         self.done = self.epoch == self.stage.epochs or self.stage.finished(self.records)
         if self.session.directory is not None and worker_index() == 0:
-            write_records(
-                self.session.directory / "metrics.jsonl", self.stage.name, self.records
-            )
+            write_records(self.session.directory / "metrics.jsonl", self.stage.name, self.records)
         board.write(self._global_step(), record, self.stage.histograms())
         self._save()
 

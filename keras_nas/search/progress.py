@@ -105,8 +105,7 @@ class LineReporter(Reporter):
         rate = (done - self._first) / spent if spent else 0.0
         left = f"  {(self._total - done) / rate:.0f} s left" if rate else ""
         self.say(
-            f"{self._name}  epoch {epoch}  step {done}/{self._total}  "
-            f"{format_values(values)}{left}"
+            f"{self._name}  epoch {epoch}  step {done}/{self._total}  {format_values(values)}{left}"
         )
 
     def say(self, line):

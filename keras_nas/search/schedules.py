@@ -35,9 +35,7 @@ class DeltaSchedule:
 
     def __post_init__(self):
         if self.maximum < 1:
-            raise UsageError(
-                f"`delta_max` must be 1 or more. Received: delta_max={self.maximum}"
-            )
+            raise UsageError(f"`delta_max` must be 1 or more. Received: delta_max={self.maximum}")
         if self.every not in ("epoch", "step"):
             raise UsageError(
                 "`delta_schedule` must be one of ('epoch', 'step'). "

@@ -67,8 +67,8 @@ class Segmentation(Task):
 class _MeanIoU(keras.metrics.MeanIoU):
     """Keras' mean IoU, its confusion matrix counted by a matrix product.
 
-    Keras counts by a scatter, which was seen to end the process under TensorFlow's deterministic
-    ops (TF 2.19 on a CPU, in a training step).
+    A search that used Keras' own count, a scatter, under TensorFlow's deterministic ops ended with
+    a crash of the process (TF 2.19 on a CPU); that the scatter caused it is likely, not shown.
     """
 
     def update_state(self, targets, outputs, sample_weight=None):

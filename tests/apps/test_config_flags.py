@@ -43,9 +43,7 @@ def own_flags(monkeypatch):
         )
     }  # fmt: skip
     for name, function in define.items():
-        monkeypatch.setattr(
-            flags, name, lambda *a, f=function, **k: f(*a, flag_values=values, **k)
-        )
+        monkeypatch.setattr(flags, name, lambda *a, f=function, **k: f(*a, flag_values=values, **k))
     config_flags.define(Outer())
     return values
 

@@ -73,9 +73,10 @@ def test_the_settings_are_the_papers(parsed, key):
         values = parsed[f"dnal_{key}_{lam}.cfg"]
         assert values["lambda_a"] == float(lam)
         assert values["data"] == ("cifar10" if "cifar10" in key else "imagenet2012")
-        assert tuple(
-            values[f"{stage}_epochs"] for stage in ("weights", "architecture", "finetune")
-        ) == epochs
+        assert (
+            tuple(values[f"{stage}_epochs"] for stage in ("weights", "architecture", "finetune"))
+            == epochs
+        )
         assert values["batch_size"] == batch_size
         assert values["weights_weight_decay"] == values["finetune_weight_decay"] == decay
         assert values["architecture_weight_decay"] == 0

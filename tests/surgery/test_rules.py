@@ -360,3 +360,14 @@ def test_scale_of_an_edge_folds_into_the_convolution_behind_it():
     assert "Rescaling" not in layer_types(small)
     np.testing.assert_allclose(small.get_layer("head").kernel, 0.25 * np.asarray(head.kernel))
     np.testing.assert_allclose(small(X), supernet(X), atol=1e-5)
+
+
+def test_names_of_added_ops_do_not_clash_with_the_users_layers():
+    inputs = keras.Input((6, 6, 3))
+    a = gate(layers.Conv2D(4, 1, name="pad")(inputs), [1, 0, 1, 0])
+    b = gate(layers.Conv2D(4, 1, name="take")(inputs), [0, 1, 1, 0])
+    x = layers.Add(name="add")([a, b])
+    small = rebuilt(inputs, layers.Conv2D(2, 1)(x) + 1.0, align="pad")
+    names = [operation.name for operation in small.operations]
+    assert len(names) == len(set(names))
+    assert {"pad", "take", "add"} <= set(names)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from keras_nas.models import registry
+
 from tests.source_tree import FILE_PARTS, PART_ORDER, ROOT, direct_requirements, modules
 
 RUNS = "<!-- runs -->"
@@ -95,6 +97,7 @@ def test_the_marked_blocks_of_a_document_run_from_top_to_bottom(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(registry, "_BUILDERS", dict(registry._BUILDERS))
     names: dict[str, object] = {"__name__": path.stem}
     for number, block in enumerate(runnable(path), start=1):
         exec(compile(block, f"{path.name}, block {number}", "exec"), names)  # noqa: S102

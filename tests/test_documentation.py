@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from keras_nas.models import registry
-
 from tests.source_tree import FILE_PARTS, PART_ORDER, ROOT, direct_requirements, modules
 
 RUNS = "<!-- runs -->"

@@ -9,14 +9,14 @@ import keras
 import tensorflow as tf
 
 from keras_nas import gates, surgery
-from keras_nas.architecture import Architecture
 from keras_nas.errors import KerasNasError
 from keras_nas.layers import ScaledSigmoidGate
 from keras_nas.regularizers import GateSum
 from keras_nas.search.evaluation import Evaluator
 from keras_nas.search.gate_statistics import gate_statistics, probabilities
+from keras_nas.search.gated_method import GatedMethod
 from keras_nas.search.loop import run_stage
-from keras_nas.search.method import Context, Method, search
+from keras_nas.search.method import Context, search
 from keras_nas.search.result import SearchResult
 from keras_nas.search.schedules import DeltaSchedule
 from keras_nas.search.session import Session
@@ -28,7 +28,6 @@ from keras_nas.search.training import (
     TrainStage,
     make_optimizer,
     needs_loss_scaling,
-    train,
     validation_record,
 )
 from keras_nas.tasks import Classification, Task
@@ -259,38 +258,25 @@ def scaled_sigmoid_gates(supernet: keras.Model) -> list[ScaledSigmoidGate]:
     return found
 
 
-class Dnal(Method):
-    """DNAL's three stages (Alg. 1).
+class Dnal(GatedMethod):
+    """DNAL's three stages (Alg. 1); lines 9 to 11 are those of `GatedMethod`.
 
     Args:
         config: The settings; the paper's by default.
     """
 
     name = "dnal"
+    gate = ScaledSigmoidGate
 
     def __init__(self, config: DnalConfig | None = None):
         self.config = config or DnalConfig()
-
-    def make_supernet(self, model):
-        """The gated copy of `model`, gates off; `model` itself if it was born with gates."""
-        supernet = model
-        if not any(isinstance(gate, ScaledSigmoidGate) for gate in gates.find(model)):
-            supernet = gates.insert(
-                model,
-                ScaledSigmoidGate,
-                order=self.config.order,
-                include=list(self.config.include) or None,
-                exclude=list(self.config.exclude) or None,
-            )
-        gates.set_mode(supernet, "off")
-        return supernet
 
     def train_weights(self, supernet, context):
         """Lines 1 to 4: the weights, with the gates off; nothing with strategy "joint"."""
         if self.config.strategy == "joint":
             return []
         gates.set_mode(supernet, "off")
-        return self._train("weights", supernet, self.config.weights, context)
+        return self.train("weights", supernet, self.config.weights, context)
 
     def learn(self, supernet, context):
         """Lines 5 to 8: the gates, which end in mode "hard".
@@ -303,38 +289,6 @@ class Dnal(Method):
         surgery.rescue(supernet)
         gates.set_mode(supernet, "hard")
         return records
-
-    def architecture(self, supernet, seed=None, source=None):
-        """What the hard gates keep; they are set to it where `round_to` changes their masks."""
-        architecture = Architecture.from_gates(
-            supernet,
-            method=self.name,
-            source=source,
-            settings=flatten(self.config),
-            seed=seed,
-            round_to=self.config.round_to,
-            align=self.config.align,
-        )
-        if self.config.round_to > 1:
-            gates.apply(supernet, architecture)
-        return architecture
-
-    def rebuild(self, supernet, architecture):
-        """Line 9."""
-        return surgery.build(supernet, architecture, align=self.config.align)
-
-    def original(self, supernet):
-        return surgery.build(supernet, None)
-
-    def finetune(self, small, context, name="finetune"):
-        """Line 11: the small network's weights; nothing for 0 epochs."""
-        return self._train(name, small, self.config.finetune, context)
-
-    def _train(self, name, model, config, context):
-        return train(
-            model, context.train, context.validation, config,
-            task=context.task, session=context.session, name=name,
-        )  # fmt: skip
 
 
 def dnal(

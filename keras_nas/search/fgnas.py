@@ -7,66 +7,52 @@ import dataclasses
 import keras
 
 from keras_nas import gates, surgery
-from keras_nas.architecture import Architecture
 from keras_nas.errors import KerasNasError
 from keras_nas.layers import STEGate
 from keras_nas.search.fgnas_config import FgnasConfig
 from keras_nas.search.fgnas_stage import FgnasStage
+from keras_nas.search.gated_method import GatedMethod
 from keras_nas.search.loop import run_stage
-from keras_nas.search.method import Context, Method, search
+from keras_nas.search.method import Context, search
 from keras_nas.search.result import SearchResult
 from keras_nas.search.session import Session
 from keras_nas.search.settings import flatten
 from keras_nas.search.stage import Data
-from keras_nas.search.training import train
 from keras_nas.tasks import Classification, Task
 
 
-class Fgnas(Method):
-    """FGNAS' four steps (section 4.2).
+class Fgnas(GatedMethod):
+    """FGNAS' four steps (section 4.2); step 4, finetuning, is that of `GatedMethod`.
 
     Args:
         config: The settings; the paper's for CIFAR-10 by default.
     """
 
     name = "fgnas"
+    gate = STEGate
 
     def __init__(self, config: FgnasConfig | None = None):
         self.config = config or FgnasConfig()
 
-    def make_supernet(self, model):
-        """Step 1: a gated copy of `model`, widened as the settings say, gates off.
-
-        It is `model` itself if that was born with gates.
-        """
-        supernet = model
-        born_with_gates = any(isinstance(gate, STEGate) for gate in gates.find(model))
-        if self.config.mixes and not born_with_gates:
-            supernet = gates.widen(
-                model,
-                self.config.kernels,
-                self.config.activations,
-                self.config.types,
-                mix=self.config.mix,
-                entries=self.config.entries,
-                include=list(self.config.include) or None,
-                exclude=list(self.config.exclude) or None,
-            )
-        elif not born_with_gates:
-            supernet = gates.insert(
-                model,
-                STEGate,
-                order=self.config.order,
-                include=list(self.config.include) or None,
-                exclude=list(self.config.exclude) or None,
-            )
-        gates.set_mode(supernet, "off")
-        return supernet
+    def put_gates(self, model):
+        """Step 1: gates in `model`, which is widened first as the settings say."""
+        if not self.config.mixes:
+            return super().put_gates(model)
+        return gates.widen(
+            model,
+            self.config.kernels,
+            self.config.activations,
+            self.config.types,
+            mix=self.config.mix,
+            entries=self.config.entries,
+            include=list(self.config.include) or None,
+            exclude=list(self.config.exclude) or None,
+        )
 
     def train_weights(self, supernet, context):
         """Step 2: the weights, with the gates off."""
         gates.set_mode(supernet, "off")
-        return self._train("weights", supernet, self.config.weights, context)
+        return self.train("weights", supernet, self.config.weights, context)
 
     def learn(self, supernet, context):
         """Step 3: weights and gates together; the gates end in mode "hard".
@@ -87,37 +73,6 @@ class Fgnas(Method):
                 "`gate_learning_rate` or `search_epochs`, or let `steer` find λ."
             )
         return records
-
-    def architecture(self, supernet, seed=None, source=None):
-        """What the hard gates keep; they are set to it where `round_to` changes their masks."""
-        architecture = Architecture.from_gates(
-            supernet,
-            method=self.name,
-            source=source,
-            settings=flatten(self.config),
-            seed=seed,
-            round_to=self.config.round_to,
-            align=self.config.align,
-        )
-        if self.config.round_to > 1:
-            gates.apply(supernet, architecture)
-        return architecture
-
-    def rebuild(self, supernet, architecture):
-        return surgery.build(supernet, architecture, align=self.config.align)
-
-    def original(self, supernet):
-        return surgery.build(supernet, None)
-
-    def finetune(self, small, context, name="finetune"):
-        """Step 4: the small network's weights, which is the gated one's with its gates fixed."""
-        return self._train(name, small, self.config.finetune, context)
-
-    def _train(self, name, model, config, context):
-        return train(
-            model, context.train, context.validation, config,
-            task=context.task, session=context.session, name=name,
-        )  # fmt: skip
 
 
 def fgnas(

@@ -24,7 +24,7 @@ _POINTWISE = frozenset(
      "Average", "Maximum", "Minimum", "Concatenate", "ops.Add", "ops.Subtract", "ops.Multiply",
      "ops.Divide", "ops.TrueDivide", "ops.Negative", "ops.Maximum", "ops.Minimum", "ops.Clip",
      "ops.Relu", "ops.Relu6", "ops.LeakyRelu", "ops.Sigmoid", "ops.Tanh", "ops.Absolute",
-     "ops.Square", "ops.Concatenate", "ops.Take", "ops.Pad"]
+     "ops.Square", "ops.Concatenate", "ops.Take", "ops.GetItem", "ops.Pad"]
 )  # fmt: skip
 
 
@@ -41,7 +41,7 @@ def receptive_radius(model: keras.Model) -> int:
 
     The output pixels that lie over input pixel (y, x) depend on no input further from it than this
     many rows or columns. Convolutions and pooling of stride 1 with "same" padding, enlarging
-    layers, gates and everything that works pixel by pixel are known.
+    layers, gates, mixed layers and everything that works pixel by pixel are known.
 
     Example: one 3×3 convolution gives 1; EDSR of 16 blocks gives 36 (head, 32 in blocks, body,
     upsampler, and half a pixel for the last convolution at twice the resolution).
@@ -94,6 +94,8 @@ def _same_everywhere(node: Node) -> bool:
     operation = node.operation
     if isinstance(operation, keras.layers.PReLU):
         return set(operation.shared_axes or ()) >= {1, 2}
+    if kinds.kind(operation) == "ops.GetItem":
+        return _takes_channels(node)
     if kinds.kind(operation) == "ops.Pad":
         return all(tuple(widths) == (0, 0) for widths in operation.pad_width[1:3])
     if hasattr(operation, "axis"):
@@ -103,6 +105,17 @@ def _same_everywhere(node: Node) -> bool:
         leaf for leaf in keras.tree.flatten((node.args, node.kwargs)) if not isinstance(leaf, Value)
     ]
     return all(np.ndim(constant) <= 1 for constant in constants)
+
+
+def _takes_channels(node: Node) -> bool:
+    """Whether an index such as `x[..., 2:5]` leaves batch, height and width whole."""
+    key = node.args[1] if len(node.args) > 1 else node.kwargs["key"]
+    key = key if isinstance(key, tuple) else (key,)
+    key = key if Ellipsis in key else (*key, Ellipsis)
+    place = key.index(Ellipsis)
+    missing = len(node.inputs[0].shape) - (len(key) - 1)
+    key = (*key[:place], *[slice(None)] * missing, *key[place + 1 :])
+    return all(part == slice(None) for part in key[:-1]) and isinstance(key[-1], slice)
 
 
 def _keeps_size(operation) -> bool:

@@ -210,3 +210,39 @@ def test_gated_and_pruned_networks_run_in_tiles():
         assert receptive_radius(model) == 8
         result = TiledInference(model, tile=9)(image)
         np.testing.assert_allclose(result, expected, atol=2e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    ("mixed", "radius"),
+    [
+        ({"activations": ("relu", "prelu", "tanh"), "entries": True}, 8),
+        ({"kernels": (1, 3, 5), "activations": ("tanh",)}, 15),
+        ({"types": ("depthwise",), "kernels": (3, 5)}, 15),
+    ],
+    ids=["activations", "kernels", "types"],
+)
+def test_mixed_networks_run_in_tiles(mixed, radius):
+    """The 5×5 convolutions look one pixel further in each of the seven layers that are mixed."""
+    supernet = random_weights(kn.gates.widen(edsr(filters=8, blocks=2), **mixed))
+    for variable in supernet.trainable_variables:
+        variable.assign(0.5 * variable)
+    rng = np.random.default_rng(0)
+    for gate in kn.gates.find(supernet):
+        gate.set_mask(rng.random(gate.channels) > 0.4)
+    architecture = kn.Architecture.from_gates(supernet)
+    small = kn.surgery.build(supernet, architecture, align="pad")
+    image = picture(47, 40)
+    expected = whole(supernet, image)
+    for model in (supernet, small):
+        assert measured_radius(model, 41) <= receptive_radius(model) == radius
+        result = TiledInference(model, tile=9)(image)
+        np.testing.assert_allclose(result, expected, atol=2e-5 * np.abs(expected).max())
+
+
+def test_part_of_the_picture_is_not_taken_for_part_of_the_channels():
+    inputs = keras.Input((None, None, 6))
+    assert receptive_radius(keras.Model(inputs, inputs[..., 2:5])) == 0
+    assert receptive_radius(keras.Model(inputs, inputs[:, :, :, :3])) == 0
+    for index in (inputs[:, 1:], inputs[:, :, ::2], inputs[:, ::-1, :, :3], inputs[0]):
+        with pytest.raises(KerasNasError, match="give `overlap`"):
+            receptive_radius(keras.Model(inputs, index))

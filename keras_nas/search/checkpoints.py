@@ -15,8 +15,11 @@ import numpy as np
 import tensorflow as tf
 
 from keras_nas.errors import KerasNasError
+from keras_nas.search.hosts import numbers_of_hosts
 
 _MISSING = "(not given)"
+_NONE = -1
+_NAME = re.compile(r"ckpt-(\d+)")
 # A torn file is an OpError or, from the reader alone, an IndexError or a ValueError; a checkpoint
 # of other variables is an AssertionError or a ValueError.
 _UNREADABLE = (tf.errors.OpError, ValueError, IndexError, AssertionError, RuntimeError)
@@ -85,16 +88,20 @@ class Checkpoints:
             return self._manager.save(checkpoint_number=step)
         except (tf.errors.OpError, OSError) as error:
             self._remove_leftovers()
-            found = self.found()
-            kept = f"{found[-1].name} is kept" if found else "there is none before it"
-            reason = getattr(error, "message", str(error)).splitlines()[0]
-            raise KerasNasError(
-                f"The checkpoint of step {step} could not be written to {self.directory} "
-                f"({kept}): {reason}. Free some space and continue with `--resume`."
-            ) from error
+            what = f"The checkpoint of step {step} could not be written to {self.directory}"
+            raise self.not_written(what, error) from error
+
+    def not_written(self, what: str, error: Exception) -> KerasNasError:
+        """The error that says what could not be written, why, and which checkpoint is kept."""
+        found = self.found()
+        kept = f"{found[-1].name} is kept" if found else "there is no checkpoint before it"
+        reason = getattr(error, "message", str(error)).splitlines()[0]
+        return KerasNasError(
+            f"{what} ({kept}): {reason}. Free some space and continue with `--resume`."
+        )
 
     def restore(self, say) -> dict[str, Any] | None:
-        """Reads the newest checkpoint that can be read into the variables.
+        """Reads the newest checkpoint that can be read, on every host, into the variables.
 
         Args:
             say: Called with a line of text for each checkpoint that had to be passed over.
@@ -103,10 +110,28 @@ class Checkpoints:
             The progress it was saved with; None if the stage has no checkpoint.
 
         Raises:
-            KerasNasError: If none of the checkpoints can be read, or it was made under other
-                settings.
+            KerasNasError: If none of the checkpoints can be read, it was made under other settings,
+                or the hosts have none in common.
         """
-        found = self.found()
+        saved = self._restore_newest(say, None)
+        numbers = numbers_of_hosts(_NONE if saved is None else saved["number"])
+        while min(numbers) != max(numbers):
+            if min(numbers) == _NONE:
+                raise KerasNasError(
+                    f"The hosts have no checkpoint in common beside {self.directory} (by worker: "
+                    f"{numbers}, {_NONE} for none). Start the stage again with `--overwrite`."
+                )
+            say(f"The hosts have checkpoints of the steps {numbers}: going back to the least.")
+            saved = self._restore_newest(say, min(numbers))
+            numbers = numbers_of_hosts(_NONE if saved is None else saved["number"])
+        if saved is None:
+            return None
+        _set_random_state(saved["random"])
+        return saved["progress"]
+
+    def _restore_newest(self, say, limit: int | None) -> dict[str, Any] | None:
+        """Restores the newest readable checkpoint of step `limit` at most; what it says."""
+        found = [path for path in self.found() if limit is None or _number(path) <= limit]
         for path in reversed(found):
             try:
                 reader = tf.train.load_checkpoint(str(path))
@@ -121,8 +146,7 @@ class Checkpoints:
                     "falling back to the one before it."
                 )
                 continue
-            _set_random_state(saved["random"])
-            return saved["progress"]
+            return {**saved, "number": _number(path)}
         if found:
             raise KerasNasError(
                 f"None of the {len(found)} checkpoints in {self.directory} can be read. "
@@ -132,16 +156,16 @@ class Checkpoints:
 
     def found(self) -> list[Path]:
         """The checkpoints on disk, oldest first, whatever the manager's own list says."""
-        numbered = []
-        for index in self.directory.glob("ckpt-*.index"):
-            match = re.fullmatch(r"ckpt-(\d+)\.index", index.name)
-            if match:
-                numbered.append((int(match[1]), index.with_suffix("")))
-        return [path for _, path in sorted(numbered)]
+        paths = [index.with_suffix("") for index in self.directory.glob("ckpt-*.index")]
+        return sorted((path for path in paths if _NAME.fullmatch(path.name)), key=_number)
 
     def _remove_leftovers(self) -> None:
         for folder in self.directory.glob("ckpt-*_temp"):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _number(path: Path) -> int:
+    return int(path.name.removeprefix("ckpt-"))
 
 
 def check_settings(saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:

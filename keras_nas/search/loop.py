@@ -16,6 +16,7 @@ import tensorflow as tf
 from keras_nas.errors import KerasNasError
 from keras_nas.search.checkpoints import Checkpoints, clear
 from keras_nas.search.finite import DivergedError, diverged_message, first_bad_tensor
+from keras_nas.search.hosts import numbers_of_hosts
 from keras_nas.search.progress import make_progress
 from keras_nas.search.records import Board, write_records
 from keras_nas.search.session import Session
@@ -42,7 +43,8 @@ def run_stage(stage: Stage, session: Session | None = None) -> list[dict[str, An
 
     Raises:
         DivergedError: If a loss, gradient or output is not finite: names the tensor and the step.
-        InterruptedSearchError: On SIGTERM, after saving.
+        InterruptedSearchError: On SIGTERM, after saving; on several hosts, when one of them got it,
+            at the next checkpoint that all make.
         KerasNasError: If the data does not fit, a checkpoint cannot be written or read, or it was
             made under other settings.
     """
@@ -210,10 +212,19 @@ class _Run:
         self._show_epoch(record)
         self.epoch, self.step, self.seconds, self.sums = self.epoch + 1, 0, 0.0, {}
         self.done = self.epoch == self.stage.epochs or self.stage.finished(self.records)
-        if self.session.directory is not None and worker_index() == 0:
-            write_records(self.session.directory / "metrics.jsonl", self.stage.name, self.records)
-        board.write(self._global_step(), record, self.stage.histograms())
+        self._write(record, board)
         self._save()
+
+    def _write(self, record: dict[str, Any], board: Board) -> None:
+        directory = self.session.directory
+        if directory is None or self.checkpoints is None or worker_index() != 0:
+            return
+        try:
+            write_records(directory / "metrics.jsonl", self.stage.name, self.records)
+            board.write(self._global_step(), record, self.stage.histograms())
+        except (OSError, tf.errors.OpError) as error:
+            what = f"The records of epoch {record['epoch']} could not be written to {directory}"
+            raise self.checkpoints.not_written(what, error) from error
 
     def _show_epoch(self, record: dict[str, Any]) -> None:
         shown = {
@@ -228,10 +239,11 @@ class _Run:
     def _save_if_due(self, terminated: threading.Event) -> None:
         every, minutes = self.session.checkpoint_every, self.session.checkpoint_minutes
         by_step = every and self._global_step() % every == 0
-        by_time = minutes and _hosts() == 1 and time.monotonic() - self.saved_at >= 60 * minutes
-        if by_step or by_time or (terminated.is_set() and _hosts() == 1):
+        by_time = minutes and time.monotonic() - self.saved_at >= 60 * minutes
+        alone = _hosts() == 1
+        if by_step or (alone and (by_time or terminated.is_set())):
             self._save()
-        self._stop_if(terminated)
+            self._stop_if(terminated)
 
     def _save(self) -> None:
         if self.checkpoints is None:
@@ -248,7 +260,8 @@ class _Run:
         self.saved_at = time.monotonic()
 
     def _stop_if(self, terminated: threading.Event) -> None:
-        if terminated.is_set():
+        """Stops if this host or another was told to; called where every host has just saved."""
+        if any(numbers_of_hosts(int(terminated.is_set()))):
             where = f": {self.saved} is saved, `--resume` continues" if self.saved else ""
             raise InterruptedSearchError(
                 f"Stage '{self.stage.name}' was told to stop at epoch {self.epoch + 1}, "

@@ -23,7 +23,7 @@ from keras_nas.search.loop import checkpoint_directory, worker_index
 from keras_nas.search.method import Context, Method, surgery_record
 from keras_nas.search.methods import METHODS, default_config, make_method
 from keras_nas.search.progress import make_progress
-from keras_nas.search.records import write_records
+from keras_nas.search.records import read_records, write_records
 from keras_nas.search.run_data import (
     NAMES,
     RunData,
@@ -87,8 +87,9 @@ class RunConfig:
 
     def __post_init__(self):
         check_choices(self)
-        check_range(self, ("batch_size",), 1)
-        check_range(self, ("train_examples", "image_size", "checkpoint_every", "cutout"), 0)
+        check_range(self, ("batch_size", "keep"), 1)
+        not_negative = "train_examples image_size checkpoint_every checkpoint_minutes cutout"
+        check_range(self, tuple(not_negative.split()), 0)
         for stage in self.stages:
             if stage not in STAGES + TFLITE_STAGES:
                 raise UsageError(
@@ -180,11 +181,21 @@ class _Runner:
         self.folder.update_results(rows=baseline_rows(self.data))
         for stage in STAGES:
             if stage in self.config.stages:
-                began = time.monotonic()
+                began = time.monotonic() - self._seconds_before(stage)
                 getattr(self, f"_{stage}")()
                 seconds = round(time.monotonic() - began, 1)
                 self.folder.update_results(seconds={stage: seconds})
         return self.folder.read_results()
+
+    def _seconds_before(self, stage: str) -> float:
+        """What a resumed stage took so far; of a leg that was killed, its complete epochs."""
+        if not self.config.resume:
+            return 0.0
+        complete = self.folder.read_results().get("seconds", {}).get(stage)
+        if complete is not None:
+            return complete
+        records = read_records(self.folder.metrics)
+        return sum(record.get("seconds", 0.0) for record in records if record["stage"] == stage)
 
     def _check_folder(self) -> None:
         if self.config.overwrite or not self.folder.config.exists():

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_nas.errors import UsageError
+from keras_nas.search.settings import check_range
 
 PROGRESS = ("auto", "bar", "lines", "off")
 
@@ -49,5 +50,7 @@ class Session:
             raise UsageError("`resume` and `overwrite` exclude each other. Received: both")
         if self.resume and self.directory is None:
             raise UsageError("`resume` needs the run's `directory`. Received: directory=None")
+        check_range(self, ("keep",), 1)
+        check_range(self, ("checkpoint_every", "checkpoint_minutes"), 0)
         if self.directory is not None:
             object.__setattr__(self, "directory", Path(self.directory))

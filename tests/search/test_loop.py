@@ -309,6 +309,8 @@ def test_a_bar_shows_the_stage_loss_and_time_left():
         ({"progress": "loud"}, "progress='loud'"),
         ({"resume": True, "overwrite": True, "directory": "x"}, "exclude"),
         ({"resume": True}, "directory=None"),
+        ({"keep": 0}, "`keep` must be 1 or more. Received: keep=0"),
+        ({"checkpoint_minutes": -1.0}, "checkpoint_minutes=-1.0"),
     ],
 )
 def test_session_refuses_what_does_not_go_together(options, message):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -121,10 +122,8 @@ def test_small_from_the_files_is_the_gated_network(finished):
 
 
 def test_a_stage_runs_alone_from_files(finished, tmp_path):
-    from shutil import copy
-
     for path in (finished.supernet, finished.architecture):
-        copy(path, tmp_path)
+        shutil.copy(path, tmp_path)
     run(dataclasses.replace(config(tmp_path), stages=("surgery", "finetune")), SETTINGS)
     results = RunFolder(tmp_path).read_results()["rows"]
     assert results["pruned"]["top1"] == finished.read_results()["rows"]["pruned"]["top1"]
@@ -171,6 +170,25 @@ def test_resume_allows_what_decides_nothing(finished, model_file):
     assert len(read_records(finished.metrics)) == 5
 
 
+def test_a_resumed_stage_counts_the_seconds_of_its_earlier_legs(finished, model_file, tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    shutil.copytree(finished.path, folder.path)
+    results = folder.read_results()
+    before = dict(results["seconds"])
+    del results["seconds"]["architecture"]  # as if killed at its end
+    folder.results.write_text(json.dumps(results))
+    records = read_records(folder.metrics)
+    for record in records:
+        record["seconds"] = 1000.0
+    write_records(folder.metrics, "architecture", records[1:3])
+    again = config(folder.path, model=model_file, resume=True)
+    run(dataclasses.replace(again, stages=("surgery", "architecture")), SETTINGS)
+    after = folder.read_results()["seconds"]
+    assert after["weights"] == before["weights"]
+    assert after["surgery"] >= before["surgery"]
+    assert 2000 < after["architecture"] < 2200
+
+
 def test_load_config_reads_a_run_back(finished):
     read, settings = load_config(str(finished.path), finetune_epochs=9, overwrite=True)
     assert (read.batch_size, read.seed, read.overwrite) == (16, 5, True)
@@ -199,6 +217,7 @@ def test_mixed_precision_policy_does_not_outlive_the_run(tmp_path):
     [
         ({"method": "magic"}, "method='magic'"),
         ({"batch_size": 0}, "batch_size=0"),
+        ({"keep": 0}, "`keep` must be 1 or more. Received: keep=0"),
         ({"mixed_precision": "int8"}, "mixed_precision='int8'"),
         ({"stages": ("weights", "dream")}, "'dream'"),
     ],

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
 import sys
+import time
 
 import pytest
 
@@ -13,6 +15,7 @@ from keras_nas.search import DnalConfig, DsoConfig
 from keras_nas.search.run import RunConfig
 from keras_nas.search.sweep import arguments_of, run_sweep
 from keras_nas.search.sweep_plan import is_later, plan_sweep
+from tests.source_tree import ROOT
 
 # Stands for apps.search: writes down its flags and leaves what each stage leaves.
 SEARCH = """
@@ -165,3 +168,52 @@ def test_flags_spell_every_setting(tmp_path):
     flags = arguments_of(sweep.jobs[0], ("surgery",))
     assert {"--gamma=0.01", "--stages=surgery", "--resume=false", "--split=true"} <= set(flags)
     assert "--finetune_boundaries=" in flags
+
+
+SLOW_SEARCH = """
+import pathlib, signal, sys, time
+flags = dict(flag[2:].split("=", 1) for flag in sys.argv[1:])
+folder = pathlib.Path(flags["run_dir"])
+folder.mkdir(parents=True)
+def save(*_):
+    (folder / "saved").touch()
+    sys.exit(1)
+signal.signal(signal.SIGTERM, save)
+(folder.parent / "started").touch()
+time.sleep(60)
+"""
+SWEEP = """
+import sys
+from keras_nas.errors import KerasNasError
+from keras_nas.search import DnalConfig
+from keras_nas.search.run import RunConfig
+from keras_nas.search.sweep import run_sweep
+from keras_nas.search.sweep_plan import plan_sweep
+config = RunConfig(run_dir=sys.argv[1], stages=("weights", "architecture"))
+sweep = plan_sweep(config, DnalConfig(), sys.argv[3], ["1", "2"])
+try:
+    run_sweep(sweep, [sys.executable, sys.argv[2]])
+except KerasNasError as error:
+    sys.exit(str(error))
+"""
+
+
+@pytest.mark.parametrize("vary", ["lambda_a", "seed"])
+def test_sigterm_is_passed_on_and_nothing_more_is_started(tmp_path, vary):
+    """In the shared weight stage, and in the first of the runs."""
+    search, root = tmp_path / "search.py", tmp_path / "sweep"
+    search.write_text(SLOW_SEARCH)
+    command = [sys.executable, "-c", SWEEP, str(root), str(search), vary]
+    sweep = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    began = time.monotonic()
+    while not (root / "started").exists():
+        assert time.monotonic() - began < 60
+        time.sleep(0.05)
+    sweep.terminate()
+    _, errors = sweep.communicate(timeout=30)
+    assert sweep.returncode == 1
+    assert "The sweep was told to stop" in errors
+    assert [path.parent.name for path in root.glob("*/saved")] == [
+        {"lambda_a": "weights", "seed": "seed_1"}[vary]
+    ]
+    assert not (root / "seed_2").exists()

@@ -1,0 +1,98 @@
+"""`apps.search` on two hosts that are processes of this machine, beside one process."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import keras
+import pytest
+
+from benchmarks.kill_and_resume import small_network
+from tests.source_tree import ROOT
+
+FLAGS = (
+    "--method=dnal", "--stages=weights,architecture", "--data=fashion_mnist", "--seed=3",
+    "--train_examples=192", "--validation_share=0.002", "--batch_size=32", "--checkpoint_every=2",
+    "--notensorboard", "--progress=lines", "--weights_epochs=2", "--architecture_epochs=2",
+    "--delta_schedule=step", "--delta_max=20", "--debug",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory):
+    """Without dropout, whose draws depend on the replica; BatchNormalization synchronised."""
+
+    def clone(layer):
+        config = layer.get_config()
+        if isinstance(layer, keras.layers.BatchNormalization):
+            config["synchronized"] = True
+        if isinstance(layer, keras.layers.Dropout):
+            config["rate"] = 0.0
+        return type(layer).from_config(config)
+
+    path = tmp_path_factory.mktemp("model") / "net.keras"
+    keras.models.clone_model(small_network(), clone_function=clone).save(path)
+    return path
+
+
+def start(flags, **environment):
+    return subprocess.Popen(
+        [sys.executable, "-m", "apps.search", *FLAGS, *flags],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+    )
+
+
+def finish(process):
+    _, errors = process.communicate(timeout=900)
+    assert process.returncode == 0, errors[-3000:]
+    return errors
+
+
+def on_two_hosts(flags):
+    """Runs both to their ends; what they said."""
+    with socket.socket() as first, socket.socket() as second:
+        for probe in (first, second):
+            probe.bind(("127.0.0.1", 0))
+        workers = [f"127.0.0.1:{probe.getsockname()[1]}" for probe in (first, second)]
+    cluster = {"worker": workers}
+    processes = [
+        start(
+            [*flags, "--distribute=multi_worker"],
+            TF_CONFIG=json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}}),
+        )
+        for index in range(2)
+    ]
+    return [finish(process) for process in processes]
+
+
+def losses(run_dir):
+    lines = (run_dir / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)["loss"] for line in lines]
+
+
+@pytest.mark.slow
+def test_two_hosts_give_the_losses_of_one_and_resume_at_a_common_step(tmp_path, model_file):
+    model = f"--model={model_file}"
+    finish(start([model, f"--run_dir={tmp_path / 'one'}"]))
+    two = tmp_path / "two"
+    on_two_hosts([model, f"--run_dir={two}"])
+    expected = losses(tmp_path / "one")
+    print("one process:", expected, "two:", losses(two))
+    assert len(expected) == 4
+    assert losses(two) == pytest.approx(expected, abs=1e-5)
+
+    for number in (12, 10):  # as if the second host had been killed before it saved these
+        for file in (two / "checkpoint" / "architecture.worker1").glob(f"ckpt-{number}.*"):
+            file.unlink()
+    said = on_two_hosts([model, f"--run_dir={two}", "--resume"])
+    for lines in said:
+        assert "goes on at epoch 2, step 3" in lines
+    assert losses(two) == pytest.approx(expected, abs=1e-5)

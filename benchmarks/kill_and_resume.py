@@ -5,7 +5,7 @@
 A run of `apps.search` is killed with SIGKILL, resumed with --resume, killed again, and so on to its
 end; there its architecture.json, the weights of every network it saved and its metrics.jsonl must
 be those of a run that nobody disturbed, bit by bit. Then the next run, until there were enough
-kills. Moments are drawn from the seed, evenly within half the length of the shortest whole run.
+kills. Moments are drawn from the seed, evenly within the length of the shortest whole run.
 
 The networks are small and learn from a few pictures of Fashion-MNIST, with dropout, checkpoints
 every second step, and all four stages.
@@ -121,7 +121,7 @@ def _disturb(
     while len(hits) < kills:
         process = launcher.start(run_dir)
         launcher.await_first_file(process, run_dir)
-        if launcher.ended_within(process, moments.uniform(0, seconds / 2), run_dir):
+        if launcher.ended_within(process, moments.uniform(0, seconds), run_dir):
             return hits
         process.kill()
         process.join()

@@ -28,6 +28,7 @@ from keras_nas.search.training import (
     TrainStage,
     make_optimizer,
     needs_loss_scaling,
+    validation_images,
     validation_record,
 )
 from keras_nas.tasks import Classification, Task
@@ -186,6 +187,9 @@ class GateStage(Stage):
 
     def status(self):
         return {"kept": gate_statistics(self.gates)["kept_share"]}
+
+    def images(self):
+        return validation_images(self._evaluator)
 
     def histograms(self):
         every = {"gates/all": probabilities(self.gates)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_nas.search.stage import Data, epoch_of
@@ -27,6 +28,7 @@ class Evaluator:
     def __init__(self, model: keras.Model, task: Task, data: Data):
         self._model = model
         self._task = task
+        self._source = data
         self._strategy = tf.distribute.get_strategy()
         dataset = self._strategy.experimental_distribute_dataset(epoch_of(data, 0))
         self._data = dataset
@@ -42,6 +44,11 @@ class Evaluator:
         for batch in self._data:
             self._step(batch)
         return {metric.name: float(metric.result()) for metric in self._metrics}
+
+    def pictures(self) -> np.ndarray | None:
+        """The first batch as the task's pictures, uint8 `(pictures, height, width, 3)`, or None."""
+        inputs, targets = next(iter(epoch_of(self._source, 0)))[:2]
+        return self._task.pictures(inputs, targets, lambda x: self._model(x, training=False))
 
     def _run(self, batch):
         self._strategy.run(self._update, args=(batch,))

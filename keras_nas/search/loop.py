@@ -219,9 +219,10 @@ class _Run:
         directory = self.session.directory
         if directory is None or self.checkpoints is None or worker_index() != 0:
             return
+        images = self.stage.images() if self.session.tensorboard else {}
         try:
             write_records(directory / "metrics.jsonl", self.stage.name, self.records)
-            board.write(self._global_step(), record, self.stage.histograms())
+            board.write(self._global_step(), record, self.stage.histograms(), images)
         except (OSError, tf.errors.OpError) as error:
             what = f"The records of epoch {record['epoch']} could not be written to {directory}"
             raise self.checkpoints.not_written(what, error) from error

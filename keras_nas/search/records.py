@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ def write_records(path: Path, stage: str, records: Sequence[Mapping[str, Any]]) 
 
 
 class Board:
-    """TensorBoard's scalars and histograms of one stage.
+    """TensorBoard's scalars, histograms and images of one stage.
 
     Args:
         directory: The folder of the stage's event files; None writes nothing.
@@ -44,9 +45,13 @@ class Board:
         self._writer = tf.summary.create_file_writer(str(directory)) if directory else None
 
     def write(
-        self, step: int, scalars: Mapping[str, Any], histograms: Mapping[str, np.ndarray]
+        self,
+        step: int,
+        scalars: Mapping[str, Any],
+        histograms: Mapping[str, np.ndarray],
+        images: Mapping[str, np.ndarray] = MappingProxyType({}),
     ) -> None:
-        """Writes the numbers among `scalars`, and `histograms`, at a step."""
+        """Writes the numbers among `scalars`, `histograms`, and 4 pictures a tag, at a step."""
         if self._writer is None:
             return
         with self._writer.as_default(step):
@@ -55,6 +60,8 @@ class Board:
                     tf.summary.scalar(name, value)
             for name, values in histograms.items():
                 tf.summary.histogram(name, values, buckets=20)
+            for name, pictures in images.items():
+                tf.summary.image(name, pictures, max_outputs=4)
         self._writer.flush()
 
     def close(self) -> None:

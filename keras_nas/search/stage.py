@@ -119,6 +119,10 @@ class Stage(abc.ABC):
         """Values for TensorBoard's histograms, by tag, after each epoch."""
         return {}
 
+    def images(self) -> dict[str, np.ndarray]:
+        """Pictures for TensorBoard, by tag, after each epoch: uint8 `(n, height, width, 3)`."""
+        return {}
+
 
 def epoch_of(data: Data, epoch: int, start: int = 0) -> tf.data.Dataset:
     """The batches of one epoch, from step `start` on."""

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_nas.errors import UsageError
@@ -39,6 +40,7 @@ class TrainConfig:
     clip_norm: float = setting(0.0, "Global norm that gradients are clipped to; 0 for none.")
     momentum: float = setting(0.9, "Momentum of SGD.")
     nesterov: bool = setting(False, "Nesterov's form of the momentum.")
+    epsilon: float = setting(1e-7, "ε of Adam, whose β are 0.9 and 0.999.")
     weight_decay: float = setting(
         1e-4, "λ_w: the loss gains λ_w / 2 · Σ‖W‖² over the kernels (or λ_w ‖W‖, see weight_norm)."
     )
@@ -52,7 +54,7 @@ class TrainConfig:
     def __post_init__(self):
         check_choices(self)
         check_range(self, ("epochs", "learning_rate", "momentum", "weight_decay", "clip_norm"), 0)
-        check_range(self, ("restart_epochs", "restart_factor"), 0, strict=True)
+        check_range(self, ("restart_epochs", "restart_factor", "epsilon"), 0, strict=True)
         if self.schedule == "piecewise" and not self.boundaries:
             raise UsageError(
                 "`boundaries` must be given with schedule='piecewise'. Received: boundaries=()"
@@ -84,7 +86,7 @@ def make_optimizer(
     )
     clip = config.clip_norm or None
     if config.optimizer == "adam":
-        optimizer = keras.optimizers.Adam(rate, global_clipnorm=clip)
+        optimizer = keras.optimizers.Adam(rate, epsilon=config.epsilon, global_clipnorm=clip)
     else:
         optimizer = keras.optimizers.SGD(
             rate, config.momentum, config.nesterov, global_clipnorm=clip
@@ -192,6 +194,15 @@ class TrainStage(Stage):
 
     def after_epoch(self, epoch):
         return validation_record(self._evaluator)
+
+    def images(self):
+        return validation_images(self._evaluator)
+
+
+def validation_images(evaluator: Evaluator | None) -> dict[str, np.ndarray]:
+    """The evaluation's pictures as `images`, where the task has any."""
+    pictures = evaluator.pictures() if evaluator is not None else None
+    return {} if pictures is None else {"images": pictures}
 
 
 def validation_record(evaluator: Evaluator | None) -> dict[str, float]:

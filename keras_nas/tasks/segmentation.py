@@ -63,6 +63,20 @@ class Segmentation(Task):
         """Mean IoU, and the share of pixels that are right."""
         return [_MeanIoU(self.classes, name="miou"), _PixelAccuracy(name="pixel_accuracy")]
 
+    def pictures(self, inputs, targets, predict):
+        """The picture, its contrast stretched, then its true and its predicted classes in colour.
+
+        Pixels that do not count are void in both.
+        """
+        images = ops.convert_to_numpy(ops.cast(inputs, "float32"))
+        truth = ops.convert_to_numpy(targets)
+        classes = ops.convert_to_numpy(ops.argmax(predict(inputs), axis=-1))
+        low, high = images.min(), images.max()
+        pixels = np.round(255 * (images - low) / max(high - low, 1e-6)).astype(np.uint8)
+        shown = np.where(truth == IGNORE, IGNORE, classes)
+        pixels = np.broadcast_to(pixels, (*pixels.shape[:3], 3))
+        return np.concatenate([pixels, colored(truth), colored(shown)], axis=2)
+
 
 class _MeanIoU(keras.metrics.MeanIoU):
     """Keras' mean IoU, its confusion matrix counted by a matrix product.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
 from keras import ops
 
+from keras_nas.data.bicubic import imresize
 from keras_nas.data.super_resolution import check_value_range
 from keras_nas.errors import KerasNasError
 from keras_nas.tasks.super_resolution_evaluation import (
@@ -81,6 +83,16 @@ class SuperResolution(Task):
             PsnrY(self.scale, self.value_range, name="psnr_y"),
             SsimY(self.scale, self.value_range, name="ssim_y"),
         ]
+
+    def pictures(self, inputs, targets, predict):
+        """Bicubic enlargement, the model's and the truth side by side."""
+        low, truth, made = (self._bytes(x) for x in (inputs, targets, predict(inputs)))
+        bicubic = np.stack([imresize(picture, float(self.scale)) for picture in low])
+        return np.concatenate([bicubic, made, truth], axis=2)
+
+    def _bytes(self, images) -> np.ndarray:
+        pixels = ops.convert_to_numpy(ops.cast(images, "float32")) * (255.0 / self.value_range)
+        return np.clip(np.round(pixels), 0, 255).astype(np.uint8)
 
 
 def scale_of(model: keras.Model) -> int:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
+from typing import Any
 
 import keras
+import numpy as np
 
 
 class Task(abc.ABC):
@@ -32,3 +35,18 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def metrics(self) -> list[keras.metrics.Metric]:
         """Fresh metrics, each with `update_state(targets, outputs)`; one is named `monitor`."""
+
+    def pictures(
+        self, inputs: Any, targets: Any, predict: Callable[[Any], Any]
+    ) -> np.ndarray | None:
+        """A held-out batch as pictures to look at, beside what the model makes of it.
+
+        Args:
+            inputs: A batch of inputs.
+            targets: Its targets.
+            predict: Gives the model's outputs for inputs; called only where they are shown.
+
+        Returns:
+            uint8 `(pictures, height, width, 3)`, or None: classification has none to show.
+        """
+        return None

@@ -61,6 +61,21 @@ def test_settings_are_the_papers(parsed, row):
         assert (values["weights_epochs"], values["weights_boundaries"]) == (400, [200, 300])
 
 
+def test_super_resolution_is_trained_as_printed(parsed):
+    """Section 4.2, DIV2K; Table 8 counts flops for an output of 1280×720."""
+    values = parsed["fgnas_edsr_div2k.cfg"]
+    assert json.loads(values["model_config"]) == {"filters": 64, "blocks": 16, "scale": 2}
+    assert (values["model"], values["data"], values["value_range"]) == ("edsr", "div2k", 255)
+    assert values["activations"] == ["relu", "prelu", "tanh"]
+    assert values["entries"]
+    assert not values["kernels"]
+    assert values["resource_shape"] == [360, 640, 3]
+    assert values["weights_epochs"] == 300
+    for stage in ("weights", "search", "finetune"):
+        rule = [values[f"{stage}_{name}"] for name in ("optimizer", "learning_rate", "epsilon")]
+        assert rule == ["adam", 1e-4, 1e-8]
+
+
 def test_demo_asks_for_a_share_of_the_flops(parsed):
     demo = parsed["demo_fgnas.cfg"]
     assert (demo["target_flops"], demo["model"], demo["data"]) == (

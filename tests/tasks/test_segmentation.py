@@ -111,3 +111,16 @@ def test_of_a_model():
         Segmentation.of(keras.Model(inputs, keras.layers.Dense(2)(inputs)))
     with pytest.raises(UsageError, match="`classes` must be from 2 to 255"):
         Segmentation(1)
+
+
+def test_pictures_are_the_input_the_truth_and_the_prediction():
+    labels, logits = labels_and_logits()
+    images = np.linspace(-2, 2, labels.size, dtype="float32").reshape(*labels.shape, 1)
+    shown = Segmentation(5).pictures(images, labels, lambda x: logits)
+    assert (shown.dtype, shown.shape) == (np.uint8, (3, 6, 21, 3))
+    assert (shown[..., :7, :].min(), shown[..., :7, :].max()) == (0, 255)
+    np.testing.assert_array_equal(shown[..., 7:14, :], colored(labels))
+    counts = labels != IGNORE
+    expected = colored(logits.argmax(-1))
+    np.testing.assert_array_equal(shown[..., 14:, :][counts], expected[counts])
+    np.testing.assert_array_equal(shown[..., 14:, :][~counts], colored(labels)[~counts])

@@ -158,3 +158,16 @@ def test_training_in_fit_lowers_the_loss():
     history = model.fit(low, truth, batch_size=4, epochs=25, verbose=0).history
     assert history["loss"][-1] < 0.5 * history["loss"][0]
     assert history["psnr_y"][-1] > history["psnr_y"][0] + 2
+
+
+@pytest.mark.parametrize("value_range", [1, 255])
+def test_pictures_are_bicubic_the_models_and_the_truth(value_range):
+    high = np.stack([picture(12, 16, seed) for seed in range(2)])
+    low = np.stack([imresize(image, 0.5) for image in high])
+    unit = np.float32(value_range / 255)
+    task = SuperResolution(2, value_range)
+    shown = task.pictures(low * unit, high * unit, enlarger())
+    assert (shown.dtype, shown.shape) == (np.uint8, (2, 12, 48, 3))
+    np.testing.assert_array_equal(shown[1, :, :16], imresize(low[1], 2.0))
+    np.testing.assert_array_equal(shown[:, :, 16:32], low.repeat(2, 1).repeat(2, 2))
+    np.testing.assert_array_equal(shown[:, :, 32:], high)

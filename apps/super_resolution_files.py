@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from export.interpreter import Runner
 from keras_nas.data.picture_pairs import find_pair_files, read_pairs
@@ -20,6 +21,7 @@ from keras_nas.tasks.receptive_field import receptive_radius
 from keras_nas.tasks.super_resolution import PictureScore, evaluate_pairs, mean_score
 from keras_nas.tasks.super_resolution_evaluation import Enlarger, score_output
 
+PICTURES = 3
 _WHOLE = 1 << 20
 
 
@@ -80,16 +82,46 @@ def score_tflite(path: Path, model: keras.Model, pictures: SuperResolutionData) 
         model: the Keras model it was made from, which tells how far it looks.
         pictures: the data.
     """
+    enlarge = _window_enlarger(path, model, pictures.value_range)
+    mean = mean_score(evaluate_pairs(enlarge, pictures.test_pairs))
+    return {"psnr_y": mean.psnr, "ssim_y": mean.ssim}
+
+
+def _window_enlarger(path: Path, model: keras.Model, value_range: float) -> Enlarger:
     runner = Runner(path, threads=2)
     height, width = runner.input_shapes[0][1:3]
-    enlarge = Enlarger(
+    return Enlarger(
         lambda batch: runner([batch])[0],
-        pictures.value_range,
+        value_range,
         overlap=receptive_radius(model),
         window=(height, width),
     )
-    mean = mean_score(evaluate_pairs(enlarge, pictures.test_pairs))
-    return {"psnr_y": mean.psnr, "ssim_y": mean.ssim}
+
+
+def draw_triptychs(
+    path: Path, model: keras.Model, pictures: SuperResolutionData, folder: Path
+) -> list[Path]:
+    """Draws bicubic / .tflite / truth for some held-out pictures, evenly chosen.
+
+    Args:
+        path: the file, of a fixed input size.
+        model: the Keras model it was made from, which tells how far it looks.
+        pictures: the data.
+        folder: where `triptych_<picture>.png` are written.
+
+    Returns:
+        The paths of the PNGs.
+    """
+    enlarge = _window_enlarger(path, model, pictures.value_range)
+    pairs = pictures.test_pairs
+    chosen = np.linspace(0, len(pairs) - 1, min(PICTURES, len(pairs))).round().astype(int)
+    return [
+        save(
+            triptych(pair, enlarge(pair.low), label=path.name),
+            folder / f"triptych_{pair.name}.png",
+        )
+        for pair in (pairs[index] for index in chosen)
+    ]
 
 
 def _enlarger(config: SuperResolutionEvaluationConfig) -> Enlarger:

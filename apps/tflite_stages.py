@@ -9,7 +9,7 @@ import numpy as np
 
 from apps.model_evaluation import evaluate_tflite
 from apps.segmentation_files import draw_predictions, score_segmentation
-from apps.super_resolution_files import score_tflite
+from apps.super_resolution_files import draw_triptychs, score_tflite
 from export.export_model import ExportData, ExportOptions, export_model
 from export.host_benchmark import HostBenchmarkConfig, benchmark
 from keras_nas.data.segmentation import SegmentationData
@@ -60,6 +60,8 @@ def export_run(config: RunConfig, folder: RunFolder) -> None:
             rows[path.name] = {**quality, "size": exported.size_bytes}
     if isinstance(run_data, SegmentationData):
         draw_predictions(model, run_data, folder.plots / "segmentation_predictions.png")
+    if isinstance(run_data, SuperResolutionData):
+        draw_triptychs(tflite_path(folder, "small", FORMATS[0]), model, run_data, folder.plots)
     folder.update_results(rows=rows)
 
 
@@ -73,10 +75,12 @@ def _input_shape(model: keras.Model, run_data: RunData) -> tuple[int, ...] | Non
 
 def _held_out(run_data: RunData, shape: tuple[int, ...] | None) -> ExportData:
     """The task's held-out data: windows of the pictures for super-resolution."""
-    if isinstance(run_data, SuperResolutionData):
-        windows = [pair.low[None, : shape[1], : shape[2]] for pair in run_data.test_pairs]
-        fitting = [window for window in windows if window.shape[1:3] == shape[1:3]]
-        return ExportData(held_out=[window.astype(np.float32) / 255 for window in fitting])
+    if isinstance(run_data, SuperResolutionData) and shape is not None:
+        size = shape[1:3]
+        windows = [pair.low[: size[0], : size[1]][np.newaxis] for pair in run_data.test_pairs]
+        fitting = [window for window in windows if window.shape[1:3] == size]
+        unit = np.float32(run_data.value_range / 255)
+        return ExportData(held_out=[window.astype(np.float32) * unit for window in fitting])
     metric = None if isinstance(run_data, SegmentationData) else "top1"
     return ExportData(held_out=run_data.test, metric=metric)
 

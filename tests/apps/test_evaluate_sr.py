@@ -14,8 +14,14 @@ import PIL.Image
 import pytest
 import skimage.data
 
-from apps.super_resolution_files import SuperResolutionEvaluationConfig, score_file
+from apps.super_resolution_files import (
+    SuperResolutionEvaluationConfig,
+    draw_triptychs,
+    score_file,
+)
 from export.tflite import convert
+from keras_nas.data.super_resolution import PatchConfig
+from keras_nas.data.super_resolution_sets import load
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.models import edsr
 from keras_nas.tasks.super_resolution import evaluate_folder
@@ -105,3 +111,20 @@ def test_what_cannot_be_done_is_said(files, tmp_path):
         score_file(config(files, "edsr.keras", scale=3))
     with pytest.raises(UsageError, match="`scale` must be 2 or more"):
         SuperResolutionEvaluationConfig(scale=1)
+
+
+@pytest.mark.parametrize("value_range", [1, 255])
+def test_triptychs_of_a_run_are_drawn_of_pictures_that_were_held_out(files, tmp_path, value_range):
+    photograph = skimage.data.astronaut()
+    (tmp_path / "pictures").mkdir()
+    for index in range(7):
+        part = photograph[60 * index :, 100:][:80, :96]
+        PIL.Image.fromarray(part).save(tmp_path / "pictures" / f"{index}.png")
+    patches = PatchConfig(16, 4, 5, value_range=value_range)
+    pictures = load("folder", data_dir=tmp_path / "pictures", patches=patches)
+    assert [pair.name for pair in pictures.test_pairs] == ["2"]
+    model = keras.models.load_model(files / "edsr.keras", compile=False)
+    drawn = draw_triptychs(files / "fixed.tflite", model, pictures, tmp_path / "plots")
+    assert drawn == [tmp_path / "plots" / "triptych_2.png"]
+    with PIL.Image.open(drawn[0]) as picture:
+        assert picture.format == "PNG"

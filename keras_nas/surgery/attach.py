@@ -46,8 +46,9 @@ def attach(graph: Graph, scales: dict[str, np.ndarray], refused: set[Node]) -> A
     One before can when it has weights by output channel, is called once, and everything between the
     two is read by nobody else and commutes with the factors: ReLU and pooling do with zeros and
     ones, and with any positive scale; tanh with zeros and ones only; sigmoid with neither. Where
-    none can, scales other than zero and one go into the operations that read the gate, if each is
-    a convolution or Dense layer called once; zeros stay with the gate, as constants.
+    none can, scales other than zero and one go into the operations that read the gate, through
+    concatenations too, if each is a convolution or Dense layer called once; zeros stay with the
+    gate, as constants.
 
     A stock Rescaling by positive numbers, without offset, is treated as such a gate where something
     takes it whole (the 1/M of a mixed layer): it then vanishes. Else it stays what it is.
@@ -74,9 +75,8 @@ def attach(graph: Graph, scales: dict[str, np.ndarray], refused: set[Node]) -> A
             found.left[node] = np.ones_like(scale)
         elif readers:
             found.left[node] = (scale != 0).astype("float64")
-            for reader in readers:
-                factor = np.where(scale != 0, scale, 1.0)
-                found.before[reader] = found.before.get(reader, 1.0) * factor
+            for reader, factors in readers:
+                found.before[reader] = found.before.get(reader, 1.0) * factors
         elif isinstance(node.operation, Gate):
             found.left[node] = scale
     return found
@@ -94,27 +94,46 @@ def _scale_of(node: Node, scales: dict[str, np.ndarray]) -> np.ndarray | None:
     return np.broadcast_to(np.asarray(scale, "float64"), (width,))
 
 
-def _reading_takers(node: Node, scale: np.ndarray, outputs: set[Value], calls, refused):
-    """The layers that take over a node's factors by input channel; empty where some cannot.
+def _reading_takers(
+    node: Node, scale: np.ndarray, outputs: set[Value], calls, refused
+) -> list[tuple[Node, np.ndarray]]:
+    """The layers that take over a node's factors other than 0, each with what multiplies its input
+    channels; empty where some reader cannot.
 
-    Between the two may stand what commutes with positive factors, such as ReLU and pooling.
+    Between the two may stand what commutes with positive factors, such as ReLU and pooling, and
+    concatenations, whose other channels are multiplied by 1.
     """
     if np.isin(scale, (0.0, 1.0)).all():
         return []
-    takers: list[Node] = []
-    values = [node.outputs[0]]
-    while values:
-        value = values.pop()
-        if value in outputs or not value.readers or value.shape[-1] != len(scale):
+    takers: list[tuple[Node, np.ndarray]] = []
+    ways = [(node.outputs[0], np.where(scale != 0, scale, 1.0))]
+    while ways:
+        value, factors = ways.pop()
+        if value in outputs or not value.readers or value.shape[-1] != len(factors):
             return []
-        for reader in value.readers:
+        for reader in dict.fromkeys(value.readers):
             if _scales_inputs(reader, calls) and reader not in refused:
-                takers.append(reader)
+                takers.append((reader, factors))
+            elif _joins_channels(reader):
+                ways.append((reader.outputs[0], _joined(reader, value, factors)))
             elif not (scale == 0).any() and _commutes(reader, binary=False):
-                values.append(reader.outputs[0])
+                ways.append((reader.outputs[0], factors))
             else:
                 return []
     return takers
+
+
+def _joins_channels(node: Node) -> bool:
+    if kind(node.operation) not in ("Concatenate", "ops.Concatenate"):
+        return False
+    return node.operation.axis in (-1, len(node.outputs[0].shape) - 1)
+
+
+def _joined(node: Node, value: Value, factors: np.ndarray) -> np.ndarray:
+    """What multiplies a concatenation's channels where `value` among its inputs has `factors`."""
+    return np.concatenate(
+        [factors if part is value else np.ones(int(part.shape[-1] or 1)) for part in node.inputs]
+    )
 
 
 def _scales_inputs(node: Node, calls) -> bool:

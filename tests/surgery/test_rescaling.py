@@ -65,3 +65,49 @@ def test_the_rescaling_of_the_input_stays():
     x = layers.Rescaling(1 / 255, name="scale")(inputs)
     model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(conv(x, "a"))))
     assert rebuilt(model) == ["scale"]
+
+
+def parted(x):
+    """Two tensors whose factors nothing before them can take: a sum's, and a tanh's."""
+    a = layers.Add()([conv(x, "a", activation="tanh"), conv(x, "b")])
+    return a, layers.Activation("tanh")(conv(x, "c"))
+
+
+def test_it_goes_through_a_concatenation_into_its_part_of_the_kernel():
+    inputs = keras.Input((8, 8, 3))
+    a, b = parted(inputs)
+    x = layers.Concatenate()(
+        [layers.Rescaling(0.5, name="first")(a), layers.Rescaling([2.0, 3, 5, 7], name="second")(b)]
+    )
+    x = layers.Concatenate()([conv(layers.ReLU()(x), "d"), conv(x, "e")])
+    model = keras.Model(inputs, layers.Dense(2)(layers.GlobalAveragePooling2D()(x)))
+    assert rebuilt(model) == []
+
+
+def test_it_goes_through_a_concatenation_that_reads_it_twice():
+    inputs = keras.Input((8, 8, 3))
+    a, b = parted(inputs)
+    a = layers.Rescaling(0.5, name="scale")(a)
+    x = conv(layers.Concatenate()([a, b, a]), "d")
+    model = keras.Model(inputs, layers.Dense(2)(layers.GlobalAveragePooling2D()(x)))
+    assert rebuilt(model) == []
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_it_stays_before_a_concatenation_along_another_axis(axis):
+    inputs = keras.Input((8, 8, 3))
+    a, b = parted(inputs)
+    x = layers.Concatenate(axis=axis)([layers.Rescaling(0.5, name="scale")(a), b])
+    model = keras.Model(inputs, layers.Dense(2)(layers.GlobalAveragePooling2D()(conv(x, "d"))))
+    assert rebuilt(model) == ["scale"]
+
+
+def test_an_edge_before_a_concatenation_leaves_no_layer():
+    inputs = keras.Input((8, 8, 3))
+    a, b = parted(inputs)
+    edges = [kn.layers.ScaledEdge(mode="hard", name=name) for name in ("first", "second")]
+    x = layers.Concatenate()([edge(x) for edge, x in zip(edges, (a, b), strict=True)])
+    model = keras.Model(inputs, layers.Dense(2)(layers.GlobalAveragePooling2D()(conv(x, "d"))))
+    for edge, scale in zip(edges, (0.3, 0.7), strict=True):
+        edge.scale.assign([scale])
+    assert rebuilt(model) == []

@@ -175,11 +175,11 @@ class DsoSpace:
         if genotype is not None:
             self._check_genotype(genotype)
         for block in self.block_names + self.reduction_names:
-            edges = None
-            if genotype is not None and (block in genotype or block in self.block_names):
-                edges = live_edges((edge[0], edge[1]) for edge in genotype.get(block, ()))
-            if block in self.reduction_names and genotype is not None:
-                edges = genotype.get(block) or None
+            edges: list[Edge] | None = None
+            if genotype is not None:
+                listed = [(source, target) for source, target in genotype.get(block, ())]
+                reduces = block in self.reduction_names
+                edges = (listed or None) if reduces else live_edges(listed)
             connections[block] = FixedConnections(edges)
         return self._build(
             connections,

@@ -149,10 +149,10 @@ class FoundNetwork:
         config = self._config
         own = VARIANTS[config.get("variant", "mobile")]
         return [
-            config.get("stem_width") or own["stem"],
-            config.get("first_width") or own["first"],
-            *(config.get("stage_widths") or own["stages"]),
-            config.get("head_width") or own["head"],
+            config.get("stem_width") or own.stem,
+            config.get("first_width") or own.first,
+            *(config.get("stage_widths") or own.stages),
+            config.get("head_width") or own.head,
         ]
 
     def _operations(self) -> dict[str, list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import keras
 from keras import layers
@@ -20,10 +21,20 @@ from keras_nas.models.registry import register
 OPERATIONS = tuple(f"mb{expansion}_k{kernel}" for kernel in (3, 5, 7) for expansion in (3, 6))
 """The six operations of a block: MBConv by expansion and kernel size."""
 
-VARIANTS: Mapping[str, Mapping[str, tuple[int, ...] | int]] = {
-    "mobile": {"stem": 32, "first": 16, "stages": (24, 40, 80, 96, 192, 320), "head": 1280},
-    "gpu": {"stem": 40, "first": 24, "stages": (32, 56, 112, 128, 256, 432), "head": 1728},
-    "cpu": {"stem": 40, "first": 24, "stages": (32, 48, 88, 104, 216, 360), "head": 1432},
+
+class Widths(NamedTuple):
+    """Channels of a backbone: of its stem, first MBConv, stages and head."""
+
+    stem: int
+    first: int
+    stages: tuple[int, ...]
+    head: int
+
+
+VARIANTS: Mapping[str, Widths] = {
+    "mobile": Widths(32, 16, (24, 40, 80, 96, 192, 320), 1280),
+    "gpu": Widths(40, 24, (32, 56, 112, 128, 256, 432), 1728),
+    "cpu": Widths(40, 24, (32, 48, 88, 104, 216, 360), 1432),
 }
 """Widths: of the search space of ProxylessNAS' code, and of its published GPU and CPU networks."""
 
@@ -85,20 +96,20 @@ def proxyless(
         )
     widths = VARIANTS[variant]
     blocks = _blocks(
-        widths["stages"] if stage_widths is None else stage_widths, stage_blocks, stage_strides
+        widths.stages if stage_widths is None else stage_widths, stage_blocks, stage_strides
     )
     chosen = _chosen_operations(block_operations, len(blocks))
     inputs = keras.Input(tuple(input_shape), name="image")
     x = apply_conv_bn_block(
-        inputs, stem_width or widths["stem"], 3, stem_strides, activation="relu6", name="stem"
+        inputs, stem_width or widths.stem, 3, stem_strides, activation="relu6", name="stem"
     )
     x = apply_depthwise_bn_block(x, 3, activation="relu6", name="first_depthwise")
     x = apply_conv_bn_block(
-        x, first_width or widths["first"], 1, activation=None, name="first_project"
+        x, first_width or widths.first, 1, activation=None, name="first_project"
     )
     for (width, strides, block_name), operations in zip(blocks, chosen, strict=True):
         x = apply_parallel_block(x, width, strides, operations, edges=edges, name=block_name)
-    x = apply_conv_bn_block(x, head_width or widths["head"], 1, activation="relu6", name="head")
+    x = apply_conv_bn_block(x, head_width or widths.head, 1, activation="relu6", name="head")
     x = layers.GlobalAveragePooling2D(name="head_pool")(x)
     if dropout:
         x = layers.Dropout(dropout, name="head_dropout")(x)

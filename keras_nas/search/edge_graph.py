@@ -90,13 +90,12 @@ class EdgeGraph:
                 widths[value], ways[value] = width, best
         reopened = set()
         for output in self._graph.outputs:
-            value: Value | None = output if math.isfinite(widths[output]) else None
-            while value is not None:
-                name = self._edge_of.get(value.producer)
-                if name in strengths:
-                    reopened.add(name)
-                value = ways[value]
-        return [name for name in self.edges if name in reopened]
+            place: Value | None = output if math.isfinite(widths[output]) else None
+            while place is not None:
+                if place.producer in self._edge_of:
+                    reopened.add(self._edge_of[place.producer])
+                place = ways[place]
+        return [name for name in self.edges if name in reopened and name in strengths]
 
     def _shares(self, opened: Collection[str]) -> dict[Value, float]:
         """For each value the share of its channels that is fed, from 0 to 1."""

@@ -76,13 +76,13 @@ def solve_widths(
     while scaled(low) != scaled(high) and high - low > 1e-4:
         middle = (low + high) / 2
         low, high = (middle, high) if price(scaled(middle)) <= target else (low, middle)
-    widths = _grown(scaled(low), price, target, round_to)
-    while price(widths) < NEAR * target:
-        traded = [w for w in _trades(widths, round_to) if price(widths) < price(w) <= target]
+    found = _grown(scaled(low), price, target, round_to)
+    while price(found) < NEAR * target:
+        traded = [w for w in _trades(found, round_to) if price(found) < price(w) <= target]
         if not traded:
             break
-        widths = max(traded, key=price)
-    return widths
+        found = max(traded, key=price)
+    return found
 
 
 def _trades(widths: list[int], step: int) -> list[list[int]]:

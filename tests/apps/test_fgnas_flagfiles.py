@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import keras_nas as kn
 from tests.apps.test_flagfiles import FOLDER, SCRIPT
 from tests.source_tree import ROOT
 
@@ -35,7 +36,7 @@ ROWS = {
 
 @pytest.fixture(scope="module")
 def parsed():
-    paths = [str(path) for path in [*FILES, FOLDER / "demo_fgnas.cfg"]]
+    paths = [str(path) for path in [*FILES, FOLDER / "demo_fgnas.cfg", FOLDER / "demo_edsr.cfg"]]
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, *paths], capture_output=True, text=True, cwd=ROOT
     )
@@ -83,3 +84,19 @@ def test_demo_asks_for_a_share_of_the_flops(parsed):
         "small_vgg",
         "fashion_mnist",
     )
+
+
+def test_demo_of_super_resolution_leaves_the_residual_stream_whole(parsed):
+    demo = parsed["demo_edsr.cfg"]
+    assert (demo["model"], demo["data"], demo["target_flops"]) == ("edsr", "photographs", "0.5x")
+    arguments = json.loads(demo["model_config"])
+    supernet = kn.gates.insert(
+        kn.models.edsr(**arguments), kn.layers.STEGate, include=demo["include"]
+    )
+    assert len(kn.gates.find(supernet)) == arguments["blocks"]
+    shape = tuple(demo["resource_shape"])
+    full, least = (
+        kn.costs.count(kn.models.edsr(**arguments, inner_widths=widths), shape).flops
+        for widths in (None, [1] * arguments["blocks"])
+    )
+    assert least < 0.5 * full

@@ -10,9 +10,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from keras_nas.models import registry
-from tests.source_tree import FILE_PARTS, PART_ORDER, ROOT, direct_requirements, modules
+from tests.source_tree import FILE_PARTS, PART_ORDER, ROOT, modules
 
 RUNS = "<!-- runs -->"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -132,23 +133,33 @@ def test_the_version_is_the_same_everywhere() -> None:
     assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    ("lock", "marker", "missing"),
-    [
-        ("requirements.txt", 'python_version < "3.12"', set()),
-        ("requirements-py312.txt", 'python_version >= "3.12"', {"tflite-support"}),
-    ],
-)
-def test_a_lock_pins_every_direct_requirement(lock: str, marker: str, missing: set[str]) -> None:
-    lines = (ROOT / lock).read_text(encoding="utf-8").splitlines()
-    pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))
-    assert direct_requirements() - pins.keys() == missing
-    assert len(pins) > len(direct_requirements())
-    requirements = (ROOT / "requirements.in").read_text(encoding="utf-8")
-    exact = re.findall(r"^([a-z0-9.-]+)==(\S+)(?: ; (.*))?$", requirements, re.MULTILINE)
-    wanted = {name: version for name, version, when in exact if when in {"", marker}}
-    assert {name: pins[name] for name in wanted} == wanted
-    assert wanted.keys() >= {"tensorflow", "keras"}
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12"])
+def test_the_lock_pins_every_direct_requirement(python: str) -> None:
+    lock = pins_of("requirements.txt", python)
+    wanted = pins_of("requirements.in", python)
+    assert wanted.keys() <= lock.keys()
+    assert all("==" in pin for pin in lock.values())
+    exact = {name: pin for name, pin in wanted.items() if "==" in pin}
+    assert {name: lock[name] for name in exact} == exact
+    assert exact.keys() >= {"tensorflow", "keras"}
+    assert ("tflite-support" in lock) == (python != "3.12")
+    assert len(lock) > len(wanted)
+
+
+def pins_of(file: str, python: str) -> dict[str, str]:
+    """What a requirements file asks of a Python on Linux, by the distribution's name."""
+    lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
+    found = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    environment = {
+        "python_version": python,
+        "python_full_version": f"{python}.0",
+        "sys_platform": "linux",
+        "platform_python_implementation": "CPython",
+    }
+    asked = [each for each in found if each.marker is None or each.marker.evaluate(environment)]
+    names = [each.name.lower().replace("_", "-") for each in asked]
+    assert len(names) == len(set(names))
+    return {name: str(each.specifier) for name, each in zip(names, asked, strict=True)}
 
 
 def test_the_wheel_holds_only_the_library() -> None:

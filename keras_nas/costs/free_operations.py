@@ -25,9 +25,7 @@ _ELEMENTWISE = (
     layers.Normalization, layers.PReLU, layers.ReLU, layers.Rescaling,
 )  # fmt: skip
 _MOVING = (
-    layers.AdaptiveAveragePooling1D, layers.AdaptiveAveragePooling2D,
-    layers.AdaptiveAveragePooling3D, layers.AdaptiveMaxPooling1D, layers.AdaptiveMaxPooling2D,
-    layers.AdaptiveMaxPooling3D, layers.Add, layers.Average, layers.AveragePooling1D,
+    layers.Add, layers.Average, layers.AveragePooling1D,
     layers.AveragePooling2D, layers.AveragePooling3D, layers.CenterCrop, layers.Concatenate,
     layers.Cropping1D, layers.Cropping2D, layers.Cropping3D, layers.GlobalAveragePooling1D,
     layers.GlobalAveragePooling2D, layers.GlobalAveragePooling3D, layers.GlobalMaxPooling1D,
@@ -37,6 +35,12 @@ _MOVING = (
     layers.Subtract, layers.UnitNormalization, layers.UpSampling1D, layers.UpSampling2D,
     layers.UpSampling3D, layers.ZeroPadding1D, layers.ZeroPadding2D, layers.ZeroPadding3D,
 )  # fmt: skip
+_MOVING_SINCE_KERAS_3_13 = tuple(
+    getattr(layers, f"Adaptive{kind}Pooling{rank}D")
+    for kind in ("Average", "Max")
+    for rank in (1, 2, 3)
+    if hasattr(layers, f"Adaptive{kind}Pooling{rank}D")
+)
 _OWN_FORMULA = (layers.BatchNormalization, layers.Normalization, layers.PReLU)
 
 _VIEW_OPS = {"ExpandDims", "Identity", "Ravel", "Reshape", "Squeeze", "StopGradient", "View"}
@@ -57,7 +61,13 @@ _MULTIPLYING_OPS = {
 }  # fmt: skip
 
 
-@for_layers(*(kind for kind in (*_VIEWS, *_ELEMENTWISE, *_MOVING) if kind not in _OWN_FORMULA))
+@for_layers(
+    *(
+        kind
+        for kind in (*_VIEWS, *_ELEMENTWISE, *_MOVING, *_MOVING_SINCE_KERAS_3_13)
+        if kind not in _OWN_FORMULA
+    )
+)
 def free(call: Call) -> Counts:
     return Counts()
 

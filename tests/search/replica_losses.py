@@ -1,10 +1,11 @@
-"""Prints the losses of 20 steps of each DNAL stage as JSON; run by test_distribution.py.
+"""Prints the losses of 20 steps of each stage of DNAL and DSO as JSON; run by test_distribution.py.
 
 python -m tests.search.replica_losses none|mirrored|multi_worker
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
@@ -17,8 +18,13 @@ import tensorflow as tf
 
 from keras_nas import gates
 from keras_nas.layers import ScaledSigmoidGate
+from keras_nas.models import DsoSpace
 from keras_nas.search import DnalConfig, Session, TrainConfig, run_stage
 from keras_nas.search.dnal import GateStage, JointStage
+from keras_nas.search.dso_config import DsoConfig
+from keras_nas.search.edge_gammas import fixed_gammas
+from keras_nas.search.edge_graph import EdgeGraph
+from keras_nas.search.edge_stage import EdgeStage
 from keras_nas.search.environment import make_strategy
 from keras_nas.search.evaluation import Evaluator
 from keras_nas.search.training import TrainStage
@@ -28,8 +34,8 @@ from tests.search.nets import pictures, small_net
 TRAINING = TrainConfig(epochs=4, learning_rate=0.05, weight_decay=1e-3)
 
 
-def synchronised_net():
-    """`small_net` whose BatchNormalization sees the global batch."""
+def synchronised(model: keras.Model) -> keras.Model:
+    """The model with new weights and a BatchNormalization that sees the global batch."""
 
     def clone(layer):
         config = layer.get_config()
@@ -37,7 +43,7 @@ def synchronised_net():
             config["synchronized"] = True
         return type(layer).from_config(config)
 
-    return keras.models.clone_model(small_net(), clone_function=clone)
+    return keras.models.clone_model(model, clone_function=clone)
 
 
 def losses(strategy: tf.distribute.Strategy) -> dict[str, list[float]]:
@@ -46,7 +52,7 @@ def losses(strategy: tf.distribute.Strategy) -> dict[str, list[float]]:
     for name, kind in (("weights", None), ("architecture", GateStage), ("joint", JointStage)):
         keras.utils.set_random_seed(0)
         with strategy.scope():
-            model = synchronised_net()
+            model = synchronised(small_net())
             task = Classification.of(model)
             if kind is None:
                 stage = TrainStage("weights", model, data, None, task, TRAINING)
@@ -62,7 +68,33 @@ def losses(strategy: tf.distribute.Strategy) -> dict[str, list[float]]:
         found[name] = [record["loss"] for record in records]
         found[f"{name}_metrics"] = [record["top1"] for record in records]
         found[f"{name}_evaluated"] = [evaluated["loss"], evaluated["top1"]]
-    return found
+    return found | edge_losses(strategy)
+
+
+def edge_losses(strategy: tf.distribute.Strategy) -> dict[str, list[float]]:
+    """DSO's alternating steps; the edges' scales, on each replica, beside the losses."""
+    keras.utils.set_random_seed(0)
+    space = DsoSpace((8, 8, 2), 4, stage_widths=(4,), stage_blocks=(1,), levels=2,
+                     operations=("sep3", "avg3"))  # fmt: skip
+    with strategy.scope():
+        supernet = synchronised(space.supernet())
+        graph = EdgeGraph(supernet)
+        training = dataclasses.replace(TRAINING, learning_rate=0.02)
+        config = DsoConfig(gamma=0.05, architecture=training, patience=0)
+        stage = EdgeStage(
+            supernet, pictures(94, 16, seed=1), pictures(94, 16, seed=2), None,
+            Classification.of(supernet), config, graph, fixed_gammas(graph, config.gamma),
+        )  # fmt: skip
+        records = run_stage(stage, Session(progress="off"))
+        scales = [strategy.experimental_local_results(scale.value) for scale in stage.scales]
+    replicas = [[float(copy[0]) for copy in copies] for copies in scales]
+    assert all(len(set(copies)) == 1 for copies in replicas), replicas
+    return {
+        "edges": [record["loss"] for record in records],
+        "edges_edge_loss": [record["edge_loss"] for record in records],
+        "edges_live": [record["live_edges"] for record in records],
+        "edges_scales": [copies[0] for copies in replicas],
+    }
 
 
 if __name__ == "__main__":

@@ -40,8 +40,12 @@ def assert_same(found, expected):
 
 
 def test_two_replicas_give_the_losses_of_one(one_replica):
-    """20 steps of each stage, ragged batches, BatchNormalization synchronised or frozen."""
-    assert len(one_replica["weights"]) == 4
+    """20 steps of each stage, ragged batches, BatchNormalization synchronised or frozen.
+
+    DSO's stage of edges takes whole batches alone, two a step.
+    """
+    assert len(one_replica["weights"]) == len(one_replica["edges"]) == 4
+    assert one_replica["edges_scales"] != pytest.approx([1.0] * len(one_replica["edges_scales"]))
     assert_same(finish(start("mirrored")), one_replica)
 
 

@@ -79,11 +79,7 @@ class Segmentation(Task):
 
 
 class _MeanIoU(keras.metrics.MeanIoU):
-    """Keras' mean IoU, its confusion matrix counted by a matrix product.
-
-    A search that used Keras' own count, a scatter, under TensorFlow's deterministic ops ended with
-    a crash of the process (TF 2.19 on a CPU); that the scatter caused it is likely, not shown.
-    """
+    """Keras' mean IoU, its confusion matrix counted by a matrix product, without a scatter."""
 
     def update_state(self, targets, outputs, sample_weight=None):
         counts = ops.cast(ops.not_equal(ops.cast(targets, "int32"), IGNORE), "float32")

@@ -293,8 +293,9 @@ class _Widener:
 
     def _own_activation(self, segment: _Segment) -> Callable:
         layer = segment.convolution.operation
-        if segment.activation is not None:
-            return lambda y: keras.tree.flatten(self._layer(segment.activation, y))[0]
+        activation = segment.activation
+        if activation is not None:
+            return lambda y: keras.tree.flatten(self._layer(activation, y))[0]
         if _fused(layer):
             name = f"{segment.convolution.operation_name}_activation"
             return layers.Activation(layer.activation, name=name, dtype=layer.dtype_policy)

@@ -12,7 +12,6 @@ import tensorflow as tf
 from keras_nas.graph import Node, Value
 from keras_nas.graph.ir import map_values
 from keras_nas.graph.kinds import kind
-from keras_nas.layers import Gate
 from keras_nas.surgery.analysis import Plan
 from keras_nas.surgery.rules import is_opaque
 from keras_nas.surgery.rules.convolution import (
@@ -24,6 +23,7 @@ from keras_nas.surgery.rules.convolution import (
 from keras_nas.surgery.rules.depthwise import DepthwiseConvolution
 from keras_nas.surgery.rules.elementwise import Elementwise, PReLU, Rescaling
 from keras_nas.surgery.rules.evaluate import on_constants
+from keras_nas.surgery.rules.gate import GateRule
 from keras_nas.surgery.rules.merge import PRODUCTS, Concatenate, Merge
 from keras_nas.surgery.rules.normalization import BatchNormalization, Normalization
 from keras_nas.surgery.rules.padding import Pad
@@ -101,7 +101,9 @@ class ExactCounts:
     def _behind(self, node, given, masks) -> Known | None:
         rule, call = self.plan.rules[node], self.plan.calls[node]
         x = given[0] if given else None
-        if isinstance(node.operation, Gate):
+        if x is None:
+            return None
+        if isinstance(rule, GateRule):
             return _gated(x, masks[node.operation_name]) if rule._follows(call) else None
         if isinstance(rule, DenseLike):
             return None if rule.mixes(call) else _behind_dense(rule, call, x)
@@ -156,7 +158,7 @@ class ExactCounts:
         if not produced:
             return everything, tf.ones(1, tf.bool)
         mask = produced[0]
-        if is_opaque(rule) or (isinstance(node.operation, Gate) and not rule._follows(call)):
+        if is_opaque(rule) or (isinstance(rule, GateRule) and not rule._follows(call)):
             return everything, tf.ones_like(mask)
         if isinstance(rule, GroupedConvolution):
             return _need_of_groups(rule, call, given[0], mask)

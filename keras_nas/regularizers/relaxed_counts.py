@@ -15,6 +15,7 @@ from keras_nas.surgery.analysis import Plan
 from keras_nas.surgery.rules import is_opaque
 from keras_nas.surgery.rules.convolution import DenseLike
 from keras_nas.surgery.rules.depthwise import DepthwiseConvolution
+from keras_nas.surgery.rules.gate import GateRule
 from keras_nas.surgery.rules.merge import PRODUCTS, Concatenate, Merge
 from keras_nas.surgery.rules.padding import Pad
 from keras_nas.surgery.rules.pixel_shuffle import DepthToSpace
@@ -91,7 +92,7 @@ class RelaxedCounts:
     def _carries(self, node: Node) -> bool:
         """Whether the output's channels are the input's, one by one."""
         rule = self.plan.rules[node]
-        if isinstance(node.operation, Gate):
+        if isinstance(rule, GateRule):
             return rule._follows(self.plan.calls[node])
         return not is_opaque(rule) and not isinstance(rule, DenseLike)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -149,16 +150,16 @@ class FgnasStage(TrainStage):
     def satisfied(self):
         if self.constraint is not None:
             self.constraint()
-        self.reached = self.is_met()
-        if self.reached:
-            self._land()
+        self.reached = self.target is not None and self._meets(self.target)
+        if self.target is not None and self.reached:
+            self._land(self.target)
         return self.reached
 
     def finished(self, records):
         return self.reached
 
     def after_epoch(self, epoch):
-        record = {"resource": self.measured(), "lambda_r": self._lambda()}
+        record: dict[str, Any] = {"resource": self.measured(), "lambda_r": self._lambda()}
         statistics = gate_statistics(self.gates)
         record.update({key: statistics[key] for key in ("channels", "kept", "kept_share")})
         record["kept_by_gate"] = {gate.name: int(gate.mask().sum()) for gate in self.gates}
@@ -180,18 +181,21 @@ class FgnasStage(TrainStage):
 
     def is_met(self) -> bool:
         """Whether what surgery would build meets the target, rounding and aligning counted in."""
-        if self.target is None or self.measured() > self.target:
+        return self.target is not None and self._meets(self.target)
+
+    def _meets(self, target: float) -> bool:
+        if self.measured() > target:
             return False
         masks = self._masks()
         state = b"".join(np.packbits(mask).tobytes() for mask in masks.values())
         if state != self._seen:
             self._seen, self._value = state, self._cost(masks)
-        return self._value <= self.target
+        return self._value <= target
 
     def _masks(self) -> dict[str, np.ndarray]:
         return {gate.name: rounded_mask(gate, self.settings.round_to) for gate in self.gates}
 
-    def _land(self) -> None:
+    def _land(self, target: float) -> None:
         """Opens again, best first, what the last step closed beyond the target."""
         before = [keras.ops.convert_to_numpy(gate.logits) for gate in self.gates]
         gaps = np.concatenate([gate.scores() for gate in self.gates])
@@ -200,10 +204,10 @@ class FgnasStage(TrainStage):
         bounds = np.concatenate([[0.0], (closed[:-1] + closed[1:]) / 2, [gaps.min() - 0.01]])
 
         def fits(count: int) -> bool:
-            lift = np.float32([-bounds[count] / 2, bounds[count] / 2])
+            lift = np.array([-bounds[count] / 2, bounds[count] / 2], "float32")
             for gate, logits in zip(self.gates, before, strict=True):
                 gate.logits.assign(logits + lift)
-            return self._cost(self._masks()) <= self.target
+            return self._cost(self._masks()) <= target
 
         low, high = 0, len(closed)
         while low < high:

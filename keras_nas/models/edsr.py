@@ -99,6 +99,11 @@ def apply_upsample_block(
     x: keras.KerasTensor, width: int, factor: int, *, name: str
 ) -> keras.KerasTensor:
     """A convolution to `factor² · width` channels, then the pixel shuffle `{name}_shuffle`."""
+    if not hasattr(ops, "depth_to_space"):
+        raise KerasNasError(
+            f"The pixel shuffle '{name}_shuffle' needs `keras.ops.depth_to_space`, which Keras "
+            f"{keras.__version__} lacks: install Keras 3.15, on Python 3.11 or newer."
+        )
     x = _conv(x, width * factor**2, f"{name}_conv")
     return name_operation(ops.depth_to_space(x, factor), f"{name}_shuffle")
 

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_nas.errors import UsageError
+from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.gates import find
 from keras_nas.search.evaluation import Evaluator
 from keras_nas.search.loop import run_stage
@@ -139,6 +139,9 @@ class TrainStage(Stage):
         validation_data: Evaluated after each epoch; None for none.
         task: Loss and metrics.
         config: The settings.
+
+    Raises:
+        KerasNasError: When the stage begins, if the model has no weights to train.
     """
 
     def __init__(
@@ -162,6 +165,12 @@ class TrainStage(Stage):
             self._evaluator = Evaluator(model, task, validation_data)
 
     def begin(self, steps):
+        if not self.weights:
+            raise KerasNasError(
+                f"Stage '{self.name}' has nothing to train: model '{self.model.name}' has no "
+                "weights. A search that leaves none was pressed too hard: lower `lambda_a`, or "
+                "`gamma`."
+            )
         scaling = needs_loss_scaling(self.model)
         self.optimizer = make_optimizer(self.config, steps, self.weights, scaling)
 

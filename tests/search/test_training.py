@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_nas import gates
+from keras_nas.errors import KerasNasError
 from keras_nas.layers import ScaledSigmoidGate
 from keras_nas.search import DivergedError, Session, TrainConfig, run_stage, train
 from keras_nas.search.training import TrainStage, kernels, needs_loss_scaling, weight_penalty
@@ -141,3 +142,10 @@ def test_adam_and_nesterov_are_had_by_name():
     stage.config = dataclasses.replace(CONFIG, nesterov=True)
     stage.begin(4)
     assert stage.optimizer.nesterov
+
+
+def test_a_network_without_weights_is_refused_in_one_line():
+    inputs = keras.Input((8, 8, 2))
+    model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs), name="emptied")
+    with pytest.raises(KerasNasError, match="Stage 'train' has nothing to train: model 'emptied'"):
+        train(model, pictures(), None, TrainConfig(epochs=1), task=Classification(2))

@@ -1,0 +1,56 @@
+"""`load_data`: what a run's data has for DSO, before and in the retraining, on Fashion-MNIST."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from keras_nas.search.dnal import DnalConfig
+from keras_nas.search.dso_config import DsoConfig
+from keras_nas.search.run import RunConfig
+from keras_nas.search.run_data import load_data
+
+
+def loaded(settings, augment=False, cutout=0):
+    config = RunConfig(
+        data="fashion_mnist", train_examples=200, batch_size=20, seed=3, augment=augment
+    )
+    return load_data(config, settings, cutout)
+
+
+def pictures(part):
+    return np.concatenate([images.numpy() for images, _ in part.epoch(0)])
+
+
+def keys(*parts):
+    return sorted(image.tobytes() for part in parts for image in pictures(part))
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return keys(loaded(DnalConfig()).train)
+
+
+@pytest.mark.parametrize(("ratio", "sizes"), [("1:1", (100, 100)), ("4:1", (160, 40))])
+def test_dso_gets_the_training_set_in_two_parts(whole, ratio, sizes):
+    data = loaded(DsoConfig(split_ratio=ratio))
+    assert (len(pictures(data.train)), len(pictures(data.structure))) == sizes
+    assert keys(data.train, data.structure) == whole
+    assert len(set(whole)) == 200
+
+
+def test_a_method_that_does_not_split_gets_it_whole(whole):
+    for settings in (DnalConfig(), DsoConfig(split=False)):
+        data = loaded(settings)
+        assert data.structure is None
+        assert keys(data.train) == whole
+
+
+def test_cutout_is_in_both_parts_and_not_in_the_held_out_pictures():
+    plain, cut = (loaded(DsoConfig(), augment=True, cutout=size) for size in (0, 16))
+    for name in ("train", "structure"):
+        zeros = [np.mean(pictures(getattr(data, name)) == 0.0) for data in (plain, cut)]
+        assert zeros[1] > zeros[0] + 0.1
+    for name in ("validation", "test"):
+        first, second = (next(iter(getattr(data, name)))[0].numpy() for data in (plain, cut))
+        np.testing.assert_array_equal(first, second)

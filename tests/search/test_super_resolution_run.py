@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import io
+from pathlib import Path
 
 import keras
 import numpy as np
 import PIL.Image
 import pytest
 import skimage.data
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from apps.tflite_stages import export_run
 from export.interpreter import Runner
 from keras_nas import costs
 from keras_nas.errors import UsageError
+from keras_nas.reporting.run_contents import read_run
+from keras_nas.reporting.run_sections import samples_section
 from keras_nas.search import DnalConfig, TrainConfig
-from keras_nas.search.run import STAGES, RunConfig, run
+from keras_nas.search.run import STAGES, RunConfig, load_config, run
 from keras_nas.search.run_data import NAMES, load_data
 from keras_nas.search.run_folder import RunFolder
 
@@ -38,7 +43,7 @@ def config(tmp_path_factory):
     return RunConfig(
         run_dir=str(tmp_path_factory.mktemp("run")), stages=STAGES, model="edsr",
         model_config='{"filters": 8, "blocks": 1}', data="folder", data_dir=str(folder),
-        batch_size=4, patch_size=16, steps_per_epoch=5, deterministic=False, tensorboard=False,
+        batch_size=4, patch_size=16, steps_per_epoch=5, deterministic=False,
         progress="off",
     )  # fmt: skip
 
@@ -65,6 +70,21 @@ def test_costs_are_those_of_a_picture_of_1280_by_720(folder):
     assert row["macs"] == costs.count(model, (360, 640, 3)).macs
 
 
+@pytest.mark.parametrize("stage", ["weights", "architecture", "finetune"])
+def test_tensorboard_has_pictures_of_every_stage(folder, stage):
+    """Bicubic, the model's and the truth: three times 80×64 pixels, the picture held out."""
+    reader = EventAccumulator(
+        str(folder.path / "tensorboard" / stage), size_guidance={"tensors": 0, "images": 0}
+    ).Reload()
+    (event,) = reader.Tensors("images")
+    width, height, *pictures = event.tensor_proto.string_val
+    assert (int(width), int(height)) == (3 * 80, 64)
+    shown = np.asarray(PIL.Image.open(io.BytesIO(pictures[0])))
+    truth = np.asarray(PIL.Image.open(Path(load_config(folder.path)[0].data_dir, "2.png")))
+    np.testing.assert_array_equal(shown[:, 160:], truth)
+    assert 0 < np.abs(shown[:, :80].astype(float) - truth).mean() < 20
+
+
 def test_tflite_files_score_as_the_networks_do(folder, config):
     export_run(config, folder)
     rows = folder.read_results()["rows"]
@@ -75,6 +95,10 @@ def test_tflite_files_score_as_the_networks_do(folder, config):
     low = np.random.default_rng(0).uniform(0, 1, (1, 32, 32, 3)).astype(np.float32)
     model = keras.models.load_model(folder.finetuned, compile=False)
     np.testing.assert_allclose(runner([low])[0], model(low), atol=1e-4)
+    with PIL.Image.open(folder.plots / "triptych_2.png") as picture:  # the one held out
+        assert picture.format == "PNG"
+    section = samples_section(read_run(folder.path))
+    assert [picture.caption for picture in section.pictures] == ["triptych 2"]
 
 
 def test_settings_that_the_data_does_not_have_are_refused(config):

@@ -80,6 +80,10 @@ def apply_reduction_block(
 ) -> keras.KerasTensor:
     """The sum of a 1×1 and a 3×3 convolution, both strided, each with norm and ReLU.
 
+    The 1×1 convolution's stride is a pooling of single pixels before it, which is the same:
+    TensorFlow 2.19's oneDNN writes past its memory in the gradient of a strided 1×1 convolution of
+    large pictures.
+
     Args:
         x: `(batch, height, width, channels)`.
         filters: Channels of the output.
@@ -88,13 +92,16 @@ def apply_reduction_block(
         scale: Whether BatchNormalization has a scale.
         name: Prefix of the layers' names.
     """
-    sources = {
-        f"conv{size}": apply_scaled_conv(
-            x, filters, size, strides, scale=scale, name=f"{name}_conv{size}"
+    sources = {}
+    if connections.is_read("conv1"):
+        pixels = x
+        if strides > 1:
+            pixels = layers.AveragePooling2D(1, strides, name=f"{name}_conv1_stride")(x)
+        sources["conv1"] = apply_scaled_conv(pixels, filters, 1, scale=scale, name=f"{name}_conv1")
+    if connections.is_read("conv3"):
+        sources["conv3"] = apply_scaled_conv(
+            x, filters, 3, strides, scale=scale, name=f"{name}_conv3"
         )
-        for size in (1, 3)
-        if connections.is_read(f"conv{size}")
-    }
     return _sum(_connected(sources, OUTPUT, connections), f"{name}_add")
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -288,3 +289,31 @@ def test_wrong_arguments(changes, message):
 def test_wrong_genotype(genotype, message):
     with pytest.raises(KerasNasError, match=message):
         SMALL.network(genotype)
+
+
+def test_a_reduction_reads_every_other_pixel_as_a_strided_convolution_does():
+    model = SMALL.supernet()
+    layer = model.get_layer("stage1_reduction_conv1_conv")
+    assert layer.strides == (1, 1)
+    x = np.random.default_rng(0).normal(size=(2, 7, 8, 3)).astype("float32")
+    pooled = model.get_layer("stage1_reduction_conv1_stride")(x)
+    np.testing.assert_array_equal(pooled, x[:, ::2, ::2])
+
+
+def test_gradients_of_large_pictures_stay_in_their_memory():
+    """TensorFlow 2.19 with oneDNN ends the process in a strided 1×1 convolution's gradient."""
+    space = DsoSpace(
+        input_shape=(192, 160, 1), stage_widths=(8, 16), stage_blocks=(1, 1), levels=1,
+        operations=("sep3",),
+    )  # fmt: skip
+    model = space.supernet()
+    x = tf.random.stateless_normal((4, 192, 160, 1), seed=(0, 0))
+
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(model(x, training=True) ** 2)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        return tf.reduce_all([tf.reduce_all(tf.math.is_finite(each)) for each in gradients])
+
+    assert step()

@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from export.errors import ExportError
@@ -15,6 +16,8 @@ _CONFIGS = (
     "tensorflow_model_optimization.python.core.quantization.keras.default_8bit"
     ".default_8bit_quantize_configs"
 )
+LEAST_SCALE = 1e-4
+"""Least |γ| of a BatchNormalization beside its largest, so far below a step of int8 (1/127)."""
 
 
 def fine_tune(
@@ -52,7 +55,9 @@ def fine_tune(
 
     from export import legacy_keras
 
-    quantized = _quantize(toolkit, legacy_keras.rebuild(model))
+    legacy = legacy_keras.rebuild(model)
+    _lift_scales(legacy)
+    quantized = _quantize(toolkit, legacy)
     quantized.compile(tf_keras.optimizers.Adam(learning_rate), loss)
     quantized.fit(train_data, epochs=epochs, steps_per_epoch=steps_per_epoch, verbose=verbose)
     return quantized
@@ -73,6 +78,21 @@ def _load_toolkit() -> Any:
     else:
         os.environ["TF_USE_LEGACY_KERAS"] = before
     return toolkit.quantization.keras
+
+
+def _lift_scales(model: Any) -> None:
+    """Makes γ = 0 a little more: the converter folds γ into the scale of the weights.
+
+    Surgery leaves such channels where an Add needs a row of zeros. With a scale of 0 their
+    convolution would stay in float32.
+    """
+    import tf_keras
+
+    for layer in model.layers:
+        if isinstance(layer, tf_keras.layers.BatchNormalization) and layer.scale:
+            gamma = layer.gamma.numpy()
+            least = LEAST_SCALE * (np.abs(gamma).max() or 1.0)
+            layer.gamma.assign(np.where(np.abs(gamma) < least, np.copysign(least, gamma), gamma))
 
 
 def _quantize(toolkit: Any, model: Any) -> Any:

@@ -75,6 +75,28 @@ def test_every_layer_of_it_becomes_int8(tmp_path):
     assert found.passed
 
 
+def test_rows_of_zeros_from_surgery_become_int8(tmp_path):
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(8, 3, padding="same", use_bias=False)(inputs)
+    x = layers.BatchNormalization(name="widened")(x)
+    y = layers.Conv2D(8, 3, padding="same", use_bias=False)(inputs)
+    y = layers.BatchNormalization(name="dead")(y)
+    x = layers.ReLU()(layers.Add()([x, y]))
+    model = random_weights(keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling2D()(x))))
+    for name in ("widened", "dead"):
+        layer = model.get_layer(name)
+        layer.gamma.assign(np.r_[0.0, 0.0, np.ones(6)])
+        layer.beta.assign(np.r_[0.0, 0.0, np.ones(6)])
+    x = np.random.default_rng(1).normal(size=(64, 8, 8, 3)).astype("float32")
+    data = tf.data.Dataset.from_tensor_slices((x, model.predict(x, verbose=0))).batch(16)
+    exported, found = export_model(
+        model, tmp_path / "m.tflite", "qat", ExportData(data, data),
+        options=ExportOptions(qat_loss="mse"),
+    )  # fmt: skip
+    assert flatbuffer.float_operators(flatbuffer.read_file(exported.path)) == []
+    assert found.noise < 0.1
+
+
 def test_a_trained_classifier_keeps_its_accuracy(classifier, pictures, tmp_path):
     before = classifier.get_weights()
     train = tf.data.Dataset.from_tensor_slices((pictures.train_x, pictures.train_y))

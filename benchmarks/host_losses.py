@@ -1,6 +1,6 @@
 """Prints the losses of one process beside those of two processes that train as two hosts.
 
-    python -m benchmarks.host_losses --log_dir=host_losses
+    python -m benchmarks.host_losses --output_dir=host_losses
 
 The two processes stand for hosts: MultiWorkerMirroredStrategy, TF_CONFIG, loopback. Each runs 20
 steps of each stage with BatchNormalization synchronised or frozen (tests/search/replica_losses.py);
@@ -82,11 +82,11 @@ def _losses(process: subprocess.Popen, log: Path) -> dict[str, list[float]]:
 
 def define_flags() -> None:
     """Defines the flags."""
-    flags.DEFINE_string("log_dir", "host_losses", "Folder for the processes' output.")
+    flags.DEFINE_string("output_dir", "host_losses", "Folder for the processes' output.")
 
 
 def main() -> None:
-    log_dir = Path(flags.FLAGS.log_dir)
+    log_dir = Path(flags.FLAGS.output_dir)
     log_dir.mkdir(parents=True, exist_ok=True)
     one, hosts = one_process(log_dir), two_processes(log_dir)
     for name, values in one.items():

@@ -13,15 +13,24 @@ class Quality:
 
     Attributes:
         key: Its name in results.json.
-        label: Its name for people, with the unit.
+        name: Its name for people.
+        unit: Of the value that is shown; empty for none.
         factor: What the stored value is multiplied by to be in that unit.
         digits: Digits after the point.
+        page_only: Whether it stands on the report's page, but not in the console's table.
     """
 
     key: str
-    label: str
-    factor: float = 1.0
-    digits: int = 3
+    name: str
+    unit: str
+    factor: float
+    digits: int
+    page_only: bool = False
+
+    @property
+    def label(self) -> str:
+        """The name with the unit."""
+        return f"{self.name} {self.unit}".rstrip()
 
     def shown(self, value: float) -> str:
         """The value in the unit of the label."""
@@ -29,12 +38,12 @@ class Quality:
 
 
 QUALITIES = (
-    Quality("top1", "top-1 %", 100, 2),
-    Quality("top5", "top-5 %", 100, 2),
-    Quality("psnr_y", "PSNR (Y) dB", 1, 2),
-    Quality("ssim_y", "SSIM (Y)", 1, 4),
-    Quality("miou", "mean IoU %", 100, 2),
-    Quality("pixel_accuracy", "pixel accuracy %", 100, 2),
+    Quality("top1", "top-1", "%", 100, 2),
+    Quality("top5", "top-5", "%", 100, 2, page_only=True),
+    Quality("psnr_y", "PSNR (Y)", "dB", 1, 2),
+    Quality("ssim_y", "SSIM (Y)", "", 1, 4),
+    Quality("miou", "mean IoU", "%", 100, 2),
+    Quality("pixel_accuracy", "pixel accuracy", "%", 100, 2, page_only=True),
 )
 """Higher is better in each; the first that a run has is the one to judge it by."""
 

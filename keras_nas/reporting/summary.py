@@ -6,7 +6,8 @@ from typing import Any
 
 from rich.console import Console
 
-from keras_nas.reporting.tables import METRICS, main_metric, results_table
+from keras_nas.reporting.quality import qualities_of
+from keras_nas.reporting.tables import results_table
 from keras_nas.search.records import read_records
 from keras_nas.search.run_folder import RunFolder
 
@@ -48,22 +49,24 @@ def findings(results: dict[str, Any], records: list[dict[str, Any]]) -> list[str
 
 
 def _changes(rows: dict[str, Any]) -> list[str]:
-    lines = []
-    metric = main_metric(rows.get("original", {}))
-    if metric is None:
-        return []
-    name, _, unit = METRICS[metric].partition(" ")
-    scale, points = (100, "points") if unit == "%" else (1, unit)
+    lines: list[str] = []
+    original = rows.get("original", {})
+    quality = next(iter(qualities_of([original])), None)
+    if quality is None:
+        return lines
     if "gated" in rows and "pruned" in rows:
-        gated, pruned = (scale * rows[row][metric] for row in ("gated", "pruned"))
-        relation = "equals" if f"{gated:.2f}" == f"{pruned:.2f}" else "differs from"
+        gated, pruned = (quality.shown(rows[row][quality.key]) for row in ("gated", "pruned"))
+        relation = "equals" if gated == pruned else "differs from"
         lines.append(
-            f"{name} just after surgery ({pruned:.2f}) {relation} that of the searched network "
-            f"({gated:.2f})."
+            f"{quality.name} just after surgery ({pruned}) {relation} that of the searched network "
+            f"({gated})."
         )
     if "finetuned" in rows:
-        drop = scale * (rows["original"][metric] - rows["finetuned"][metric])
-        share = rows["finetuned"]["macs"] / rows["original"]["macs"]
-        change = f"{abs(drop):.2f} {points} {'below' if drop > 0 else 'above'}"
-        lines.append(f"After finetuning: {share:.2f}× the MACs, {name} {change} the original's.")
+        drop = original[quality.key] - rows["finetuned"][quality.key]
+        share = rows["finetuned"]["macs"] / original["macs"]
+        unit = " points" if quality.unit == "%" else f" {quality.unit}".rstrip()
+        change = f"{quality.shown(abs(drop))}{unit} {'below' if drop > 0 else 'above'}"
+        lines.append(
+            f"After finetuning: {share:.2f}× the MACs, {quality.name} {change} the original's."
+        )
     return lines

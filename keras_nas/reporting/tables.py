@@ -2,40 +2,42 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
 from rich import box
 from rich.table import Table
 
-METRICS = {"top1": "top-1 %", "miou": "mIoU %", "psnr_y": "PSNR dB", "ssim_y": "SSIM"}
-"""The tasks' metrics that are shown; the first two are shares."""
-COLUMNS = {
-    **METRICS,
-    "params": "params",
-    "macs": "MACs",
-    "size": "size",
-    "latency_ms": "median ms",
-}
+from keras_nas.reporting.quality import QUALITIES, qualities_of
+
+COSTS = {"params": "params", "macs": "MACs", "size": "size", "latency_ms": "median ms"}
+_BY_KEY = {quality.key: quality for quality in QUALITIES}
+_HEAD_WIDTH = 8
 
 
 def results_table(rows: Mapping[str, Mapping[str, Any]], reference: str = "original") -> Table:
     """What a run gained: one row a network, each number beside the original's.
 
     Args:
-        rows: results.json's `rows`: by name, a mapping with some of `METRICS`,
+        rows: results.json's `rows`: by name, a mapping with some of the keys of `QUALITIES`,
             `params`, `macs`, `size` (bytes), `latency_ms`. A column that no row has is left out.
         reference: The row that the others' params and MACs are compared with.
     """
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, collapse_padding=True)
-    table.add_column("network", overflow="fold")
-    shown = [name for name in COLUMNS if any(name in row for row in rows.values())]
-    for name in shown:
-        table.add_column(COLUMNS[name], justify="right", no_wrap=True)
+    table.add_column("network", no_wrap=True)
+    qualities = [quality for quality in qualities_of(rows.values()) if not quality.page_only]
+    for quality in qualities:
+        head = textwrap.fill(quality.label, _HEAD_WIDTH)
+        table.add_column(head, justify="right", no_wrap=True)
+    costs = [key for key in COSTS if any(key in row for row in rows.values())]
+    for key in costs:
+        table.add_column(COSTS[key], justify="right", no_wrap=key not in ("params", "macs"))
+    keys = [*(quality.key for quality in qualities), *costs]
     base = rows.get(reference, {})
     for label, row in rows.items():
         label = label.replace("_dynamic_int8.tflite", " int8.tflite")
-        table.add_row(label, *(format_cell(name, row, base) for name in shown))
+        table.add_row(label, *(format_cell(key, row, base) for key in keys))
     return table
 
 
@@ -44,23 +46,15 @@ def format_cell(name: str, row: Mapping[str, Any], base: Mapping[str, Any]) -> s
     if name not in row:
         return ""
     value = row[name]
-    if name in ("top1", "miou"):
-        return f"{100 * value:.2f}"
-    if name == "psnr_y":
-        return f"{value:.2f}"
-    if name == "ssim_y":
-        return f"{value:.4f}"
+    quality = _BY_KEY.get(name)
+    if quality is not None:
+        return quality.shown(value)
     if name in ("params", "macs"):
         share = f" ({value / base[name]:.2f}×)" if base.get(name) else ""
         return f"{format_count(value)}{share}"
     if name == "size":
         return f"{value / 1e6:.2f} MB"
     return f"{value:.3f}"
-
-
-def main_metric(row: Mapping[str, Any]) -> str | None:
-    """The metric by which a row is compared; None if it has none."""
-    return next((name for name in METRICS if name in row), None)
 
 
 def format_count(value: float) -> str:

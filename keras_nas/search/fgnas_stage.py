@@ -18,6 +18,7 @@ from keras_nas.layers import STEGate
 from keras_nas.regularizers import Resource
 from keras_nas.search.fgnas_config import FgnasConfig
 from keras_nas.search.fgnas_constraint import make_constraint
+from keras_nas.search.folded_gates import fold_gates
 from keras_nas.search.gate_statistics import gate_statistics, probabilities
 from keras_nas.search.stage import Data
 from keras_nas.search.step import Update, apply, once, values
@@ -67,6 +68,7 @@ class FgnasStage(TrainStage):
         self.settings = config
         self.gates = ste_gates(supernet)
         self.logits = [gate.logits for gate in self.gates]
+        self.forward = fold_gates(supernet)
         self.resource = make_resource(supernet, config)
         self.full = self.resource.full()
         self.target = config.target(self.full)
@@ -123,7 +125,7 @@ class FgnasStage(TrainStage):
         weights, logits = values(self.weights), values(self.logits)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([*weights, *logits])
-            outputs = self.model(inputs, training=True)
+            outputs = self.forward(inputs, training=True)
             losses = self.losses(targets, outputs)
             penalty = once(self.strength * tf.cast(self.resource(), tf.float32))
             losses = {**losses, "loss": losses["loss"] + penalty, "penalty": penalty}

@@ -64,6 +64,25 @@ def test_super_resolution_shows_psnr_and_ssim():
     assert "0.9123" in text
 
 
+def test_names_stay_whole_beside_two_metrics():
+    costs = {"params": 54_400, "macs": 12_900_000_000, "size": 350_000}
+    rows = {
+        "original": {"psnr_y": 39.54, "ssim_y": 0.9476, **costs},
+        "small_dynamic_int8.tflite": {"psnr_y": 39.59, "size": 80_000, "latency_ms": 126.467},
+    }
+    text = shown(rows)
+    assert "small int8.tflite" in text
+    assert "…" not in text
+
+
+def test_the_console_leaves_the_second_metrics_to_the_page():
+    text = shown({"original": {"top1": 0.87, "top5": 0.99, "miou": 0.5, "pixel_accuracy": 0.9}})
+    assert "top-1 %" in text
+    assert "mean IoU" in text
+    assert "99.00" not in text
+    assert "90.00" not in text
+
+
 def test_findings_say_what_was_gained():
     rows = {**ROWS, "gated": {"top1": 0.3692}}
     records = [
@@ -81,6 +100,21 @@ def test_findings_do_not_hide_a_surgery_that_differs():
     rows = {**ROWS, "gated": {"top1": 0.40}}
     (line, _) = findings({"rows": rows}, [])
     assert "differs from" in line
+
+
+def test_findings_have_each_metric_s_unit_and_digits():
+    costs = {"macs": 100}
+    rows = {
+        "original": {"psnr_y": 39.5, "ssim_y": 0.95, **costs},
+        "finetuned": {"psnr_y": 39.625, "ssim_y": 0.9, **costs},
+    }
+    assert findings({"rows": rows}, []) == [
+        "After finetuning: 1.00× the MACs, PSNR (Y) 0.12 dB above the original's."
+    ]
+    only_ssim = {name: {"ssim_y": row["ssim_y"], **costs} for name, row in rows.items()}
+    assert findings({"rows": only_ssim}, []) == [
+        "After finetuning: 1.00× the MACs, SSIM (Y) 0.0500 below the original's."
+    ]
 
 
 def test_findings_of_a_run_that_has_not_begun():

@@ -1,6 +1,8 @@
-"""Prints the losses of 20 steps of each stage of DNAL and DSO as JSON; run by test_distribution.py.
+"""Prints the losses of 20 steps of each stage of DNAL, FGNAS and DSO as JSON.
 
-python -m tests.search.replica_losses none|mirrored|multi_worker
+Run by test_distribution.py:
+
+    python -m tests.search.replica_losses none|mirrored|multi_worker
 """
 
 from __future__ import annotations
@@ -17,9 +19,9 @@ import keras
 import tensorflow as tf
 
 from keras_nas import gates
-from keras_nas.layers import ScaledSigmoidGate
+from keras_nas.layers import ScaledSigmoidGate, STEGate
 from keras_nas.models import DsoSpace
-from keras_nas.search import DnalConfig, Session, TrainConfig, run_stage
+from keras_nas.search import DnalConfig, FgnasConfig, Session, TrainConfig, run_stage
 from keras_nas.search.dnal import GateStage, JointStage
 from keras_nas.search.dso_config import DsoConfig
 from keras_nas.search.edge_gammas import fixed_gammas
@@ -27,6 +29,7 @@ from keras_nas.search.edge_graph import EdgeGraph
 from keras_nas.search.edge_stage import EdgeStage
 from keras_nas.search.environment import make_strategy
 from keras_nas.search.evaluation import Evaluator
+from keras_nas.search.fgnas_stage import FgnasStage
 from keras_nas.search.training import TrainStage
 from keras_nas.tasks import Classification
 from tests.search.nets import pictures, small_net
@@ -68,11 +71,30 @@ def losses(strategy: tf.distribute.Strategy) -> dict[str, list[float]]:
         found[name] = [record["loss"] for record in records]
         found[f"{name}_metrics"] = [record["top1"] for record in records]
         found[f"{name}_evaluated"] = [evaluated["loss"], evaluated["top1"]]
-    return found | edge_losses(strategy)
+    return found | ste_losses(strategy) | edge_losses(strategy)
+
+
+def ste_losses(strategy: tf.distribute.Strategy) -> dict[str, list[float]]:
+    """FGNAS' steps: with this λ, 16 of the 24 gates close in the third epoch."""
+    keras.utils.set_random_seed(0)
+    with strategy.scope():
+        model = gates.insert(synchronised(small_net()), STEGate)
+        stage = FgnasStage(
+            model, pictures(78, 16), None, Classification.of(model),
+            FgnasConfig(lambda_r=3e-5, search=TRAINING),
+        )  # fmt: skip
+        records = run_stage(stage, Session(progress="off"))
+        copies = [strategy.experimental_local_results(logits.value) for logits in stage.logits]
+    assert all((copy.numpy() == group[0].numpy()).all() for group in copies for copy in group)
+    return {
+        "ste": [record["loss"] for record in records],
+        "ste_kept": [record["kept"] for record in records],
+        "ste_gaps": [float(gap) for gate in stage.gates for gap in gate.scores()],
+    }
 
 
 def edge_losses(strategy: tf.distribute.Strategy) -> dict[str, list[float]]:
-    """DSO's alternating steps; the edges' scales, on each replica, beside the losses."""
+    """DSO's alternating steps; the edges' scales, the same on each replica, beside the losses."""
     keras.utils.set_random_seed(0)
     space = DsoSpace((8, 8, 2), 4, stage_widths=(4,), stage_blocks=(1,), levels=2,
                      operations=("sep3", "avg3"))  # fmt: skip

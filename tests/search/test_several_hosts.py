@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 
 import keras
 import pytest
@@ -56,21 +57,24 @@ def finish(process):
     return errors
 
 
-def on_two_hosts(flags):
-    """Runs both to their ends; what they said."""
+def start_two_hosts(flags):
     with socket.socket() as first, socket.socket() as second:
         for probe in (first, second):
             probe.bind(("127.0.0.1", 0))
         workers = [f"127.0.0.1:{probe.getsockname()[1]}" for probe in (first, second)]
     cluster = {"worker": workers}
-    processes = [
+    return [
         start(
             [*flags, "--distribute=multi_worker"],
             TF_CONFIG=json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}}),
         )
         for index in range(2)
     ]
-    return [finish(process) for process in processes]
+
+
+def on_two_hosts(flags):
+    """Runs both to their ends; what they said."""
+    return [finish(process) for process in start_two_hosts(flags)]
 
 
 def losses(run_dir):
@@ -96,3 +100,25 @@ def test_two_hosts_give_the_losses_of_one_and_resume_at_a_common_step(tmp_path, 
     for lines in said:
         assert "goes on at epoch 2, step 3" in lines
     assert losses(two) == pytest.approx(expected, abs=1e-5)
+
+
+def newest(folder):
+    return max((int(path.stem[5:]) for path in folder.glob("ckpt-*.index")), default=0)
+
+
+@pytest.mark.slow
+def test_sigterm_to_one_host_stops_both_at_the_same_checkpoint(tmp_path, model_file):
+    flags = [f"--model={model_file}", f"--run_dir={tmp_path}", "--weights_epochs=2000"]
+    processes = start_two_hosts(flags)
+    own = [tmp_path / "checkpoint" / name for name in ("weights", "weights.worker1")]
+    began = time.monotonic()
+    while newest(own[1]) < 4:
+        assert time.monotonic() - began < 300
+        assert processes[1].poll() is None
+        time.sleep(0.1)
+    processes[1].terminate()
+    for process in processes:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 1
+        assert "was told to stop" in errors
+    assert newest(own[0]) == newest(own[1])

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import logging
+
 import keras
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from keras_nas.costs import count
 from keras_nas.errors import KerasNasError
@@ -32,6 +36,38 @@ def test_widths_are_traded_where_one_number_misses_the_target():
     # Multiplied by one number: (3, 7) cost 33, (4, 7) 44, and (3, 8) cost 36: all miss 39.
     widths = solve_widths(dense, [1, 2], 39)
     assert 0.97 * 39 <= widths[0] * (4 + widths[1]) <= 39
+
+
+def test_the_widths_nearest_to_one_multiplier_are_taken():
+    # Multiplied by one number, (6, 6) costs 60 and (7, 7) 77. Of 74, (6, 8) costs 72, 97.3 %, and
+    # (5, 10) 70; (7, 6) costs 70 too; (8, 5) costs 72; (2, 33) costs 74 but is far.
+    assert solve_widths(dense, [1, 1], 74) in ([6, 8], [8, 5])
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    widths=st.lists(st.integers(4, 32), min_size=2, max_size=3), macs=st.integers(500, 20_000)
+)  # fmt: skip
+def test_any_target_is_met_within_three_percent(widths, macs):
+    solved = solve_widths(dense, widths, macs)
+    assert 0.97 * macs <= count(dense(solved)).macs <= macs
+
+
+@pytest.mark.parametrize(("edges", "seed", "macs"), [(2, 0, 1e6), (4, 1, 3e5), (9, 2, 1.5e6)])
+def test_random_networks_of_the_space_meet_a_target_within_three_percent(edges, seed, macs):
+    stages = (12, 24)
+    space = DsoSpace(input_shape=(14, 14, 1), stage_widths=stages, stage_blocks=(1, 1), levels=2)
+    genotype = space.random_genotype(edges, seed)
+    widths = solve_widths(lambda widths: space.network(genotype, widths), stages, macs)
+    assert 0.97 * macs <= count(space.network(genotype, widths)).macs <= macs
+    assert 1.5 * widths[0] <= widths[1] <= 2.7 * widths[0]
+
+
+def test_a_target_that_is_missed_is_told(caplog):
+    # One width: 4 a macs, or 4 (a + 4) in steps of 4.
+    with caplog.at_level(logging.WARNING):
+        assert solve_widths(dense, [8], 44, round_to=4) == [8]
+    assert "costs 32, 27.3 % under the target 44, at widths [8]" in caplog.text
 
 
 def test_rounding():

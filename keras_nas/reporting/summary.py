@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
+from keras_nas.regularizers import RESOURCES
 from keras_nas.reporting.quality import qualities_of
 from keras_nas.reporting.tables import results_table
 from keras_nas.search.records import read_records
@@ -40,12 +41,33 @@ def findings(results: dict[str, Any], records: list[dict[str, Any]]) -> list[str
             f"Undecided gates of {total:,} (further than 1e-3 from 0 and 1) by δ: {counts}."
         )
     lines += _changes(rows)
+    lines += _budget(rows, records)
     if "speedup" in results:
         lines.append(
             f"The small float32 .tflite is {results['speedup']:.2f}× as fast as the original's, "
             "measured in one interleaved run."
         )
     return lines
+
+
+def _budget(rows: dict[str, Any], records: list[dict[str, Any]]) -> list[str]:
+    """What the search was allowed, what it reached by its own count, and what the .tflite takes."""
+    for what in RESOURCES:
+        reached = [record for record in records if f"target_{what}" in record]
+        if reached:
+            target, left = reached[-1][f"target_{what}"], reached[-1]["resource"]
+            if what != "latency_ms":
+                return [f"Budget: {target:,.0f} {what} at most; the search left {left:,.0f}."]
+            line = f"Budget: {target:.4g} ms at most; {left:.4g} ms are left by the latency table"
+            measured = rows.get("small.tflite", {}).get("latency_ms")
+            if measured is None:
+                return [f"{line}."]
+            side = "over" if measured > target else "under"
+            off = 100 * abs(measured / target - 1)
+            return [
+                f"{line}; small.tflite takes {measured:.4g} ms here, {off:.1f} % {side} budget."
+            ]
+    return []
 
 
 def _changes(rows: dict[str, Any]) -> list[str]:

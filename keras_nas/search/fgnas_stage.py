@@ -41,7 +41,7 @@ class FgnasStage(TrainStage):
     It ends after the step in which the network that surgery would build meets the target; an epoch
     may be cut short by it. Where that step closed more than was needed, the closed gates that were
     nearest to open (by ψ_on − ψ_off, over all layers) are opened again as far as the target allows.
-    Each epoch's record has the resource, λ, and the channels kept.
+    Each epoch's record has the resource, its target, λ, and the channels kept.
 
     Args:
         supernet: A model with `STEGate`s.
@@ -162,6 +162,8 @@ class FgnasStage(TrainStage):
 
     def after_epoch(self, epoch):
         record: dict[str, Any] = {"resource": self.measured(), "lambda_r": self._lambda()}
+        if self.target is not None:
+            record[f"target_{self.resource.what}"] = self.target
         statistics = gate_statistics(self.gates)
         record.update({key: statistics[key] for key in ("channels", "kept", "kept_share")})
         record["kept_by_gate"] = {gate.name: int(gate.mask().sum()) for gate in self.gates}

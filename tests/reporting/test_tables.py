@@ -117,5 +117,23 @@ def test_findings_have_each_metric_s_unit_and_digits():
     ]
 
 
+def test_findings_hold_the_budget_against_what_was_measured():
+    records = [
+        {"stage": "architecture", "resource": 0.3, "target_latency_ms": 0.2},
+        {"stage": "architecture", "resource": 0.198, "target_latency_ms": 0.2},
+    ]
+    assert findings({}, records) == [
+        "Budget: 0.2 ms at most; 0.198 ms are left by the latency table."
+    ]
+    assert findings({"rows": {"small.tflite": {"latency_ms": 0.21}}}, records) == [
+        "Budget: 0.2 ms at most; 0.198 ms are left by the latency table; "
+        "small.tflite takes 0.21 ms here, 5.0 % over budget."
+    ]
+    counted = [{"stage": "architecture", "resource": 20_345_678.0, "target_flops": 20_370_000.0}]
+    assert findings({}, counted) == [
+        "Budget: 20,370,000 flops at most; the search left 20,345,678."
+    ]
+
+
 def test_findings_of_a_run_that_has_not_begun():
     assert findings({}, []) == []

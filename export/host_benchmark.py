@@ -223,11 +223,13 @@ def _profile(entrant: _Entrant, config: HostBenchmarkConfig, notes: list[str]) -
         return []
     runs = min(config.runs, 30)
     text = _probe("profile", entrant, notes, str(runs))
-    operations = benchmark_model_log.parse_profile(text or "").operations
-    return [
-        OpProfile(operation.name, operation.type, operation.avg_ms / runs, operation.share)
-        for operation in operations
-    ]
+    found: list[OpProfile] = []
+    for operation in benchmark_model_log.parse_profile(text or "").operations:
+        # One line stands for the like operations of all parts that a delegate has of the graph.
+        calls = max(1, round(operation.times_called / runs))
+        average, share = operation.avg_ms / runs / calls, operation.share / calls
+        found += [OpProfile(operation.name, operation.type, average, share)] * calls
+    return found
 
 
 def _probe(what: str, entrant: _Entrant, notes: list[str], *arguments: str) -> str | None:

@@ -63,6 +63,19 @@ def test_the_profile_names_the_network_s_operations(report):
         assert sum(operation.share for operation in result.profile) <= 1.0 + 1e-6
 
 
+def test_the_profile_counts_the_operations_of_a_graph_in_parts(tmp_path):
+    x = inputs = keras.Input((8, 8, 4))
+    for number in range(3):
+        x = keras.layers.Conv2D(4, 3, name=f"conv{number}")(x)
+        x = keras.ops.take(x, np.array([2, 0, 1, 3], "int32"), axis=-1)
+    file = convert(keras.Model(inputs, x), tmp_path / "parts.tflite")
+    (result,) = benchmark([file.path], HostBenchmarkConfig(runs=5, memory=False)).results
+    kinds = [operation.type for operation in result.profile]
+    assert sum("IGEMM" in kind for kind in kinds) == 3
+    assert kinds.count("GATHER") == 3
+    assert sum(operation.share for operation in result.profile) == pytest.approx(1.0)
+
+
 def test_peak_memory_grows_with_the_model(report, tmp_path):
     inputs = keras.Input((64,))
     wide = keras.Model(inputs, keras.layers.Dense(64)(keras.layers.Dense(60_000)(inputs)))

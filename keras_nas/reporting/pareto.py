@@ -14,6 +14,8 @@ from keras_nas.reporting.tables import format_count
 
 OURS, ORIGINAL, PAPER = "#1f6fb4", "#3b4754", "#a9b4c0"
 MARKERS = "^sDvPX*<>"
+LEAST_STEPS = 100
+"""Least height of the plot, in steps of the metric's last digit."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +88,7 @@ def pareto_plot(
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.tick_params(axis="x", labelsize=8)
     axes.margins(0.08)
+    _widen(axes, LEAST_STEPS * 10.0**-quality.digits)
     axes.set_xlabel("multiply-adds (log scale)")
     axes.set_ylabel(quality.label)
     axes.grid(color="#e6eaee", zorder=0)
@@ -98,6 +101,13 @@ def pareto_plot(
         markerscale=0.6,
     )
     return figure
+
+
+def _widen(axes, least: float) -> None:
+    """Lets the vertical axis span at least so much: a hair's difference must not fill it."""
+    low, high = axes.get_ylim()
+    lack = max(0.0, least - (high - low))
+    axes.set_ylim(low - lack / 2, high + lack / 2)
 
 
 def _draw_references(axes, quality: Quality, references: Sequence[PaperRow]) -> None:

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from keras_nas.reporting.block_edges import edges_by_block, operations_by_block
 from keras_nas.reporting.operation_plots import kernel_size, kernels_per_layer
 from keras_nas.reporting.paper_rows import paper_rows
-from keras_nas.reporting.pareto import Point, front
+from keras_nas.reporting.pareto import Point, front, pareto_plot
+from keras_nas.reporting.quality import QUALITIES
 
 POINTS = st.lists(
     st.builds(Point, st.just("p"), st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=12
@@ -27,6 +28,17 @@ def test_the_front_is_what_no_point_beats(points):
         )
     for point in points:
         assert any(best.macs <= point.macs and best.quality >= point.quality for best in line)
+
+
+def test_a_hair_s_difference_does_not_fill_the_plot():
+    (top1,) = (quality for quality in QUALITIES if quality.key == "top1")
+    (axes,) = pareto_plot([Point("a", 8e6, 0.8727), Point("b", 2e7, 0.8729)], top1).axes
+    low, high = axes.get_ylim()
+    assert (round(low, 2), round(high, 2)) == (86.78, 87.78)
+    (axes,) = pareto_plot([Point("a", 8e6, 0.5), Point("b", 2e7, 0.9)], top1).axes
+    low, high = axes.get_ylim()
+    assert 48 > low > 45
+    assert 92 < high < 95
 
 
 def test_the_rows_of_the_papers_are_those_of_the_same_data_and_network():

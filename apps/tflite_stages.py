@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from apps.classification_files import draw_answers
 from apps.model_evaluation import evaluate_tflite
 from apps.segmentation_files import draw_predictions, score_segmentation
 from apps.super_resolution_files import draw_triptychs, score_tflite
@@ -58,11 +59,20 @@ def export_run(config: RunConfig, folder: RunFolder) -> None:
             )
             quality = _quality(path, model, run_data)
             rows[path.name] = {**quality, "size": exported.size_bytes}
-    if isinstance(run_data, SegmentationData):
-        draw_predictions(model, run_data, folder.plots / "segmentation_predictions.png")
-    if isinstance(run_data, SuperResolutionData):
-        draw_triptychs(tflite_path(folder, "small", FORMATS[0]), model, run_data, folder.plots)
+    _draw_samples(model, run_data, folder)
     folder.update_results(rows=rows)
+
+
+def _draw_samples(model: keras.Model, run_data: RunData, folder: RunFolder) -> None:
+    """Draws what the small network makes of some held-out pictures."""
+    original, small = (tflite_path(folder, name, FORMATS[0]) for name in ("original", "small"))
+    if isinstance(run_data, SuperResolutionData):
+        draw_triptychs(small, model, run_data, folder.plots)
+    elif isinstance(run_data, SegmentationData):
+        draw_predictions(model, run_data, folder.plots / "segmentation_predictions.png")
+    else:
+        files = {"original": original, "small": small}
+        draw_answers(files, run_data, folder.plots / "held_out_pictures.png")
 
 
 def _input_shape(model: keras.Model, run_data: RunData) -> tuple[int, ...] | None:

@@ -172,8 +172,8 @@ def samples_section(run: RunContents) -> Section:
     if not paths:
         return Section(
             title,
-            missing="No sample pictures: super-resolution and segmentation write them; any PNG, "
-            "JPEG or SVG in the run's plots/ is shown here.",
+            missing="No sample pictures yet: the stage `export` draws them. Any PNG, JPEG or SVG "
+            "in the run's plots/ is shown here.",
         )
     return Section(title, [embed_file(path, _caption(path)) for path in paths])
 

@@ -86,7 +86,7 @@ def test_a_whole_run_by_commands(tmp_path):
     assert "600 of 60,000 training images" in done.stdout
     for row in ("original", "pruned", "finetuned", "original.tflite", "small.tflite"):
         assert row in done.stdout
-    for plot in ("channels.png", "gates.png"):
+    for plot in ("channels.png", "gates.png", "held_out_pictures.png"):
         assert (tmp_path / "plots" / plot).stat().st_size > 10_000
     rows = json.loads((tmp_path / "results.json").read_text())["rows"]
     assert rows["small.tflite"]["top1"] == pytest.approx(rows["finetuned"]["top1"], abs=2e-3)

@@ -38,7 +38,7 @@ from keras_nas.search.session import Session
 from keras_nas.search.settings import flatten
 from keras_nas.search.stage import Data
 from keras_nas.search.training import train
-from keras_nas.search.width_multiplier import NEAR, solve_widths
+from keras_nas.search.width_multiplier import NEARER, solve_widths
 from keras_nas.tasks import Classification, Task
 
 
@@ -148,14 +148,14 @@ class Dso(Method):
         return found.build(widths, config.dropout, config.drop_path)
 
     def rivals(self, small, architecture, seed):
-        """Random networks of the space, with as many edges and, within 3 %, as many macs."""
+        """Random networks of the space, with as many edges and about as many macs (within 3 %)."""
         if not self.config.random_networks:
             return
         found = FoundNetwork(architecture.model, architecture.kept_edges)
         macs = count(small).macs
         for index in range(self.config.random_networks):
             rival = found.random(seed + index)
-            widths = solve_widths(rival.build, rival.widths, macs / NEAR**0.5)
+            widths = solve_widths(rival.build, rival.widths, macs / NEARER**0.5)
             model = rival.build(widths, self.config.dropout, self.config.drop_path)
             yield f"random_{index + 1}", model
 

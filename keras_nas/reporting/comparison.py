@@ -78,7 +78,8 @@ def _points(runs: Sequence[RunContents], quality: Quality) -> list[Point]:
             points.append(point)
     for run in runs:
         name = "finetuned" if "finetuned" in run.rows else "pruned"
-        facts = ", ".join(f"{key}={run.setting(key)}" for key in differing[:4])
+        told = [key for key in differing if run.setting(key) not in ({}, "", None)]
+        facts = ", ".join(f"{key}={run.setting(key)}" for key in told[:4])
         label = f"{run.name}, {name}" + (f" ({facts})" if facts else "")
         point = _point(run.rows.get(name, {}), label, quality, False)
         if point is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keras_nas.reporting.block_drawings import bend_around
 from keras_nas.reporting.block_edges import edges_by_block, operations_by_block
 from keras_nas.reporting.operation_plots import kernel_size, kernels_per_layer
 from keras_nas.reporting.paper_rows import paper_rows
@@ -64,3 +65,13 @@ def test_edges_without_a_block_are_shared_and_dead_ends_go():
     edges = {"edge_l1_sep3_to_output": 1.0, "edge_l1_max3_to_l2_avg3": 1.0}
     assert edges_by_block(edges) == {"every block": [("l1_sep3", "output")]}
     assert operations_by_block(edges) == {"every block": ["sep3"]}
+
+
+def test_arrows_of_a_block_go_around_its_operations():
+    inches = (1.0, 1.0)
+    assert bend_around((0, 0), (2, 0), [], inches) == 0
+    assert bend_around((0, 0), (2, 0), [(1, 1)], inches) == 0
+    # A positive bend bows by half its share of the chord's 2 inches, to the arrow's right.
+    assert bend_around((0, 0), (2, 0), [(1, 0.05)], inches) == 0.18
+    assert bend_around((0, 0), (2, 0), [(1, 0)], inches) == 0.28
+    assert bend_around((0, 0), (2, 0), [(1, 0), (1, -0.3)], inches) == -0.28

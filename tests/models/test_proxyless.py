@@ -8,17 +8,7 @@ from keras_nas import models
 from keras_nas.errors import KerasNasError
 from keras_nas.layers import ScaledEdge
 from keras_nas.models.proxyless import OPERATIONS, block_names, live_operations, proxyless
-
-TINY = {
-    "input_shape": (16, 16, 3),
-    "num_classes": 4,
-    "stem_width": 4,
-    "first_width": 4,
-    "stage_widths": (4, 6),
-    "stage_blocks": (2, 1),
-    "stage_strides": (1, 2),
-    "head_width": 16,
-}
+from tests.small_spaces import PROXYLESS
 
 # The published networks: kernel and expansion of each block's operation, None for none.
 GPU = [
@@ -56,7 +46,7 @@ def test_the_published_networks_lie_in_the_space(variant, operations, params):
 
 
 def test_a_block_is_the_plain_sum_of_its_operations_and_residual():
-    model = proxyless(**TINY)
+    model = proxyless(**PROXYLESS)
     names = ["stage1_block1_add", "first_project_bn"]
     names += [f"stage1_block1_{operation}_project_bn" for operation in OPERATIONS]
     probe = keras.Model(model.input, [model.get_layer(name).output for name in names])
@@ -69,10 +59,10 @@ def test_a_block_is_the_plain_sum_of_its_operations_and_residual():
 
 
 def test_edges():
-    model = proxyless(**TINY, edges=True)
+    model = proxyless(**PROXYLESS, edges=True)
     edges = [layer for layer in model.layers if isinstance(layer, ScaledEdge)]
     assert len(edges) == 18
-    plain = proxyless(**TINY)
+    plain = proxyless(**PROXYLESS)
     assert not [layer for layer in plain.layers if isinstance(layer, ScaledEdge)]
     assert live_operations(model) == {
         block: list(OPERATIONS) for block in ("stage1_block1", "stage1_block2", "stage2_block1")
@@ -84,14 +74,16 @@ def test_edges():
     live = live_operations(model)
     assert live["stage1_block2"] == []
     assert live["stage2_block1"] == ["mb6_k5"]
-    small = proxyless(**TINY, block_operations=list(live.values()))
+    small = proxyless(**PROXYLESS, block_operations=list(live.values()))
     names = {layer.name for layer in small.layers}
     assert "stage2_block1_mb6_k5_project_conv" in names
     assert not any(name.startswith("stage1_block2") for name in names)
 
 
 def test_in_the_zoo():
-    model = models.create("proxyless", **{k: _listed(v) for k, v in TINY.items()}, variant="gpu")
+    model = models.create(
+        "proxyless", **{k: _listed(v) for k, v in PROXYLESS.items()}, variant="gpu"
+    )
     assert model.output_shape == (None, 4)
 
 
@@ -118,4 +110,4 @@ def test_block_names():
 )
 def test_wrong_arguments(changes, message):
     with pytest.raises(KerasNasError, match=message):
-        proxyless(**{**TINY, **changes})
+        proxyless(**{**PROXYLESS, **changes})

@@ -16,6 +16,7 @@ from keras_nas.search.edge_gammas import (
     mac_gammas,
 )
 from keras_nas.search.edge_graph import EdgeGraph
+from tests import small_spaces
 
 SPACE = DsoSpace(
     input_shape=(8, 8, 3),
@@ -25,17 +26,7 @@ SPACE = DsoSpace(
     levels=2,
     operations=("sep3", "max3"),
 )
-PROXYLESS = {
-    "input_shape": (16, 16, 3),
-    "num_classes": 4,
-    "stem_width": 4,
-    "first_width": 4,
-    "stage_widths": (4, 6),
-    "stage_blocks": (2, 1),
-    "stage_strides": (1, 2),
-    "head_width": 16,
-    "edges": True,
-}
+PROXYLESS = {**small_spaces.PROXYLESS, "edges": True}
 
 
 def chain():

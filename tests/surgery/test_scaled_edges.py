@@ -9,6 +9,7 @@ import pytest
 import keras_nas as kn
 from keras_nas.models import DsoSpace
 from keras_nas.models.proxyless import proxyless
+from tests import small_spaces
 
 SPACE = {
     "input_shape": (16, 16, 3),
@@ -17,17 +18,7 @@ SPACE = {
     "levels": 3,
     "operations": ("sep3", "max3", "avg3"),
 }
-PROXYLESS = {
-    "input_shape": (16, 16, 3),
-    "num_classes": 4,
-    "stem_width": 4,
-    "first_width": 4,
-    "stage_widths": (4, 6),
-    "stage_blocks": (2, 1),
-    "stage_strides": (1, 2),
-    "head_width": 16,
-    "edges": True,
-}
+PROXYLESS = {**small_spaces.PROXYLESS, "edges": True}
 
 
 def randomize(model, closed_share, seed=0):

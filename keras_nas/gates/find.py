@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 
+from keras_nas.errors import KerasNasError
 from keras_nas.graph import read
 from keras_nas.graph.read import as_functional
 from keras_nas.layers import Gate
+
+GateKind = TypeVar("GateKind", bound=Gate)
 
 
 def find(model: keras.Model) -> list[Gate]:
@@ -29,6 +32,21 @@ def find(model: keras.Model) -> list[Gate]:
         for layer in operation._flatten_layers()
     ]
     return list(dict.fromkeys(layer for layer in layers if isinstance(layer, Gate)))
+
+
+def learnable(model: keras.Model, kind: type[GateKind]) -> list[GateKind]:
+    """The gates of one kind, in graph order.
+
+    Raises:
+        KerasNasError: If the model has none.
+    """
+    found = [gate for gate in find(model) if isinstance(gate, kind)]
+    if not found:
+        raise KerasNasError(
+            f"Model '{model.name}' has no {kind.__name__} to learn: no layer fits the order and "
+            "the include and exclude patterns."
+        )
+    return found
 
 
 def set_mode(model: keras.Model, mode: str):

@@ -110,10 +110,10 @@ def _is_default(nodes: list[Node]) -> bool:
     if kind(nodes[0].operation) == "Dense":
         return False
     on_pooled_maps = all(all(size == 1 for size in node.inputs[0].shape[1:-1]) for node in nodes)
-    return not on_pooled_maps or all(_follower(n, {"BatchNormalization"}) for n in nodes)
+    return not on_pooled_maps or all(follower(n, {"BatchNormalization"}) for n in nodes)
 
 
-def _follower(node: Node, wanted: frozenset[str] | set[str]) -> Node | None:
+def follower(node: Node, wanted: frozenset[str] | set[str]) -> Node | None:
     """The node that alone reads this node's output, if it is of a wanted kind."""
     readers = node.outputs[0].readers
     if len(readers) == 1 and kind(readers[0].operation) in wanted:
@@ -125,7 +125,7 @@ def _behind(node: Node, order: str, graph: Graph) -> Value:
     outputs = set(graph.outputs)
     if order == "conv_gate_bn_relu" or node.outputs[0] in outputs:
         return node.outputs[0]
-    last = _follower(node, {"BatchNormalization"}) or node
+    last = follower(node, {"BatchNormalization"}) or node
     if order == "conv_bn_relu_gate" and last.outputs[0] not in outputs:
-        last = _follower(last, ACTIVATIONS | ACTIVATION_OPS) or last
+        last = follower(last, ACTIVATIONS | ACTIVATION_OPS) or last
     return last.outputs[0]

@@ -21,11 +21,17 @@ from keras_nas.gates.mixed import (
     check_names,
     make_activation,
 )
-from keras_nas.gates.places import ACTIVATION_OPS, _follower, find_places
-from keras_nas.gates.places import ACTIVATIONS as ACTIVATION_LAYERS
-from keras_nas.graph import Graph, Node, Value, kinds, read
+from keras_nas.gates.places import find_places
+from keras_nas.gates.segments import (
+    Segment,
+    activation_of,
+    has_own_activation,
+    is_homogeneous,
+    segment_of,
+)
+from keras_nas.graph import Graph, Node, kinds, read
 from keras_nas.graph.copy import GraphBuilder, copy_operation, copy_weights, zero_initialized
-from keras_nas.graph.kinds import activation_name, kind
+from keras_nas.graph.kinds import kind
 from keras_nas.layers import STEGate
 
 MIXES = ("all", "normal", "depthwise")
@@ -105,7 +111,7 @@ def widen(
             f"No layer of '{model.name}' can be widened with include={include!r}, "
             f"exclude={exclude!r}: that needs a convolution whose channels do not reach the output."
         )
-    segments = {place.layer_name: _segment(graph, place.layer_name) for place in places}
+    segments = {place.layer_name: segment_of(graph, place.layer_name) for place in places}
     options = _Options(tuple(kernels), tuple(activations), tuple(types), mix, entries)
     builder = _Widener(graph, segments, options)
     supernet = builder.build(name or model.name)
@@ -141,43 +147,10 @@ class _Options:
         return self.mix in ("all", own)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Segment:
-    """A convolution with the normalisation and the activation that alone read it."""
-
-    convolution: Node
-    normalization: Node | None
-    activation: Node | None
-
-    @property
-    def nodes(self) -> list[Node]:
-        found = (self.convolution, self.normalization, self.activation)
-        return [node for node in found if node is not None]
-
-    @property
-    def output(self) -> Value:
-        return self.nodes[-1].outputs[0]
-
-
-def _segment(graph: Graph, layer_name: str) -> _Segment:
-    node = graph.calls()[layer_name][0]
-    outputs = set(graph.outputs)
-    if len(graph.calls()[layer_name]) > 1:
-        return _Segment(node, None, None)
-    last, normalization = node, None
-    if last.outputs[0] not in outputs:
-        normalization = _follower(node, {"BatchNormalization"})
-        last = normalization or node
-    activation = None
-    if last.outputs[0] not in outputs:
-        activation = _follower(last, ACTIVATION_LAYERS | ACTIVATION_OPS)
-    return _Segment(node, normalization, activation)
-
-
 class _Widener:
     """Copies a graph with mixed layers in place of its segments."""
 
-    def __init__(self, graph: Graph, segments: dict[str, _Segment], options: _Options):
+    def __init__(self, graph: Graph, segments: dict[str, Segment], options: _Options):
         self.graph = graph
         self.segments = segments
         self.options = options
@@ -224,7 +197,7 @@ class _Widener:
             self.gates[name] = STEGate(name=f"{name}_gate", dtype=node.operation.dtype_policy)
         return self.gates[name]
 
-    def _mix(self, segment: _Segment) -> keras.KerasTensor:
+    def _mix(self, segment: Segment) -> keras.KerasTensor:
         convolution = segment.convolution
         layer = convolution.operation
         x = self.builder.tensors[convolution.inputs[0]]
@@ -246,18 +219,18 @@ class _Widener:
         layer.kernel.assign(np.eye(x.shape[-1], dtype="float32")[None, None])
         return STEGate(name=f"{name}_gate", dtype=policy)(y)
 
-    def _activations(self, segment: _Segment) -> list[str]:
+    def _activations(self, segment: Segment) -> list[str]:
         """The names of the activations, the original's first; `[""]` where there is none."""
-        own = _activation_of(segment)
+        own = activation_of(segment)
         if own is None:
             return [""]
         mixes = self.options.mixes(segment.convolution.operation)
         return [own, *(a for a in self.options.activations if mixes and a != own)]
 
-    def _original(self, segment: _Segment, names: list[str], count: int) -> Branch:
+    def _original(self, segment: Segment, names: list[str], count: int) -> Branch:
         convolution, normalization = segment.convolution, segment.normalization
         prefix = f"{convolution.operation_name}_{ORIGINAL}"
-        by_weights = len(names) == 1 and _is_homogeneous(segment)
+        by_weights = len(names) == 1 and is_homogeneous(segment)
 
         def apply(x):
             y = self._linear(convolution, x)
@@ -291,17 +264,17 @@ class _Widener:
         self.copies[convolution.operation_name] = copy
         return y
 
-    def _own_activation(self, segment: _Segment) -> Callable:
+    def _own_activation(self, segment: Segment) -> Callable:
         layer = segment.convolution.operation
         activation = segment.activation
         if activation is not None:
             return lambda y: keras.tree.flatten(self._layer(activation, y))[0]
-        if _fused(layer):
+        if has_own_activation(layer):
             name = f"{segment.convolution.operation_name}_activation"
             return layers.Activation(layer.activation, name=name, dtype=layer.dtype_policy)
         return lambda y: y
 
-    def _multiply(self, segment: _Segment, count: int) -> None:
+    def _multiply(self, segment: Segment, count: int) -> None:
         """Multiplies what the original operation gives by `count`, in its weights."""
         last = segment.normalization or segment.convolution
         copy = self.copies[last.operation_name]
@@ -312,7 +285,7 @@ class _Widener:
         for variable in variables:
             variable.assign(variable * count)
 
-    def _new(self, segment: _Segment, names: list[str], variant: tuple[str, int]) -> Branch:
+    def _new(self, segment: Segment, names: list[str], variant: tuple[str, int]) -> Branch:
         type_name, size = variant
         convolution = segment.convolution
         branch_name = f"{type_name}{size}x{size}"
@@ -335,7 +308,7 @@ class _Widener:
                 activations[name] = self._again(segment, f"{prefix}_{name}")
         return Branch(branch_name, apply, activations)
 
-    def _again(self, segment: _Segment, name: str) -> Callable:
+    def _again(self, segment: Segment, name: str) -> Callable:
         """A fresh copy of the original activation."""
         if segment.activation is None:
             layer = segment.convolution.operation
@@ -380,35 +353,6 @@ def _make_convolution(node: Node, type_name: str, size: int, name: str) -> keras
 
 def _policy(node: Node) -> Any:
     return node.operation.dtype_policy
-
-
-def _fused(layer) -> bool:
-    return activation_name(getattr(layer, "activation", None)) not in ("", "linear")
-
-
-def _activation_of(segment: _Segment) -> str | None:
-    """The name of the original activation: one of `ACTIVATIONS`, another's, or None."""
-    node = segment.activation
-    if node is None:
-        layer = segment.convolution.operation
-        return activation_name(layer.activation) if _fused(layer) else None
-    name = kind(node.operation)
-    if name == "Activation":
-        return activation_name(node.operation.activation) or "activation"
-    if name == "ReLU":
-        plain = node.operation.max_value is None and not node.operation.negative_slope
-        return "relu" if plain and not node.operation.threshold else "clipped_relu"
-    return name.removeprefix("ops.").lower()
-
-
-def _is_homogeneous(segment: _Segment) -> bool:
-    """Whether the operation's output scales with its (normalised) convolution's weights."""
-    name = _activation_of(segment)
-    if segment.normalization is not None and not segment.normalization.operation.scale:
-        return False
-    if segment.normalization is not None and _fused(segment.convolution.operation):
-        return False
-    return name is None or name in kinds.HOMOGENEOUS_ACTIVATIONS or name in ("prelu", "leakyrelu")
 
 
 def _follows_identity(node: Node) -> bool:

@@ -9,12 +9,12 @@ import keras
 import tensorflow as tf
 
 from keras_nas import gates, surgery
-from keras_nas.errors import KerasNasError
 from keras_nas.layers import ScaledSigmoidGate
 from keras_nas.regularizers import GateSum
 from keras_nas.search.evaluation import Evaluator
 from keras_nas.search.gate_statistics import gate_statistics, probabilities
 from keras_nas.search.gated_method import GatedMethod
+from keras_nas.search.joint_step import Learned, joint_step
 from keras_nas.search.loop import run_stage
 from keras_nas.search.method import Context, search
 from keras_nas.search.result import SearchResult
@@ -119,7 +119,7 @@ class GateStage(Stage):
         self.model = supernet
         self.task = task
         self.config = config
-        self.gates = scaled_sigmoid_gates(supernet)
+        self.gates = gates.learnable(supernet, ScaledSigmoidGate)
         self.logits = [gate.logits for gate in self.gates]
         self.penalty = GateSum(config.lambda_a, config.penalty_scaled)
         self.delta = DeltaSchedule(config.delta_max, config.delta_schedule)
@@ -219,47 +219,21 @@ class JointStage(GateStage):
         self.weight_optimizer = make_optimizer(config, steps, self.weights, scaling)
 
     def train_step(self, batch):
-        inputs, targets = batch[0], batch[1]
-        logits, weights = values(self.logits), values(self.weights)
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch([*logits, *weights])
-            outputs = self.model(inputs, training=True)
-            losses = self._training.losses(targets, outputs)
-            penalty = once(self.penalty(self.gates))
-            losses = {**losses, "loss": losses["loss"] + penalty, "penalty": penalty}
-            scaled = self.weight_optimizer.scale_loss(losses["loss"])
-        gradients = tape.gradient(scaled, [*weights, *logits], unconnected_gradients="zero")
-        # With float16, each optimizer divides by the loss scale of its own.
-        other_scale = self.optimizer.scale_loss(1.0) / self.weight_optimizer.scale_loss(1.0)
-        for_logits = [other_scale * gradient for gradient in gradients[len(weights) :]]
-        updates = [
-            Update(self.weight_optimizer, gradients[: len(weights)], self.weights),
-            Update(self.optimizer, for_logits, self.logits),
-        ]
-        for metric in self.metrics:
-            metric.update_state(targets, outputs)
-        return apply(losses, updates)
+        return joint_step(
+            batch,
+            self.model,
+            self._training.losses,
+            lambda: self.penalty(self.gates),
+            Learned(self.weight_optimizer, self.weights),
+            Learned(self.optimizer, self.logits),
+            self.metrics,
+        )
 
     def state(self):
         return {**super().state(), "weight_optimizer": self.weight_optimizer.variables}
 
     def replay(self, batch):
         return self.model, batch[0], True
-
-
-def scaled_sigmoid_gates(supernet: keras.Model) -> list[ScaledSigmoidGate]:
-    """The DNAL gates of a supernet, in graph order.
-
-    Raises:
-        KerasNasError: If it has none.
-    """
-    found = [gate for gate in gates.find(supernet) if isinstance(gate, ScaledSigmoidGate)]
-    if not found:
-        raise KerasNasError(
-            f"Model '{supernet.name}' has no ScaledSigmoidGate to learn: no layer fits the order "
-            "and the include and exclude patterns."
-        )
-    return found
 
 
 class Dnal(GatedMethod):

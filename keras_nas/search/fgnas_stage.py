@@ -20,8 +20,8 @@ from keras_nas.search.fgnas_config import FgnasConfig
 from keras_nas.search.fgnas_constraint import make_constraint
 from keras_nas.search.folded_gates import fold_gates
 from keras_nas.search.gate_statistics import gate_statistics, probabilities
+from keras_nas.search.joint_step import Learned, joint_step
 from keras_nas.search.stage import Data
-from keras_nas.search.step import Update, apply, once, values
 from keras_nas.search.training import (
     TrainConfig,
     TrainStage,
@@ -66,7 +66,7 @@ class FgnasStage(TrainStage):
     ):
         super().__init__(name, supernet, train_data, validation_data, task, config.search)
         self.settings = config
-        self.gates = ste_gates(supernet)
+        self.gates = gates.learnable(supernet, STEGate)
         self.logits = [gate.logits for gate in self.gates]
         self.forward = fold_gates(supernet)
         self.resource = make_resource(supernet, config)
@@ -121,26 +121,15 @@ class FgnasStage(TrainStage):
         self.strength.assign(min(max(moved, start / STEERING_RANGE), start * STEERING_RANGE))
 
     def train_step(self, batch):
-        inputs, targets = batch[0], batch[1]
-        weights, logits = values(self.weights), values(self.logits)
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch([*weights, *logits])
-            outputs = self.forward(inputs, training=True)
-            losses = self.losses(targets, outputs)
-            penalty = once(self.strength * tf.cast(self.resource(), tf.float32))
-            losses = {**losses, "loss": losses["loss"] + penalty, "penalty": penalty}
-            scaled = self.optimizer.scale_loss(losses["loss"])
-        gradients = tape.gradient(scaled, [*weights, *logits], unconnected_gradients="zero")
-        # With float16, each optimizer divides by the loss scale of its own.
-        other_scale = self.gate_optimizer.scale_loss(1.0) / self.optimizer.scale_loss(1.0)
-        for_logits = [other_scale * gradient for gradient in gradients[len(weights) :]]
-        updates = [
-            Update(self.optimizer, gradients[: len(weights)], self.weights),
-            Update(self.gate_optimizer, for_logits, self.logits),
-        ]
-        for metric in self.metrics:
-            metric.update_state(targets, outputs)
-        return apply(losses, updates)
+        return joint_step(
+            batch,
+            self.forward,
+            self.losses,
+            lambda: self.strength * tf.cast(self.resource(), tf.float32),
+            Learned(self.optimizer, self.weights),
+            Learned(self.gate_optimizer, self.logits),
+            self.metrics,
+        )
 
     def state(self):
         return {
@@ -250,21 +239,6 @@ def make_resource(supernet: keras.Model, config: FgnasConfig) -> Resource:
 def batched_shape(config: FgnasConfig) -> list[tuple[int, ...]] | None:
     """`resource_shape` with a batch of 1, as `keras_nas.graph.read` takes it."""
     return [(1, *config.resource_shape)] if config.resource_shape else None
-
-
-def ste_gates(supernet: keras.Model) -> list[STEGate]:
-    """The FGNAS gates of a supernet, in graph order.
-
-    Raises:
-        KerasNasError: If it has none.
-    """
-    found = [gate for gate in gates.find(supernet) if isinstance(gate, STEGate)]
-    if not found:
-        raise KerasNasError(
-            f"Model '{supernet.name}' has no STEGate to learn: no layer fits the order and the "
-            "include and exclude patterns."
-        )
-    return found
 
 
 def least_masks(supernet: keras.Model, found: list[STEGate]) -> dict[str, np.ndarray]:

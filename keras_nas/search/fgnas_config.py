@@ -25,8 +25,9 @@ class FgnasConfig:
     """
 
     order: str = setting(
-        "conv_bn_gate_relu",
-        "Where a gate stands.",
+        "conv_bn_relu_gate",
+        "Where a gate stands. Behind the activation, as in the paper, a closed gate goes on hearing "
+        "from the task and may open again; before a ReLU it hears nothing.",
         ("conv_gate_bn_relu", "conv_bn_gate_relu", "conv_bn_relu_gate"),
     )
     include: tuple[str, ...] = setting((), "Layers (names or patterns) to gate; all by default.")

@@ -26,7 +26,7 @@ class FgnasConfig:
 
     order: str = setting(
         "conv_bn_relu_gate",
-        "Where a gate stands. Behind the activation, as in the paper, a closed gate goes on hearing "
+        "Where a gate stands. Behind the activation, as in the paper, a closed gate still hears "
         "from the task and may open again; before a ReLU it hears nothing.",
         ("conv_gate_bn_relu", "conv_bn_gate_relu", "conv_bn_relu_gate"),
     )

@@ -29,8 +29,11 @@ class STEGate(Gate):
 
     ```python
     x = keras.layers.BatchNormalization()(keras.layers.Conv2D(32, 3, use_bias=False)(inputs))
-    x = keras.layers.ReLU()(keras_nas.layers.STEGate()(x))
+    x = keras_nas.layers.STEGate()(keras.layers.ReLU()(x))
     ```
+
+    The gate stands behind the activation, as in the paper: before a ReLU, a closed channel's
+    gradient is 0 and it can never open again.
 
     Args:
         initial_gap: ψ_on − ψ_off at the start, 0 or more; the two logits lie evenly about 0.

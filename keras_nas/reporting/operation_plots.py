@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 
 def operations_per_layer(kept: Mapping[str, Sequence[str]]) -> Figure:
@@ -57,6 +58,7 @@ def _stacked(counts: Mapping[str, Counter], ylabel: str) -> Figure:
         base += heights
     axes.set_xticks(places, names, rotation=90, fontsize=8)
     axes.set_xlim(-0.7, len(names) - 0.3)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel(ylabel)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)

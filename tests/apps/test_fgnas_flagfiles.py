@@ -36,7 +36,8 @@ ROWS = {
 
 @pytest.fixture(scope="module")
 def parsed():
-    paths = [str(path) for path in [*FILES, FOLDER / "demo_fgnas.cfg", FOLDER / "demo_edsr.cfg"]]
+    demos = [FOLDER / f"demo_{name}.cfg" for name in ("fgnas", "edsr", "vgg")]
+    paths = [str(path) for path in [*FILES, *demos]]
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, *paths], capture_output=True, text=True, cwd=ROOT
     )
@@ -75,6 +76,14 @@ def test_super_resolution_is_trained_as_printed(parsed):
     for stage in ("weights", "search", "finetune"):
         rule = [values[f"{stage}_{name}"] for name in ("optimizer", "learning_rate", "epsilon")]
         assert rule == ["adam", 1e-4, 1e-8]
+
+
+def test_the_wider_vgg_is_pruned_in_steps_of_eight(parsed):
+    demo = parsed["demo_vgg.cfg"]
+    assert (demo["target_flops"], demo["round_to"]) == ("0.35x", 8)
+    assert (
+        kn.costs.count(kn.models.small_vgg(**json.loads(demo["model_config"]))).macs == 65_392_640
+    )
 
 
 def test_demo_asks_for_a_share_of_the_flops(parsed):

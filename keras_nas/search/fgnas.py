@@ -68,7 +68,7 @@ class Fgnas(GatedMethod):
             what = stage.resource.what
             raise KerasNasError(
                 f"`target_{what}`={stage.target:,.6g} was not reached in "
-                f"{stage.epochs} epochs of the search: {stage.measured():,.6g} are left. "
+                f"{stage.epochs} epochs of the search: {stage.left():,.6g} are left. "
                 "Raise `lambda_r`, "
                 "`gate_learning_rate` or `search_epochs`, or let `steer` find λ."
             )

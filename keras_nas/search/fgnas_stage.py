@@ -150,7 +150,7 @@ class FgnasStage(TrainStage):
         return self.reached
 
     def after_epoch(self, epoch):
-        record: dict[str, Any] = {"resource": self.measured(), "lambda_r": self._lambda()}
+        record: dict[str, Any] = {"resource": self.left(), "lambda_r": self._lambda()}
         if self.target is not None:
             record[f"target_{self.resource.what}"] = self.target
         statistics = gate_statistics(self.gates)
@@ -164,6 +164,10 @@ class FgnasStage(TrainStage):
     def histograms(self):
         return {"gates/all": probabilities(self.gates)}
 
+    def left(self) -> float:
+        """The resource of what surgery would build, rounding and aligning counted in."""
+        return self._cost(self._masks())
+
     def measured(self) -> float:
         """R under the present masks."""
         return float(self._measure())
@@ -173,8 +177,8 @@ class FgnasStage(TrainStage):
         return self.resource.exact(masks)
 
     def is_met(self) -> bool:
-        """Whether what surgery would build meets the target, rounding and aligning counted in."""
-        return self.target is not None and self._meets(self.target)
+        """Whether what surgery would build meets the target."""
+        return self.target is not None and self.left() <= self.target
 
     def _meets(self, target: float) -> bool:
         if self.measured() > target:
@@ -200,7 +204,7 @@ class FgnasStage(TrainStage):
             lift = np.array([-bounds[count] / 2, bounds[count] / 2], "float32")
             for gate, logits in zip(self.gates, before, strict=True):
                 gate.logits.assign(logits + lift)
-            return self._cost(self._masks()) <= target
+            return self.left() <= target
 
         low, high = 0, len(closed)
         while low < high:

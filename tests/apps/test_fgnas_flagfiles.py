@@ -36,7 +36,7 @@ ROWS = {
 
 @pytest.fixture(scope="module")
 def parsed():
-    demos = [FOLDER / f"demo_{name}.cfg" for name in ("fgnas", "edsr", "vgg")]
+    demos = [FOLDER / f"demo_{name}.cfg" for name in ("fgnas", "edsr", "vgg", "latency")]
     paths = [str(path) for path in [*FILES, *demos]]
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, *paths], capture_output=True, text=True, cwd=ROOT
@@ -93,6 +93,13 @@ def test_demo_asks_for_a_share_of_the_flops(parsed):
         "small_vgg",
         "fashion_mnist",
     )
+
+
+def test_demo_of_a_latency_budget_asks_for_half_the_milliseconds_of_the_same_network(parsed):
+    demo, by_flops = parsed["demo_latency.cfg"], parsed["demo_fgnas.cfg"]
+    assert (demo["target_latency_ms"], demo["latency_table"]) == ("0.5x", "runs/host.json")
+    assert demo["round_to"] == 8
+    assert demo["model"] == by_flops["model"]
 
 
 def test_demo_of_super_resolution_leaves_the_residual_stream_whole(parsed):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from rich.console import Console
@@ -41,6 +42,7 @@ def findings(results: dict[str, Any], records: list[dict[str, Any]]) -> list[str
             f"Undecided gates of {total:,} (further than 1e-3 from 0 and 1) by δ: {counts}."
         )
     lines += _changes(rows)
+    lines += _rivals(rows)
     lines += _budget(rows, records)
     if "speedup" in results:
         lines.append(
@@ -92,3 +94,20 @@ def _changes(rows: dict[str, Any]) -> list[str]:
             f"After finetuning: {share:.2f}× the MACs, {quality.name} {change} the original's."
         )
     return lines
+
+
+def _rivals(rows: dict[str, Any]) -> list[str]:
+    """The found network beside the random ones that were trained like it."""
+    rivals = [row for name, row in rows.items() if re.fullmatch(r"random_\d+", name)]
+    quality = next(iter(qualities_of(rivals)), None)
+    if quality is None or "finetuned" not in rows:
+        return []
+    values = [row[quality.key] for row in rivals]
+    mean = quality.shown(sum(values) / len(values))
+    macs = " to ".join(f"{bound([row['macs'] for row in rivals]):,}" for bound in (min, max))
+    return [
+        f"The found network's {quality.label}: {quality.shown(rows['finetuned'][quality.key])} at "
+        f"{rows['finetuned']['macs']:,} MACs. The mean of {len(values)} random networks of its "
+        f"space, trained as it was: {mean} ({quality.shown(min(values))} to "
+        f"{quality.shown(max(values))}) at {macs} MACs."
+    ]

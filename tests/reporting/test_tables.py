@@ -137,3 +137,16 @@ def test_findings_hold_the_budget_against_what_was_measured():
 
 def test_findings_of_a_run_that_has_not_begun():
     assert findings({}, []) == []
+
+
+def test_findings_set_the_found_network_beside_random_ones():
+    rows = {
+        "original": {"top1": 0.8, "macs": 2000},
+        "finetuned": {"top1": 0.825, "macs": 1000},
+        "random_1": {"top1": 0.81, "macs": 1002},
+        "random_2": {"top1": 0.826, "macs": 998},
+    }
+    assert findings({"rows": rows}, [])[-1] == (
+        "The found network's top-1 %: 82.50 at 1,000 MACs. The mean of 2 random networks of its "
+        "space, trained as it was: 81.80 (81.00 to 82.60) at 998 to 1,002 MACs."
+    )

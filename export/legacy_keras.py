@@ -103,9 +103,10 @@ def rebuild(model: keras.Model) -> tf_keras.Model:
         for name, value in zip(input_names(model), flat.inputs, strict=True)
     }
     inputs = list(tensors.values())
+    norms = _norms_of_dense(flat)
     layers: dict[str, list[_Counterpart]] = {}
     for node in flat.nodes:
-        counterparts = layers.setdefault(node.operation_name, []) or _counterparts(node)
+        counterparts = layers.setdefault(node.operation_name, []) or _counterparts(node, norms)
         layers[node.operation_name] = counterparts
         sources = [tensors[id(value)] for value in node.inputs]
         result = sources[0] if len(sources) == 1 else sources
@@ -121,8 +122,30 @@ def rebuild(model: keras.Model) -> tf_keras.Model:
     return legacy
 
 
-def _counterparts(node: graph.Node) -> list[_Counterpart]:
+def _norms_of_dense(flat: graph.Graph) -> dict[graph.Node, graph.Node]:
+    """Returns the BatchNormalization of each Dense that it alone reads, by the Dense.
+
+    The converter folds one into a convolution; a Dense before one would stay in float32.
+    """
+    once = {node for nodes in flat.calls().values() if len(nodes) == 1 for node in nodes}
+    found = {}
+    for node in once:
+        if kind(node.operation) != "BatchNormalization" or not _folds(node):
+            continue
+        source = node.inputs[0].producer
+        last = node.operation.axis in (-1, len(node.inputs[0].shape) - 1)
+        is_output = any(value is node.inputs[0] for value in flat.outputs)
+        if source in once and kind(source.operation) == "Dense" and last and not is_output:
+            found[source] = node
+    return found
+
+
+def _counterparts(node: graph.Node, norms: dict[graph.Node, graph.Node]) -> list[_Counterpart]:
     """Returns the layers that do the same one after the other, each with its weights."""
+    if node in norms:
+        return [_normalized_dense(node, norms[node].operation)]
+    if node in norms.values():
+        return []
     if kind(node.operation) == "Rescaling":
         return [_affine(node, node.operation.scale, node.operation.offset)]
     if kind(node.operation) == "BatchNormalization" and not _folds(node):
@@ -132,6 +155,13 @@ def _counterparts(node: graph.Node) -> list[_Counterpart]:
     if activation_name(getattr(node.operation, "activation", None)) == "relu6":
         return [(layer, weights), (tf_keras.layers.ReLU(6.0, name=f"{node.name}_relu6"), [])]
     return [(layer, [] if isinstance(layer, tf_keras.layers.Dropout) else weights)]
+
+
+def _normalized_dense(node: graph.Node, norm: keras.layers.BatchNormalization) -> _Counterpart:
+    """Returns a Dense with the BatchNormalization behind it in its weights."""
+    scale, offset = _scale_and_offset(norm)
+    kernel, bias = [*node.operation.get_weights(), np.float32(0)][:2]
+    return _layer(node, "Dense", use_bias=True), [kernel * scale, bias * scale + offset]
 
 
 def _affine(node: graph.Node, scale: Any, offset: Any) -> _Counterpart:
@@ -183,7 +213,7 @@ def _counterpart(node: graph.Node) -> tf_keras.layers.Layer:
     raise _refusal(node)
 
 
-def _layer(node: graph.Node, name: str) -> tf_keras.layers.Layer:
+def _layer(node: graph.Node, name: str, **changes: Any) -> tf_keras.layers.Layer:
     original = node.operation
     settings: dict[str, Any] = {}
     for key in _LAYERS[name]:
@@ -198,7 +228,7 @@ def _layer(node: graph.Node, name: str) -> tf_keras.layers.Layer:
         raise _refusal(node, "its data_format 'channels_first'")
     if name == "BatchNormalization" and settings["axis"] in (-1, len(node.inputs[0].shape) - 1):
         settings["axis"] = -1
-    return getattr(tf_keras.layers, name)(name=node.name, **settings)
+    return getattr(tf_keras.layers, name)(name=node.name, **{**settings, **changes})
 
 
 def _relu(node: graph.Node) -> tf_keras.layers.Layer:

@@ -97,6 +97,38 @@ def test_rows_of_zeros_from_surgery_become_int8(tmp_path):
     assert found.noise < 0.1
 
 
+@pytest.mark.parametrize("use_bias", [False, True])
+def test_a_dense_layer_s_normalization_goes_into_its_weights(tmp_path, use_bias):
+    inputs = keras.Input((8, 8, 3))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(8, 3)(inputs))
+    x = layers.Dense(6, use_bias=use_bias)(x)
+    x = layers.ReLU()(layers.BatchNormalization()(x))
+    model = random_weights(keras.Model(inputs, layers.Dense(3)(x)))
+    x = np.random.default_rng(1).normal(size=(64, 8, 8, 3)).astype("float32")
+    expected = model.predict(x, verbose=0)
+    rebuilt = legacy_keras.rebuild(model)
+    np.testing.assert_allclose(rebuilt.predict(x, verbose=0), expected, atol=1e-5)
+    data = tf.data.Dataset.from_tensor_slices((x, expected)).batch(16)
+    exported, _ = export_model(
+        model, tmp_path / "m.tflite", "qat", ExportData(data, data),
+        options=ExportOptions(qat_loss="mse"),
+    )  # fmt: skip
+    assert flatbuffer.float_operators(flatbuffer.read_file(exported.path)) == []
+
+
+def test_a_dense_layer_that_is_an_output_too_keeps_its_values():
+    inputs = keras.Input((4,))
+    x = layers.Dense(6, name="seen")(inputs)
+    model = random_weights(keras.Model(inputs, [x, layers.BatchNormalization()(x)]))
+    values = np.random.default_rng(1).normal(size=(8, 4)).astype("float32")
+    for found, expected in zip(
+        legacy_keras.rebuild(model).predict(values, verbose=0),
+        model.predict(values, verbose=0),
+        strict=True,
+    ):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def test_a_trained_classifier_keeps_its_accuracy(classifier, pictures, tmp_path):
     before = classifier.get_weights()
     train = tf.data.Dataset.from_tensor_slices((pictures.train_x, pictures.train_y))

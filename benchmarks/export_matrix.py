@@ -5,7 +5,9 @@
 
 The speed-up of each format is measured in one interleaved run of both files. "efficiency" is the
 speed-up divided by the ratio of the models' MACs: 1.00 where time falls as the arithmetic does.
-Where float32 with one thread stays below --mark, the operations' times of both files are printed.
+Where float32 with one thread stays below --mark, the operations' times of both files are printed,
+and how fast the arithmetic of each runs: narrow layers use the processor worse, and what moves
+values (gathers, padding) costs time but no MACs.
 All settings of `apps.export` are flags here too.
 """
 
@@ -26,7 +28,7 @@ from apps.main import run as run_app
 from apps.model_export import ExportConfig, export_file
 from export import tflite
 from export.benchmark_schema import BenchmarkReport, BenchmarkResult
-from export.benchmark_table import profile_table
+from export.benchmark_table import arithmetic_text, profile_table
 from export.host_benchmark import HostBenchmarkConfig, benchmark
 from export.parity import Parity
 from export.tflite import ExportedModel
@@ -70,7 +72,8 @@ def main() -> None:
         raise UsageError("`original` and `pruned` must name .keras files.")
     console = Console()
     config = config_flags.read(ExportConfig(formats=tflite.FORMATS))
-    ratio = _macs(_ORIGINAL.value) / _macs(_PRUNED.value)
+    macs = [_macs(path) for path in (_ORIGINAL.value, _PRUNED.value)]
+    ratio = macs[0] / macs[1]
     threads = [int(count) for count in _THREADS.value]
     entries = []
     for name in config.formats:
@@ -80,7 +83,7 @@ def main() -> None:
             console.print(f"{name}: {error}")
     console.print(_table(entries, threads, ratio))
     console.print(f"The original has {ratio:.2f} times the MACs of the pruned model.")
-    _explain(entries, threads, ratio, console)
+    _explain(entries, threads, macs, console)
     if config.output_dir:
         path = Path(config.output_dir) / "export_matrix.json"
         atomic_write_text(path, json.dumps(_record(entries, threads, ratio), indent=1) + "\n")
@@ -132,14 +135,16 @@ def _table(entries: list[Entry], threads: list[int], ratio: float) -> Table:
     return table
 
 
-def _explain(entries: list[Entry], threads: list[int], ratio: float, console: Console) -> None:
+def _explain(entries: list[Entry], threads: list[int], macs: list[int], console: Console) -> None:
     """Prints where the time goes, if float32 with one thread gains less than it should."""
     for entry in entries:
         if entry.format != "float32" or 1 not in threads:
             continue
-        if entry.speed_up(1) / ratio < _MARK.value:
-            for place in (0, 1):
-                console.print(profile_table(entry.result(place, 1)))
+        if entry.speed_up(1) * macs[1] / macs[0] < _MARK.value:
+            for place, name in enumerate(("original", "pruned")):
+                result = entry.result(place, 1)
+                console.print(profile_table(result))
+                console.print(f"{name}: {arithmetic_text(result, macs[place])}")
 
 
 def _record(entries: list[Entry], threads: list[int], ratio: float) -> dict[str, Any]:

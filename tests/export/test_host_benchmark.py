@@ -5,6 +5,7 @@ No test asserts how long something takes.
 
 from __future__ import annotations
 
+import dataclasses
 import io
 
 import keras
@@ -13,8 +14,14 @@ import pytest
 from rich.console import Console
 
 from export import host_benchmark
-from export.benchmark_schema import BenchmarkReport, ModelFile, summarise
-from export.benchmark_table import draw_chart, profile_table, results_table, speed_up
+from export.benchmark_schema import BenchmarkReport, ModelFile, OpProfile, summarise
+from export.benchmark_table import (
+    arithmetic_text,
+    draw_chart,
+    profile_table,
+    results_table,
+    speed_up,
+)
 from export.errors import ExportError
 from export.host_benchmark import HostBenchmarkConfig, benchmark
 from export.tflite import convert
@@ -74,6 +81,17 @@ def test_the_profile_counts_the_operations_of_a_graph_in_parts(tmp_path):
     assert sum("IGEMM" in kind for kind in kinds) == 3
     assert kinds.count("GATHER") == 3
     assert sum(operation.share for operation in result.profile) == pytest.approx(1.0)
+
+
+def test_the_arithmetic_s_rate_leaves_out_what_moves_values(report):
+    profile = [
+        OpProfile("a", "Delegate/Convolution (NHWC, F32) IGEMM", 0.06, 0.6),
+        OpProfile("b", "GATHER", 0.03, 0.3),
+        OpProfile("c", "Delegate/Fully Connected (NC, F32) GEMM", 0.01, 0.1),
+    ]
+    result = dataclasses.replace(report.results[0], profile=profile)
+    assert arithmetic_text(result, 7_000_000) == "100.0 G macs/s, 30.0% of the time elsewhere"
+    assert arithmetic_text(dataclasses.replace(result, profile=[]), 1) == "no profile"
 
 
 def test_peak_memory_grows_with_the_model(report, tmp_path):

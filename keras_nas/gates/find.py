@@ -34,18 +34,24 @@ def find(model: keras.Model) -> list[Gate]:
     return list(dict.fromkeys(layer for layer in layers if isinstance(layer, Gate)))
 
 
-def learnable(model: keras.Model, kind: type[GateKind]) -> list[GateKind]:
+def learnable(
+    model: keras.Model,
+    kind: type[GateKind],
+    reason: str = "No layer fits the order and the include and exclude patterns.",
+) -> list[GateKind]:
     """The gates of one kind, in graph order.
+
+    Args:
+        model: The supernet.
+        kind: A gate class.
+        reason: Why a model may have none, for the message.
 
     Raises:
         KerasNasError: If the model has none.
     """
     found = [gate for gate in find(model) if isinstance(gate, kind)]
     if not found:
-        raise KerasNasError(
-            f"Model '{model.name}' has no {kind.__name__} to learn: no layer fits the order and "
-            "the include and exclude patterns."
-        )
+        raise KerasNasError(f"Model '{model.name}' has no {kind.__name__} to learn. {reason}")
     return found
 
 

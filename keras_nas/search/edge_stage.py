@@ -10,8 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_nas.errors import KerasNasError
-from keras_nas.gates import find
+from keras_nas.gates import learnable
 from keras_nas.layers import ScaledEdge
 from keras_nas.optimizers import APGNAG
 from keras_nas.search.alternating_data import AlternatingData, parse_ratio
@@ -245,13 +244,12 @@ def scaled_edges(supernet: keras.Model) -> list[ScaledEdge]:
     Raises:
         KerasNasError: If it has none.
     """
-    found = [gate for gate in find(supernet) if isinstance(gate, ScaledEdge)]
-    if not found:
-        raise KerasNasError(
-            f"Model '{supernet.name}' has no ScaledEdge to learn. DSO searches networks that are "
-            "built with edges, such as keras_nas.models.dso_cifar or your own."
-        )
-    return found
+    return learnable(
+        supernet,
+        ScaledEdge,
+        "DSO searches networks that are built with edges, such as keras_nas.models.dso_cifar or "
+        "your own.",
+    )
 
 
 def batch_normalization_scales(model: keras.Model) -> list[keras.Variable]:

@@ -166,7 +166,11 @@ class FgnasStage(TrainStage):
 
     def left(self) -> float:
         """The resource of what surgery would build, rounding and aligning counted in."""
-        return self._cost(self._masks())
+        masks = self._masks()
+        state = b"".join(np.packbits(mask).tobytes() for mask in masks.values())
+        if state != self._seen:
+            self._seen, self._value = state, self._cost(masks)
+        return self._value
 
     def measured(self) -> float:
         """R under the present masks."""
@@ -181,13 +185,7 @@ class FgnasStage(TrainStage):
         return self.target is not None and self.left() <= self.target
 
     def _meets(self, target: float) -> bool:
-        if self.measured() > target:
-            return False
-        masks = self._masks()
-        state = b"".join(np.packbits(mask).tobytes() for mask in masks.values())
-        if state != self._seen:
-            self._seen, self._value = state, self._cost(masks)
-        return self._value <= target
+        return self.measured() <= target and self.left() <= target
 
     def _masks(self) -> dict[str, np.ndarray]:
         return {gate.name: rounded_mask(gate, self.settings.round_to) for gate in self.gates}

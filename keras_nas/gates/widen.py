@@ -46,6 +46,7 @@ def widen(
     *,
     mix: str = "all",
     entries: bool = False,
+    pretrained: bool = True,
     original_only: bool = False,
     include: str | Sequence[str] | None = None,
     exclude: str | Sequence[str] | None = None,
@@ -56,12 +57,16 @@ def widen(
     A convolution with the BatchNormalization and the activation behind it, where they are, is one
     operation. The mixed layer has it and, beside it, the same with other kernel sizes, types and
     activations: every convolution once, every activation on every convolution. Each operation's
-    channels have an `STEGate`, and the mean over the M operations goes on.
+    channels have an `STEGate`, and the mean over the M operations goes on, Eq. (1).
 
-    The original operation keeps its trained weights, times M against the mean's 1/M: in its
-    normalisation or convolution where the activation allows it, else by a constant factor. So the
-    copy equals `model` where only the original operations are open, up to rounding. New operations
-    start from the layers' own initializers.
+    New operations start from the layers' own initializers; the original ones start from the
+    weights that `model` has. What becomes of the mean's 1/M depends on what these weights are:
+
+    - `pretrained=True`, for a trained network: the original operation is multiplied by M, in its
+      normalisation or convolution where the activation allows it, else by a constant factor. So
+      the copy equals `model` where only the original operations are open, up to rounding.
+    - `pretrained=False`, for a network that is trained from scratch, as in the paper: the plain
+      mean, in which no operation stands above the others.
 
     A convolution with padding "valid" gets no other kernel sizes; one without an activation, no
     other activations; one that is called several times, nothing but a gate. A layer whose channels
@@ -112,7 +117,7 @@ def widen(
             f"exclude={exclude!r}: that needs a convolution whose channels do not reach the output."
         )
     segments = {place.layer_name: segment_of(graph, place.layer_name) for place in places}
-    options = _Options(tuple(kernels), tuple(activations), tuple(types), mix, entries)
+    options = _Options(tuple(kernels), tuple(activations), tuple(types), mix, entries, pretrained)
     builder = _Widener(graph, segments, options)
     supernet = builder.build(name or model.name)
     if original_only:
@@ -140,6 +145,7 @@ class _Options:
     types: tuple[str, ...]
     mix: str
     entries: bool
+    pretrained: bool
 
     def mixes(self, layer: Any) -> bool:
         """Whether a convolution gets further operations."""
@@ -230,17 +236,18 @@ class _Widener:
     def _original(self, segment: Segment, names: list[str], count: int) -> Branch:
         convolution, normalization = segment.convolution, segment.normalization
         prefix = f"{convolution.operation_name}_{ORIGINAL}"
+        gain = count if self.options.pretrained else 1
         by_weights = len(names) == 1 and is_homogeneous(segment)
 
         def apply(x):
             y = self._linear(convolution, x)
             if normalization is not None:
                 y = self._layer(normalization, y)
-            if by_weights and count > 1:
-                self._multiply(segment, count)
+            if by_weights and gain > 1:
+                self._multiply(segment, gain)
             return y
 
-        factor = 1.0 if by_weights else float(count)
+        factor = 1.0 if by_weights else float(gain)
         activations = {"": self._scaled(self._own_activation(segment), factor, convolution)}
         for name in names[1:]:
             activations[name] = make_activation(name, f"{prefix}_{name}", _policy(convolution))

@@ -54,7 +54,7 @@ class Dso(Method):
     def __init__(self, config: DsoConfig | None = None):
         self.config = config or DsoConfig()
 
-    def make_supernet(self, model):
+    def make_supernet(self, model, from_file=False):
         """`model` itself, which has to be built with `ScaledEdge`s; they start open."""
         for edge in scaled_edges(model):
             edge.mode = "soft"

@@ -34,10 +34,10 @@ class Fgnas(GatedMethod):
     def __init__(self, config: FgnasConfig | None = None):
         self.config = config or FgnasConfig()
 
-    def put_gates(self, model):
+    def put_gates(self, model, from_file=False):
         """Step 1: gates in `model`, which is widened first as the settings say."""
         if not self.config.mixes:
-            return super().put_gates(model)
+            return super().put_gates(model, from_file)
         return gates.widen(
             model,
             self.config.kernels,
@@ -45,6 +45,7 @@ class Fgnas(GatedMethod):
             self.config.types,
             mix=self.config.mix,
             entries=self.config.entries,
+            pretrained=self.config.takes_trained(from_file),
             include=list(self.config.include) or None,
             exclude=list(self.config.exclude) or None,
         )

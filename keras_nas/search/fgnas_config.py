@@ -47,6 +47,14 @@ class FgnasConfig:
     entries: bool = setting(
         False, "A gated 1x1 convolution behind each identity connection (section 3.4)."
     )
+    pretrained: str = setting(
+        "auto",
+        "Whether the network that is widened comes with trained weights: 'yes' multiplies its own "
+        "operations by M against the 1/M of Eq. (1), so that it starts as it was; 'no' takes the "
+        "plain mean, as the paper does from scratch. 'auto': yes for a .keras file, and where the "
+        "weight stage has 0 epochs.",
+        ("auto", "yes", "no"),
+    )
     prune_channels: bool = setting(
         True, "False: every channel of a mixed layer keeps an operation (type 1 of Tab. 7)."
     )
@@ -127,6 +135,16 @@ class FgnasConfig:
     def mixes(self) -> bool:
         """Whether layers get further operations, or 1×1 entries."""
         return bool(self.kernels or self.activations or self.types or self.entries)
+
+    def takes_trained(self, from_file: bool = False) -> bool:
+        """Whether the network to widen has trained weights, as `pretrained` says.
+
+        Args:
+            from_file: Whether it was read from a file, rather than made anew.
+        """
+        if self.pretrained == "auto":
+            return from_file or not self.weights.epochs
+        return self.pretrained == "yes"
 
     @property
     def what(self) -> str:

@@ -27,14 +27,14 @@ class GatedMethod(Method):
     def gate(self) -> type[Gate]:
         """The kind of its gates."""
 
-    def make_supernet(self, model):
+    def make_supernet(self, model, from_file=False):
         """The gated copy of `model`, gates off; `model` itself if it was born with gates."""
         born_with_gates = any(isinstance(gate, self.gate) for gate in gates.find(model))
-        supernet = model if born_with_gates else self.put_gates(model)
+        supernet = model if born_with_gates else self.put_gates(model, from_file)
         gates.set_mode(supernet, "off")
         return supernet
 
-    def put_gates(self, model: keras.Model) -> keras.Model:
+    def put_gates(self, model: keras.Model, from_file: bool = False) -> keras.Model:
         """A gated copy of a network that has no gates."""
         return gates.insert(
             model,

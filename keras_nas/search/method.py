@@ -54,8 +54,13 @@ class Method(abc.ABC):
     config: Any
 
     @abc.abstractmethod
-    def make_supernet(self, model: keras.Model) -> keras.Model:
-        """The network that the search works on, equal to `model` for the time being."""
+    def make_supernet(self, model: keras.Model, from_file: bool = False) -> keras.Model:
+        """The network that the search works on.
+
+        Args:
+            model: The network to search in; not changed, unless it was born a supernet.
+            from_file: Whether it was read from a file, and so has weights that somebody trained.
+        """
 
     @abc.abstractmethod
     def train_weights(self, supernet: keras.Model, context: Context) -> Records:

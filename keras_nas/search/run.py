@@ -229,8 +229,12 @@ class _Runner:
             task, self.data.train, self.data.validation, self.data.structure, self.session
         )
 
+    def _source(self) -> dict[str, Any]:
+        return model_source(self.config, self.data)
+
     def _weights(self) -> None:
-        supernet = self.method.make_supernet(create_model(self.config, self.data))
+        model = create_model(self.config, self.data)
+        supernet = self.method.make_supernet(model, from_file="path" in self._source())
         self.method.train_weights(supernet, self._context(supernet))
         self.folder.save_model(self.folder.supernet, supernet)
         self._record("original", self.method.original(supernet), self.folder.original)
@@ -238,8 +242,7 @@ class _Runner:
     def _architecture(self) -> None:
         supernet = self.folder.load_model(self.folder.supernet, "weights")
         records = self.method.learn(supernet, self._context(supernet))
-        source = model_source(self.config, self.data)
-        architecture = self.method.architecture(supernet, self.config.seed, source)
+        architecture = self.method.architecture(supernet, self.config.seed, self._source())
         self.folder.save_model(self.folder.supernet, supernet)
         architecture.save(self.folder.architecture)
         if self.method.name == "dnal":

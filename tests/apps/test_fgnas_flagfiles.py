@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 import keras_nas as kn
+from keras_nas.search import FgnasConfig
+from keras_nas.search.settings import unflatten
 from tests.apps.test_flagfiles import FOLDER, SCRIPT
 from tests.source_tree import ROOT
 
@@ -61,6 +63,14 @@ def test_settings_are_the_papers(parsed, row):
     if values["data"] == "imagenet2012":
         assert (values["batch_size"], values["weights_learning_rate"]) == (256, 0.01)
         assert (values["weights_epochs"], values["weights_boundaries"]) == (400, [200, 300])
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_networks_are_trained_from_scratch(parsed, row):
+    values = parsed[f"fgnas_{row}.cfg"]
+    settings = unflatten(FgnasConfig, values)
+    assert not values["model"].endswith(".keras")
+    assert not settings.takes_trained()
 
 
 def test_super_resolution_is_trained_as_printed(parsed):

@@ -100,6 +100,52 @@ def test_all_open_is_the_mean():
     np.testing.assert_allclose(run(supernet), expected, atol=1e-5)
 
 
+def test_from_scratch_all_open_is_the_plain_mean():
+    """Eq. (1): (the 3×3 + the 1×1) / 2, the original's weights as they were."""
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(2, 3, padding="same", use_bias=False, name="a")(inputs)
+    model = keras.Model(inputs, layers.Conv2D(1, 1, use_bias=False, name="out")(x))
+    randomize(model, 0)
+    supernet = kn.gates.widen(model, kernels=(1,), pretrained=False)
+    supernet.get_layer("a_conv1x1").kernel.assign(np.ones((1, 1, 3, 2)))
+    np.testing.assert_array_equal(supernet.get_layer("a").kernel, model.get_layer("a").kernel)
+    once = np.asarray(model.get_layer("a")(X))
+    other = np.repeat(X.sum(axis=-1, keepdims=True), 2, axis=-1)
+    expected = np.asarray(model.get_layer("out")((once + other) / 2))
+    np.testing.assert_allclose(run(supernet), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "pretrained", "gamma", "factor"),
+    [
+        ({"kernels": (1, 3, 5)}, True, 3.0, None),  # M = 3, in BatchNormalization's weights
+        ({"kernels": (1, 3, 5)}, False, 1.0, None),
+        ({"kernels": (1, 3, 5), "activations": ("relu", "tanh")}, True, 1.0, 6.0),  # M = 6
+        ({"kernels": (1, 3, 5), "activations": ("relu", "tanh")}, False, 1.0, None),
+    ],
+)
+def test_the_original_stands_above_the_others_where_it_is_trained_alone(
+    options, pretrained, gamma, factor
+):
+    supernet = kn.gates.widen(block_net(), **options, pretrained=pretrained)
+    norms = [layer for layer in supernet.layers if isinstance(layer, layers.BatchNormalization)]
+    gammas = {layer.name: set(np.asarray(layer.gamma).tolist()) for layer in norms}
+    assert [gammas[f"{name}_bn"] for name in "abc"] == [{gamma}] * 3
+    assert all(found == {1.0} for name, found in gammas.items() if "x" in name)
+    assert len(gammas) == 9
+    scales = [layer.scale for layer in supernet.layers if layer.name.endswith("_original_scale")]
+    assert scales == ([] if factor is None else [factor] * 3)
+
+
+@pytest.mark.parametrize("pretrained", [True, False])
+@pytest.mark.parametrize("normalization", [True, False])
+def test_surgery_equals_whatever_the_weights_are(pretrained, normalization):
+    model = block_net("relu", normalization)
+    supernet = kn.gates.widen(model, (1, 5), ("prelu",), pretrained=pretrained)
+    randomize(supernet, 4)
+    check_surgery(supernet, 4)
+
+
 @pytest.mark.parametrize(
     "options",
     [

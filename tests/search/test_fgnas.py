@@ -194,6 +194,26 @@ def test_ablations_of_table_7(options, allowed):
     assert {int(n) for counts in open_operations.values() for n in counts} <= allowed
 
 
+@pytest.mark.parametrize(
+    ("changes", "from_file", "gamma"),
+    [
+        ({}, False, 1.0),
+        ({}, True, 2.0),
+        ({"weights": TrainConfig(epochs=0)}, False, 2.0),
+        ({"pretrained": "yes"}, False, 2.0),
+        ({"pretrained": "no", "weights": TrainConfig(epochs=0)}, True, 1.0),
+    ],
+)
+def test_a_network_from_scratch_starts_as_the_plain_mean(changes, from_file, gamma):
+    """M = 2 operations: γ of the original's BatchNormalization is 2 where weights are trained."""
+    method = Fgnas(dataclasses.replace(CONFIG, kernels=(1,), **changes))
+    net = method.make_supernet(small_net(), from_file)
+    norms = [layer for layer in net.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    by_name = {layer.name: set(np.asarray(layer.gamma).tolist()) for layer in norms}
+    assert by_name["a_bn"] == {gamma}
+    assert {value for name in by_name if "1x1" in name for value in by_name[name]} == {1.0}
+
+
 def test_target_below_the_minimum_names_the_minimum():
     config = dataclasses.replace(CONFIG, target_flops=10.0)
     model = supernet()

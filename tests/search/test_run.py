@@ -9,7 +9,7 @@ import pytest
 
 import keras_nas as kn
 from keras_nas.errors import KerasNasError, UsageError
-from keras_nas.search import DnalConfig, TrainConfig
+from keras_nas.search import DnalConfig, FgnasConfig, TrainConfig
 from keras_nas.search import run as run_module
 from keras_nas.search.records import read_records, write_records
 from keras_nas.search.run import STAGES, RunConfig, load_config, run
@@ -225,6 +225,17 @@ def test_mixed_precision_policy_does_not_outlive_the_run(tmp_path):
 def test_wrong_values_are_refused(changes, message):
     with pytest.raises(UsageError, match=message):
         RunConfig(run_dir="x", **changes)
+
+
+def test_a_network_from_a_file_is_widened_as_a_trained_one(tmp_path, model_file):
+    still = TrainConfig(epochs=1, learning_rate=0.0, weight_decay=0.0)
+    settings = FgnasConfig(kernels=(1,), weights=still, search=still)
+    weights = dataclasses.replace(
+        config(tmp_path, model=model_file, method="fgnas"), stages=("weights",)
+    )
+    run(weights, settings)
+    supernet = RunFolder(tmp_path).load_model(RunFolder(tmp_path).supernet, "weights")
+    assert supernet.get_layer("a_bn").gamma.numpy() == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", "3"])

@@ -19,6 +19,7 @@ from keras_nas.costs import count
 from keras_nas.costs.costs import Costs
 from keras_nas.errors import KerasNasError
 from keras_nas.files import atomic_write_text
+from keras_nas.gates.mixed import ORIGINAL
 from keras_nas.layers import Gate, ScaledEdge, STEGate
 from keras_nas.version import __version__
 
@@ -55,6 +56,7 @@ SCHEMA = {
             "type": "object",
             "additionalProperties": {"type": "array", "items": {"type": "string"}},
         },
+        "kernel_sizes": _NAMES_TO_INTEGERS,
         "kept_edges": {
             "type": "object",
             "additionalProperties": {"type": "number", "minimum": 0},
@@ -82,6 +84,8 @@ class Architecture:
         costs: `{"before": {…}, "after": {…}}` with macs, flops, params and memory (bytes) of the
             gated model without its gates and of the small one; empty where sizes are open.
         versions: Of Python, TensorFlow, Keras and keras_nas.
+        kernel_sizes: For each mixed layer that `keras_nas.gates.widen` made, by name, the kernel
+            size of its operations called original, such as `[3, 3]`; the others' names tell theirs.
     """
 
     kept_channels: Mapping[str, list[int]]
@@ -94,6 +98,7 @@ class Architecture:
     seed: int | None = None
     costs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    kernel_sizes: Mapping[str, list[int]] = field(default_factory=dict)
 
     @classmethod
     def from_gates(
@@ -146,6 +151,7 @@ class Architecture:
             kept_channels=bare.kept_channels,
             channels=bare.channels,
             kept_operations=_kept_operations(by_channel, bare.kept_channels),
+            kernel_sizes=_kernel_sizes(model, by_channel),
             kept_edges=bare.kept_edges,
             method=method,
             model=None if source is None else dict(source),
@@ -225,6 +231,19 @@ def _kept_operations(
             if kept_channels[gate.name]:
                 operations.append(gate.operation)
     return kept
+
+
+def _kernel_sizes(model: keras.Model, found: list[Gate]) -> dict[str, list[int]]:
+    """The kernel sizes of the convolutions that mixed layers had before they were widened."""
+    layers = {layer.name: layer for layer in model.layers}
+    widened = dict.fromkeys(
+        gate.mixed_layer
+        for gate in found
+        if isinstance(gate, STEGate) and gate.mixed_layer in layers and gate.operation
+        if gate.operation.partition("_")[0] == ORIGINAL
+    )
+    sizes = {name: getattr(layers[name], "kernel_size", None) for name in widened if name}
+    return {name: list(size) for name, size in sizes.items() if size}
 
 
 def _costs(model: keras.Model, bare: Architecture, align: str) -> dict[str, dict[str, float]]:

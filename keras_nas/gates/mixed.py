@@ -14,6 +14,8 @@ from keras_nas.layers import STEGate
 
 ACTIVATIONS = ("relu", "prelu", "tanh")
 TYPES = ("normal", "depthwise")
+ORIGINAL = "original"
+"""The name of the convolution that a mixed layer had before it was widened."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,6 +14,7 @@ from keras_nas.errors import KerasNasError
 from keras_nas.gates.find import find
 from keras_nas.gates.mixed import (
     ACTIVATIONS,
+    ORIGINAL,
     TYPES,
     Branch,
     apply_branches,
@@ -132,10 +133,6 @@ def close_new_operations(supernet: keras.Model):
             mode = gate.mode
             gate.set_mask(np.full(gate.channels, gate.operation == ORIGINAL))
             gate.mode = mode
-
-
-ORIGINAL = "original"
-"""The name of the operation that a mixed layer had before it was widened."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,6 +11,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from keras_nas.gates.mixed import ORIGINAL
+
 
 def operations_per_layer(kept: Mapping[str, Sequence[str]]) -> Figure:
     """Stacked bars of the kept operations by kind (FGNAS' Fig. 6b).
@@ -22,17 +24,32 @@ def operations_per_layer(kept: Mapping[str, Sequence[str]]) -> Figure:
     return _stacked({name: Counter(operations) for name, operations in kept.items()}, "operations")
 
 
-def kernels_per_layer(kept: Mapping[str, Sequence[str]]) -> Figure | None:
+def kernels_per_layer(
+    kept: Mapping[str, Sequence[str]], kernel_sizes: Mapping[str, Sequence[int]] | None = None
+) -> Figure | None:
     """Stacked bars of the kept operations by kernel size (FGNAS' Fig. 6c and 7).
 
+    Args:
+        kept: As in `operations_per_layer`.
+        kernel_sizes: By layer, the kernel size of its operations called original, as in
+            `Architecture`; where it is missing they stand as "original".
+
     Returns:
-        The figure; None if no operation's name tells a size, as `conv3` and `sep_5x5` do.
+        The figure; None if no operation's name tells a size, as `conv3` and `sep_5x5` do, and none
+        is an original.
     """
-    counts = {
-        name: Counter(size for operation in operations if (size := kernel_size(operation)))
-        for name, operations in kept.items()
-    }
+    known = kernel_sizes or {}
+    counts = {name: _sizes(kept[name], known.get(name)) for name in kept}
     return _stacked(counts, "operations by kernel size") if any(counts.values()) else None
+
+
+def _sizes(operations: Sequence[str], original: Sequence[int] | None) -> Counter:
+    own = "×".join(str(side) for side in original) if original else ORIGINAL
+    sizes = (
+        own if operation.partition("_")[0] == ORIGINAL else kernel_size(operation)
+        for operation in operations
+    )
+    return Counter(size for size in sizes if size)
 
 
 def kernel_size(operation: str) -> str | None:

@@ -98,7 +98,7 @@ def operations_section(run: RunContents) -> Section:
             "Kept operations by kind; in a mixed layer, one for each channel.",
         )
     ]
-    kernels = kernels_per_layer(kept)
+    kernels = kernels_per_layer(kept, run.architecture.kernel_sizes)
     if kernels is not None:
         pictures.append(embed_figure(kernels, "The same by kernel size."))
     return Section(title, pictures)

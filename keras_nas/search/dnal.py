@@ -18,7 +18,7 @@ from keras_nas.search.joint_step import Learned, joint_step
 from keras_nas.search.loop import run_stage
 from keras_nas.search.method import Context, search
 from keras_nas.search.result import SearchResult
-from keras_nas.search.schedules import DeltaSchedule
+from keras_nas.search.schedules import DELTA_SCHEDULES, DeltaSchedule
 from keras_nas.search.session import Session
 from keras_nas.search.settings import check_choices, check_range, flatten, setting
 from keras_nas.search.stage import Data, Stage
@@ -64,7 +64,12 @@ class DnalConfig:
     )
     lambda_a: float = setting(1e-4, "λ_a of Eq. (4), times the plain sum of all gates.")
     delta_max: float = setting(1e4, "Last δ of the annealing, from 1.")
-    delta_schedule: str = setting("epoch", "When δ moves.", ("epoch", "step"))
+    delta_schedule: str = setting(
+        "epoch",
+        "When δ moves from 1 to its last value: with each epoch (Alg. 1) or each step; 'authors': "
+        "with each epoch from delta_max^(1/n) on, as in the authors' code.",
+        DELTA_SCHEDULES,
+    )
     penalty_scaled: bool = setting(
         True, "λ_a Σ sigmoid(δ s), as in Eq. (4); False: λ_a Σ sigmoid(s), as the authors' code."
     )

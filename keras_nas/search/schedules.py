@@ -8,6 +8,7 @@ import keras
 
 from keras_nas.errors import UsageError
 
+DELTA_SCHEDULES = ("epoch", "step", "authors")
 SCHEDULES = ("constant", "piecewise", "cosine", "cosine_restarts", "linear")
 
 
@@ -15,19 +16,25 @@ SCHEDULES = ("constant", "piecewise", "cosine", "cosine_restarts", "linear")
 class DeltaSchedule:
     """The scale δ of the scaled sigmoid, growing exponentially to `maximum`.
 
-    - `every="epoch"`: δ is multiplied by maximum^(1/n) before each of n epochs, as in the authors'
-      code: 2.51 in the first of 10 epochs, 1e4 in the tenth.
+    - `every="epoch"`: δ = maximum^(e / (n − 1)) in epoch e of n, counted from 0: 1 in the first, as
+      in Alg. 1, and `maximum` in the last. A single epoch has the last δ; there "step" is gentler.
     - `every="step"`: δ = maximum^(t / (T − 1)) at step t of T: 1 at the first, `maximum` at the
       last.
+    - `every="authors"`: δ is multiplied by maximum^(1/n) before each of n epochs, as in the
+      authors' code: 2.51 in the first of 10 epochs, 1e4 in the tenth.
 
     Example:
 
-    >>> DeltaSchedule(maximum=1e4, every="epoch").value(epoch=0, step=0, epochs=10, steps=100)
-    2.51188643150958
+    >>> DeltaSchedule(maximum=1e4, every="epoch").value(epoch=3, step=0, epochs=5, steps=100)
+    1000.0
 
     Args:
         maximum: The last δ; 1e4 in the paper (section III-C).
-        every: `"epoch"` or `"step"`.
+        every: `"epoch"`, `"step"` or `"authors"`.
+
+    References:
+        Guo et al., Differentiable Neural Architecture Learning for Efficient Neural Network Design,
+        Alg. 1: 1 = δ_1 < … < δ_n.
     """
 
     maximum: float = 1e4
@@ -36,9 +43,9 @@ class DeltaSchedule:
     def __post_init__(self):
         if self.maximum < 1:
             raise UsageError(f"`delta_max` must be 1 or more. Received: delta_max={self.maximum}")
-        if self.every not in ("epoch", "step"):
+        if self.every not in DELTA_SCHEDULES:
             raise UsageError(
-                "`delta_schedule` must be one of ('epoch', 'step'). "
+                f"`delta_schedule` must be one of {DELTA_SCHEDULES}. "
                 f"Received: delta_schedule={self.every!r}"
             )
 
@@ -51,10 +58,11 @@ class DeltaSchedule:
             epochs: Epochs of the stage.
             steps: Steps an epoch.
         """
-        if self.every == "epoch":
+        if self.every == "authors":
             return self.maximum ** ((epoch + 1) / epochs)
-        last = epochs * steps - 1
-        return self.maximum ** ((epoch * steps + step) / last) if last else self.maximum
+        by_step = self.every == "step"
+        now, last = (epoch * steps + step, epochs * steps - 1) if by_step else (epoch, epochs - 1)
+        return self.maximum ** (now / last) if last else self.maximum
 
 
 def learning_rate(

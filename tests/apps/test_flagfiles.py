@@ -87,7 +87,15 @@ def test_the_settings_are_the_papers(parsed, key):
             assert values["finetune_boundaries"] == boundaries
         assert values["weights_momentum"] == 0.9
         assert (values["delta_max"], values["strategy"]) == (1e4, "sequential")
+        assert values["delta_schedule"] == "epoch"
         assert (values["order"], values["round_to"]) == ("conv_bn_gate_relu", 1)
+
+
+def test_mobilenet_v2_is_trained_without_dropout_on_imagenet(parsed):
+    """Section V-C: "We remove the dropout from the last classifier layer of MobileNetV2"."""
+    for lam in TABLES["mobilenet_v2_imagenet"]:
+        values = parsed[f"dnal_mobilenet_v2_imagenet_{lam}.cfg"]
+        assert json.loads(values["model_config"]) == {"dropout": 0}
 
 
 def test_the_demo_is_the_one_that_make_runs(parsed):

@@ -11,6 +11,7 @@ import numpy as np
 from keras import layers
 
 from keras_nas.errors import KerasNasError
+from keras_nas.gates.blocks import block_beginnings
 from keras_nas.gates.find import find
 from keras_nas.gates.mixed import (
     ACTIVATIONS,
@@ -36,7 +37,6 @@ from keras_nas.graph.kinds import kind
 from keras_nas.layers import STEGate
 
 MIXES = ("all", "normal", "depthwise")
-JOINS = frozenset(["Add", "ops.Add", "Concatenate", "ops.Concatenate"])
 
 
 def widen(
@@ -88,9 +88,9 @@ def widen(
             all its kernel sizes where the output channels are a multiple of the input's.
         mix: `"all"`, `"normal"` or `"depthwise"`: the convolutions that become mixed layers; the
             others get a gate and no further operations.
-        entries: Put a gated 1×1 convolution (at first the identity) between an identity connection
-            and the convolution that reads the same tensor, so that a residual block may read fewer
-            channels than the connection has (section 3.4).
+        entries: Put a gated 1×1 convolution (at first the identity) before the first convolution of
+            each residual or dense block that follows an identity connection, so that the block may
+            read fewer channels than the connection has (section 3.4); see `block_beginnings`.
         original_only: Close all but the original operations; by default all are open.
         include: Names or patterns of the layers to treat, instead of every convolution.
         exclude: Names or patterns of layers that stay as they are.
@@ -160,6 +160,7 @@ class _Widener:
         self.builder = GraphBuilder(graph)
         self.copies: dict[str, Any] = {}
         self.gates: dict[str, STEGate] = {}
+        self.entered = block_beginnings(graph) if options.entries else set()
 
     def build(self, name: str) -> keras.Model:
         done: set[Node] = set()
@@ -204,7 +205,7 @@ class _Widener:
         convolution = segment.convolution
         layer = convolution.operation
         x = self.builder.tensors[convolution.inputs[0]]
-        if self.options.entries and _follows_identity(convolution):
+        if convolution in self.entered and kinds.is_channels_last(layer):
             x = self._entry(x, convolution)
         activations = self._activations(segment)
         mixes = self.options.mixes(layer)
@@ -216,10 +217,12 @@ class _Widener:
 
     def _entry(self, x, node: Node) -> keras.KerasTensor:
         name, policy = f"{node.operation_name}_entry", node.operation.dtype_policy
-        layer = layers.Conv2D(x.shape[-1], 1, use_bias=False, name=name, dtype=policy)
+        rank, width = len(x.shape) - 2, x.shape[-1]
+        kinds_by_rank = {1: layers.Conv1D, 2: layers.Conv2D, 3: layers.Conv3D}
+        layer = kinds_by_rank[rank](width, 1, use_bias=False, name=name, dtype=policy)
         with zero_initialized(layer):
             y = layer(x)
-        layer.kernel.assign(np.eye(x.shape[-1], dtype="float32")[None, None])
+        layer.kernel.assign(np.eye(width, dtype="float32").reshape((1,) * rank + (width, width)))
         return STEGate(name=f"{name}_gate", dtype=policy)(y)
 
     def _activations(self, segment: Segment) -> list[str]:
@@ -357,9 +360,3 @@ def _make_convolution(node: Node, type_name: str, size: int, name: str) -> keras
 
 def _policy(node: Node) -> Any:
     return node.operation.dtype_policy
-
-
-def _follows_identity(node: Node) -> bool:
-    """Whether an identity connection reads the same tensor as the convolution."""
-    readers = node.inputs[0].readers
-    return len(readers) > 1 and any(kind(reader.operation) in JOINS for reader in readers)

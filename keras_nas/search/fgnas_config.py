@@ -45,7 +45,9 @@ class FgnasConfig:
         "all", "The convolutions that get further operations.", ("all", "normal", "depthwise")
     )
     entries: bool = setting(
-        False, "A gated 1x1 convolution behind each identity connection (section 3.4)."
+        False,
+        "A gated 1x1 convolution before the first convolution of each residual or dense block that "
+        "follows an identity connection (section 3.4).",
     )
     pretrained: str = setting(
         "auto",

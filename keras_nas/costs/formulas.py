@@ -95,10 +95,14 @@ def for_ops(*names: str) -> Callable[[Formula], Formula]:
 
 
 def find(operation: Any) -> Formula | None:
-    """The formula that counts `operation`, or None where there is none."""
+    """The formula that counts `operation`, or None where there is none.
+
+    LoRA's matrices count as what they become, a part of the kernel; a quantised layer has no
+    formula.
+    """
     if is_op(operation):
         return _BY_OP_NAME.get(type(operation).__name__)
-    if getattr(operation, "lora_enabled", False) or getattr(operation, "quantization_mode", None):
+    if getattr(operation, "quantization_mode", None):
         return None
     for ancestor in type(operation).__mro__:
         formula = _BY_LAYER.get(ancestor)

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from keras_nas.errors import KerasNasError
 from keras_nas.graph import Graph, Node, Value, kinds
 from keras_nas.graph.kinds import kind
+from keras_nas.graph.state import quantization
 
 ORDERS = ("conv_bn_gate_relu", "conv_gate_bn_relu", "conv_bn_relu_gate")
 GATEABLE = kinds.ALL_CONVOLUTIONS | {"Dense"}
@@ -54,7 +55,8 @@ def find_places(
         exclude: Names or patterns of layers that get no gate.
 
     Raises:
-        KerasNasError: If `order` is unknown or a pattern fits no layer that could be gated.
+        KerasNasError: If `order` is unknown, a pattern fits no layer that could be gated, or a
+            layer to gate is quantised.
     """
     if order not in ORDERS:
         raise KerasNasError(f"`order` must be one of {ORDERS}. Received: order={order!r}")
@@ -74,8 +76,19 @@ def find_places(
             continue
         values = tuple(_behind(node, order, graph) for node in nodes)
         if not any(value in exposed for value in values):
+            _refuse_quantized(name, nodes[0].operation)
             places.append(Place(name, values))
     return places
+
+
+def _refuse_quantized(name: str, layer):
+    mode = quantization(layer)
+    if mode:
+        raise KerasNasError(
+            f"Layer '{name}' ({type(layer).__name__}) is quantised ({mode}), and quantised weights "
+            "are neither searched nor cut: prune the float model, then call quantize() on what "
+            "surgery built, or leave the layer out with `exclude`."
+        )
 
 
 def exposed_values(graph: Graph) -> set[Value]:

@@ -32,8 +32,9 @@ from keras_nas.gates.segments import (
     segment_of,
 )
 from keras_nas.graph import Graph, Node, kinds, read
-from keras_nas.graph.copy import GraphBuilder, copy_operation, copy_weights, zero_initialized
+from keras_nas.graph.copy import GraphBuilder, call_copy, copy_operation, zero_initialized
 from keras_nas.graph.kinds import kind
+from keras_nas.graph.state import copy_state
 from keras_nas.layers import STEGate
 
 MIXES = ("all", "normal", "depthwise")
@@ -187,12 +188,8 @@ class _Widener:
         copy = self.copies.get(node.operation_name)
         if copy is not None:
             return copy(*args, **kwargs)
-        copy = self.copies[node.operation_name] = copy_operation(
-            node.operation, node.operation_name
-        )
-        with zero_initialized(copy):
-            outputs = copy(*args, **kwargs)
-        copy_weights(node.operation, copy)
+        copy, outputs = call_copy(node.operation, node.operation_name, args, kwargs)
+        self.copies[node.operation_name] = copy
         return outputs
 
     def _gate(self, node: Node) -> STEGate:
@@ -267,7 +264,7 @@ class _Widener:
         copy.activation = keras.activations.linear
         with zero_initialized(copy):
             y = copy(x)
-        copy_weights(layer, copy)
+        copy_state(layer, copy)
         self.copies[convolution.operation_name] = copy
         return y
 

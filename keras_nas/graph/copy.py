@@ -1,16 +1,21 @@
-"""Copies of operations and whole graphs: same configuration, same weights, nothing shared."""
+"""Copies of operations and whole graphs: same configuration, same state, nothing shared."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable
 from typing import Any
 
 import keras
 
 from keras_nas.errors import KerasNasError
+from keras_nas.graph.compare import answers, equal, inference, stand_in
 from keras_nas.graph.ir import Graph, Node, Value, map_values
 from keras_nas.graph.kinds import activation_name, kind
+from keras_nas.graph.state import copy_state, first_line
+
+logger = logging.getLogger(__name__)
 
 
 def copy_operation(operation: Any, name: str, changes: dict[str, Any] | None = None) -> Any:
@@ -27,6 +32,7 @@ def copy_operation(operation: Any, name: str, changes: dict[str, Any] | None = N
     own_activation = _own_activation(operation)
     try:
         config = {**operation.get_config(), **(changes or {})}
+        config.update({key: None for key in ("lora_rank", "lora_alpha") if key in config})
         if own_activation is not None:
             config["activation"] = None
         if isinstance(operation, keras.layers.Layer):
@@ -40,7 +46,7 @@ def copy_operation(operation: Any, name: str, changes: dict[str, Any] | None = N
             return operation
         raise KerasNasError(
             f"Layer '{operation.name}' ({type(operation).__name__}) cannot be rebuilt from its own "
-            f"get_config(): {_first_line(error)} Give the class a fitting get_config."
+            f"get_config(): {first_line(error)} Give the class a fitting get_config."
         ) from error
     copy.name = name
     return copy
@@ -74,6 +80,76 @@ def zero_initialized(layer: Any):
             setattr(layer, key, value)
 
 
+def call_copy(
+    operation: Any,
+    name: str,
+    args: tuple,
+    kwargs: dict[str, Any],
+    changes: dict[str, Any] | None = None,
+    weights: list | None = None,
+) -> tuple[Any, Any]:
+    """A copy of an operation that has been called, with the operation's state or other weights.
+
+    Args:
+        operation: What to copy; it is untouched.
+        name: Name of the copy.
+        args, kwargs: What the copy is called with, symbolic.
+        changes: Changes to the configuration.
+        weights: The copy's weights; by default the copy gets all that the operation keeps.
+
+    Returns:
+        The copy and what its call gave.
+
+    Raises:
+        KerasNasError: If a layer cannot be rebuilt from its configuration, or its copy cannot be
+            brought to its state.
+    """
+    copy = copy_operation(operation, name, changes)
+    with zero_initialized(copy):
+        outputs = copy(*args, **kwargs)
+    if weights is not None:
+        for variable, weight in zip(copy.weights, weights, strict=True):
+            variable.assign(weight)
+        if hasattr(copy, "finalize_state"):
+            copy.finalize_state()
+        return copy, outputs
+    copy_state(operation, copy)
+    if not changes and _may_keep_more(operation):
+        _check_answers(operation, copy, args, kwargs)
+    return copy, outputs
+
+
+def _may_keep_more(operation: Any) -> bool:
+    """Whether a layer may keep what Keras' saving protocol does not know of: a user's may."""
+    own = type(operation).__module__.startswith("keras_nas.")
+    return isinstance(operation, keras.layers.Layer) and not kind(operation) and not own
+
+
+def _check_answers(layer: Any, copy: Any, args: tuple, kwargs: dict[str, Any]):
+    """Compares a layer with its copy on random numbers, where it gives one answer to one question.
+
+    Raises:
+        KerasNasError: If the copy answers otherwise.
+    """
+    args, kwargs = keras.tree.map_structure(
+        lambda leaf: stand_in(leaf) if isinstance(leaf, keras.KerasTensor) else leaf,
+        (args, inference(layer, kwargs)),
+    )
+    try:
+        expected = answers(layer, args, kwargs)
+        if not equal(answers(layer, args, kwargs), expected):
+            return
+    except Exception as error:  # noqa: BLE001  (the user's `call` may raise anything)
+        logger.info("layer '%s' is not compared with its copy: %s", layer.name, first_line(error))
+        return
+    if not equal(answers(copy, args, kwargs), expected):
+        raise KerasNasError(
+            f"Layer '{layer.name}' ({type(layer).__name__}) keeps something that its copy lacks "
+            "(their outputs differ), and would lose it in a file, too: give the class a get_config "
+            "with all its arguments, and save_own_variables and load_own_variables for its state."
+        )
+
+
 class GraphBuilder:
     """Builds a new functional model from a graph, call by call.
 
@@ -86,7 +162,7 @@ class GraphBuilder:
         self.tensors: dict[Value, keras.KerasTensor] = {}
         for value in graph.inputs:
             self.tensors[value] = keras.Input(
-                batch_shape=value.shape, dtype=value.dtype, name=value.source
+                batch_shape=value.shape, dtype=value.dtype, name=value.source, **value.options
             )
 
     def arguments(self, node: Node) -> tuple[tuple, dict[str, Any]]:
@@ -124,15 +200,22 @@ def copy_graph(
         args, kwargs = builder.arguments(node)
         copy = copies.get(node.operation_name)
         if copy is None:
-            copy = copies[node.operation_name] = copy_operation(node.operation, node.operation_name)
-            with zero_initialized(copy):
-                outputs = copy(*args, **kwargs)
-            copy_weights(node.operation, copy)
+            copy, outputs = call_copy(node.operation, node.operation_name, args, kwargs)
+            copies[node.operation_name] = copy
         else:
             outputs = copy(*args, **kwargs)
         outputs = after(node, keras.tree.flatten(outputs))
         builder.tensors.update(zip(node.outputs, outputs, strict=True))
     return builder.finish(name)
+
+
+def renewed(model: keras.Model) -> keras.Model:
+    """A model of the same layers with new weights; what was adapted to data stays as it is."""
+    twin = keras.models.clone_model(model)
+    for old, new in zip(model.layers, twin.layers, strict=True):
+        if hasattr(old, "adapt"):
+            copy_state(old, new)
+    return twin
 
 
 def _rename_clashing_ops(outputs: list[keras.KerasTensor]):
@@ -155,15 +238,3 @@ def _rename_clashing_ops(outputs: list[keras.KerasTensor]):
         while operation.name in taken:
             operation.name, number = f"{name}_{number}", number + 1
         taken.add(operation.name)
-
-
-def copy_weights(source: Any, target: Any):
-    """Assigns every weight of `source` to `target`, where both are layers with weights."""
-    if not isinstance(source, keras.layers.Layer) or source is target:
-        return
-    for old, new in zip(source.weights, target.weights, strict=True):
-        new.assign(old)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]

@@ -21,6 +21,8 @@ class Value:
         position: Its place among the producer's flat outputs.
         readers: The nodes that read it, in graph order, each once.
         source: The name of the Keras tensor, for messages.
+        options: For an input of the graph, `keras.Input`'s further options (`sparse`, `ragged`,
+            `optional`).
     """
 
     index: int
@@ -30,6 +32,7 @@ class Value:
     position: int = 0
     readers: list[Node] = field(default_factory=list)
     source: str = ""
+    options: dict[str, bool] = field(default_factory=dict)
 
     @property
     def channels(self) -> int | None:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from typing import Any
 
 import keras
-import numpy as np
 from keras.src.models.functional import Functional
 
-from keras_nas.graph.copy import copy_operation, copy_weights
+from keras_nas.graph.compare import answers, equal, inference, stand_in
+from keras_nas.graph.copy import copy_operation
 from keras_nas.graph.ir import Node, map_values
 from keras_nas.graph.kinds import kind
+from keras_nas.graph.state import copy_state
 
 logger = logging.getLogger(__name__)
-
-OPEN_SIZE = 32
-"""Stands in for an open size when an opened layer is compared with the layer itself."""
 
 
 def open_composite(node: Node) -> Functional | None:
@@ -39,10 +36,11 @@ def open_composite(node: Node) -> Functional | None:
         return None
     try:
         model = _trace(node)
+        agrees = _agrees(model, node)
     except Exception as error:  # noqa: BLE001  (the user's `call` may raise anything)
         logger.info("layer '%s' stays as it is: %s", layer.name, error)
         return None
-    if not _uses_own_weights_only(model, layer) or not _agrees(model, node):
+    if not agrees:
         logger.info("layer '%s' stays as it is: its call does more than its layers do", layer.name)
         return None
     return model
@@ -65,9 +63,11 @@ def _trace(node: Node) -> Functional:
     numbers = iter(tensors)
     args, kwargs = map_values(lambda _: next(numbers), (node.args, node.kwargs))
     copy(*args, **kwargs)
-    copy_weights(node.operation, copy)
+    copy_state(node.operation, copy)
     inputs = tensors if len(tensors) > 1 else tensors[0]
     model = keras.Model(inputs, copy.call(*args, **kwargs))
+    if not _uses_own_weights_only(model, copy):
+        raise ValueError("its call uses weights beside those of its layers")
     if "training" not in node.kwargs:
         _forget_training(model)
     return model
@@ -93,20 +93,11 @@ def _uses_own_weights_only(model: Functional, layer: Any) -> bool:
 
 
 def _agrees(model: Functional, node: Node) -> bool:
-    random = np.random.default_rng(0)
-    arrays = [
-        random.normal(size=[1] + [OPEN_SIZE if n is None else n for n in value.shape[1:]])
-        for value in node.inputs
-    ]
-    arrays = [array.astype(value.dtype) for array, value in zip(arrays, node.inputs, strict=True)]
+    arrays = [stand_in(value) for value in node.inputs]
     numbers = iter(arrays)
     args, kwargs = map_values(lambda _: next(numbers), (node.args, node.kwargs))
-    if "training" in inspect.signature(node.operation.call).parameters:
-        kwargs.setdefault("training", False)
-    expected = keras.tree.flatten(node.operation(*args, **kwargs))
-    found = keras.tree.flatten(
-        model(arrays if len(arrays) > 1 else arrays[0], training=kwargs.get("training", False))
-    )
-    return len(expected) == len(found) and all(
-        np.array_equal(np.asarray(a), np.asarray(b)) for a, b in zip(expected, found, strict=True)
-    )
+    kwargs = inference(node.operation, kwargs)
+    expected = answers(node.operation, args, kwargs)
+    inputs = arrays if len(arrays) > 1 else arrays[0]
+    found = answers(model, (inputs,), {"training": kwargs.get("training", False)})
+    return equal(found, expected)

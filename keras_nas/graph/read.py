@@ -12,6 +12,8 @@ from keras_nas.errors import KerasNasError
 from keras_nas.graph.ir import Graph, Node, Value, map_values, values_in
 from keras_nas.graph.open import open_composite
 
+INPUT_OPTIONS = ("sparse", "ragged", "optional")
+
 
 def read(model: keras.Model, input_shapes=None, open_composites: bool = False) -> Graph:
     """Reads a functional (or built Sequential) model; the model is untouched.
@@ -41,6 +43,9 @@ def read(model: keras.Model, input_shapes=None, open_composites: bool = False) -
         reader.new_value(shape, tensor.dtype, source=tensor.name)
         for tensor, shape in zip(functional.inputs, shapes, strict=True)
     ]
+    for value, tensor in zip(inputs, functional.inputs, strict=True):
+        layer = tensor._keras_history.operation
+        value.options = {name: getattr(layer, name) for name in INPUT_OPTIONS}
     output_struct = reader.inline(functional, inputs, prefix="", training=None)
     input_struct = keras.tree.pack_sequence_as(functional._inputs_struct, inputs)
     graph = Graph(model.name, reader.nodes, input_struct, output_struct)

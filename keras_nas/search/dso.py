@@ -15,6 +15,7 @@ from keras_nas import surgery
 from keras_nas.architecture import Architecture
 from keras_nas.costs import LatencyTable, count
 from keras_nas.errors import UsageError
+from keras_nas.graph.copy import renewed
 from keras_nas.models.auxiliary_tower import with_auxiliary_tower
 from keras_nas.models.dso import space_config
 from keras_nas.models.dso_space import DsoSpace
@@ -138,7 +139,7 @@ class Dso(Method):
         if source.get("builder") not in SPACES:
             if any(parse_target(target, 1.0) for target in targets.values()):
                 FoundNetwork(source, {})
-            return keras.models.clone_model(small)
+            return renewed(small)
         found = FoundNetwork(source, architecture.kept_edges)
         widths = found.widths
         for cost, wanted in targets.items():

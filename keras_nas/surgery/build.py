@@ -11,8 +11,9 @@ import numpy as np
 from keras_nas.errors import KerasNasError
 from keras_nas.gates.apply import mask_of
 from keras_nas.graph import Value, kinds, read
-from keras_nas.graph.copy import GraphBuilder, copy_operation, copy_weights, zero_initialized
+from keras_nas.graph.copy import GraphBuilder, call_copy
 from keras_nas.graph.ir import map_values
+from keras_nas.graph.state import quantization
 from keras_nas.layers import Gate
 from keras_nas.surgery.align import align as align_channels
 from keras_nas.surgery.align import constant_tensor
@@ -105,15 +106,21 @@ def gate_scales(graph, architecture) -> dict[str, np.ndarray]:
 
 
 def unknown_layers(plan: Plan) -> list[str]:
-    """The layers, `'name' (Type)`, that keep all channels for want of a rule, in graph order."""
+    """The layers, `'name' (Type, …)`, that keep all channels for want of a rule, in graph order."""
     return list(
         dict.fromkeys(
-            f"'{node.operation_name}' ({type(node.operation).__name__})"
+            f"'{node.operation_name}' ({_described(node)})"
             for node in plan.opaque
             if kinds.kind(node.operation) not in MIXES_BY_NATURE
             and any(channels is not None for channels in plan.calls[node].inputs)
         )
     )
+
+
+def _described(node) -> str:
+    """The type of a node's operation, with what keeps it from being cut where that is known."""
+    mode = quantization(node.operation)
+    return type(node.operation).__name__ + (f", quantised to {mode}" if mode else "")
 
 
 class Surgeon:
@@ -150,15 +157,9 @@ class Surgeon:
         copy = self._copies.get(node.operation_name)
         if copy is not None:
             return keras.tree.flatten(copy(*args, **kwargs))
-        copy = copy_operation(node.operation, self._free(node.operation_name), changes)
+        name = self._free(node.operation_name)
+        copy, outputs = call_copy(node.operation, name, args, kwargs, changes, weights)
         self._copies[node.operation_name] = copy
-        with zero_initialized(copy):
-            outputs = copy(*args, **kwargs)
-        if weights is None:
-            copy_weights(node.operation, copy)
-        else:
-            for variable, weight in zip(copy.weights, weights, strict=True):
-                variable.assign(weight)
         return keras.tree.flatten(outputs)
 
     def rescale(self, call, tensor, scale, offset):

@@ -319,10 +319,17 @@ class TestFreeAndUnknown:
         layer = layers.LSTM(5, trainable=False)
         assert costs_of(layer, (6, 4)).params == 4 * (5 * 4 + 5 * 5 + 5)
 
-    def test_lora_is_uncounted(self):
+    def test_lora_counts_as_the_kernel_it_is_added_to(self):
         layer = layers.Dense(8)
         layer.build((None, 4))
+        before = layer_costs(layer, [(None, 4)], [(None, 8)])
         layer.enable_lora(2)
+        assert layer_costs(layer, [(None, 4)], [(None, 8)]) == before
+
+    def test_quantised_layers_are_uncounted(self):
+        layer = layers.Dense(8)
+        layer.build((None, 4))
+        layer.quantize("int8")
         assert not layer_costs(layer, [(None, 4)], [(None, 8)]).counted
 
     def test_a_formula_may_be_added(self):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from keras_nas.graph import kinds
+from keras_nas.graph.state import quantization
 from keras_nas.layers import Gate
 from keras_nas.surgery.rules.base import Call, Rule
 from keras_nas.surgery.rules.convolution import (
@@ -79,9 +80,14 @@ RULES: dict[str, Rule] = {
 
 
 def family(operation) -> Rule | None:
-    """The rule of an operation's family; `None` for an operation that surgery does not know."""
+    """The rule of an operation's family; `None` for one that surgery does not know or cannot cut.
+
+    Weights of integers or float8 (`model.quantize`) are not cut.
+    """
     if isinstance(operation, Gate):
         return _GATE
+    if quantization(operation):
+        return None
     rule = RULES.get(kinds.kind(operation))
     if isinstance(rule, Convolution) and operation.groups > 1:
         return _GROUPED

@@ -63,32 +63,48 @@ class BatchNormalization(SameChannels):
 
 
 class Normalization(SameChannels):
-    """(x − mean) / √variance with the statistics of the data, by channel or one for all."""
+    """(x − mean) / √variance, or its inverse, with the statistics of the data.
+
+    They may differ by channel, by position, or by neither; a channel whose statistics differ by
+    position is live even where its input is constant.
+    """
 
     stateful = True
 
-    def accepts(self, call):
-        layer, channels = call.layer, call.inputs[0]
-        if channels is None or layer.invert:
-            return False
-        sizes = [size for size in layer.mean.shape if size != 1]
-        return sizes in ([], [channels.count]) and channels.is_last(call.node.inputs[0])
-
     def constants(self, call):
-        mean, variance = (
-            np.asarray(x, "float64").reshape(-1) for x in (call.layer.mean, call.layer.variance)
-        )
-        scale = np.maximum(np.sqrt(variance), 1e-7)
-        return [Channels(call.input.axis, (call.input.constants - mean) / scale)]
+        scale = np.maximum(np.sqrt(self._by_channel(call, call.layer.variance)), 1e-7)
+        mean = self._by_channel(call, call.layer.mean)
+        constants = call.input.constants[:, None]
+        results = constants * scale + mean if call.layer.invert else (constants - mean) / scale
+        same = np.ptp(results, axis=1) == 0
+        return [Channels(call.input.axis, np.where(same, results[:, 0], np.nan))]
 
     def build(self, call, builder):
-        layer, kept = call.layer, call.wants[0]
-        mean, variance = (np.asarray(x).reshape(-1) for x in (layer.mean, layer.variance))
-        if len(mean) > 1:
-            mean, variance = mean[kept], variance[kept]
-        changes = {
-            "axis": [call.input.axis] if len(mean) > 1 else None,
-            "mean": mean.tolist() if len(mean) > 1 else float(mean[0]),
-            "variance": variance.tolist() if len(mean) > 1 else float(variance[0]),
-        }
-        return builder.apply(call, [builder.fetch(call, 0)], changes, [])
+        layer = call.layer
+        mean, variance = self._kept(call, layer.mean), self._kept(call, layer.variance)
+        tensor = builder.fetch(call, 0)
+        if layer.input_mean is not None:
+            changes = {"mean": mean.tolist(), "variance": variance.tolist()}
+            changes["axis"] = self._axes(call)
+            return builder.apply(call, [tensor], changes, [])
+        weights = [mean, variance, np.asarray(layer.count)]
+        return builder.apply(call, [tensor], {"axis": self._axes(call)}, weights)
+
+    @staticmethod
+    def _axes(call) -> list[int] | None:
+        return list(call.layer._keep_axis) or None
+
+    @staticmethod
+    def _kept(call, values) -> np.ndarray:
+        """The statistics of the kept channels, of the axes that they differ on."""
+        values, axes = np.asarray(values), call.layer._keep_axis
+        if call.input.axis in axes:
+            values = np.compress(call.wants[0], values, call.input.axis)
+        return values.reshape([values.shape[axis] for axis in axes])
+
+    @staticmethod
+    def _by_channel(call, values) -> np.ndarray:
+        """The statistics as float64 `(channels, positions)`."""
+        values = np.moveaxis(np.asarray(values, "float64"), call.input.axis, 0)
+        values = values.reshape(len(values), -1)
+        return np.broadcast_to(values, (call.input.count, values.shape[1]))

@@ -21,6 +21,7 @@ PART_ORDER = (
     "errors",
     "files",
     "layers",
+    "model_file",
     "optimizers",
     "graph",
     "costs",
@@ -36,7 +37,7 @@ PART_ORDER = (
 )
 
 # The parts that are a file beside `keras_nas/__init__.py`; the others are folders.
-FILE_PARTS = frozenset({"version", "errors", "files", "architecture"})
+FILE_PARTS = frozenset({"version", "errors", "files", "model_file", "architecture"})
 
 # Where the name that is imported is not the name that is installed.
 DISTRIBUTIONS = {

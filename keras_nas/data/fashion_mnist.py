@@ -1,6 +1,6 @@
 """Fashion-MNIST: 60,000 + 10,000 grey 28×28 pictures of clothes in ten classes.
 
-The four IDX files are looked for in `data_dir`/fashion_mnist and where Debian's package
+The four IDX files are looked for in `data_dir`, or where none is given also where Debian's package
 `dataset-fashion-mnist` installs them; `fetch` brings them from that package, unpacked without
 root, or else through tensorflow-datasets. Whatever the way, their content must have the checksums
 kept here, so every machine trains on the same pictures in the same order.
@@ -81,7 +81,7 @@ def load(
 
     Args:
         split: "train" or "test".
-        data_dir: where `fetch` put it, see `data_directory`. Debian's own folder counts too.
+        data_dir: where `fetch` put it, see `find`.
 
     Returns:
         The images, uint8 (N, 28, 28, 1) of 0 … 255, and the labels, int64 (N,) of 0 … 9.
@@ -93,10 +93,10 @@ def load(
         raise KerasNasError(f"`split` must be one of {list(_FILES)}. Received: split={split!r}")
     folder = find(data_dir)
     if folder is None:
-        raise KerasNasError(
-            f"Fashion-MNIST is neither in `{data_directory(data_dir) / 'fashion_mnist'}` nor in "
-            f"`{SYSTEM_DIRECTORY}`: {_HOW_TO_GET_IT}"
-        )
+        places = f"`{data_directory(data_dir) / 'fashion_mnist'}`"
+        if not data_dir:
+            places += f" or `{SYSTEM_DIRECTORY}`"
+        raise KerasNasError(f"Fashion-MNIST is not in {places}: {_HOW_TO_GET_IT}")
     try:
         images, labels = (_read(folder / name, name) for name in _FILES[split])
     except KerasNasError as error:
@@ -107,8 +107,13 @@ def load(
 
 
 def find(data_dir: str | os.PathLike[str] | None = None) -> Path | None:
-    """The folder that holds all four files, or None. `data_dir` goes before Debian's folder."""
-    for folder in (data_directory(data_dir) / "fashion_mnist", SYSTEM_DIRECTORY):
+    """The folder that holds all four files, or None.
+
+    It is `data_dir`/fashion_mnist or `data_dir` itself; where no `data_dir` is given, Debian's
+    folder too.
+    """
+    chosen = data_directory(data_dir)
+    for folder in (chosen / "fashion_mnist", chosen if data_dir else SYSTEM_DIRECTORY):
         if all((folder / name).is_file() for name in _CHECKSUMS):
             return folder
     return None

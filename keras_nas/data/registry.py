@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_nas.data import cifar10, fashion_mnist, imagenet
 from keras_nas.data.augmentation import Augmentation
+from keras_nas.data.locations import check_data_directory
 from keras_nas.data.normalization import Normalization
 from keras_nas.data.pipeline import check_seed, image_classification_data
 from keras_nas.data.subsets import balanced_subset, ratio_share, split_indices
@@ -31,7 +32,7 @@ class _InMemory:
 def _read_fashion_mnist(
     split: str, data_dir: str | os.PathLike[str] | None, download: bool
 ) -> Arrays:
-    if download and fashion_mnist.find(data_dir) is None:
+    if download and not data_dir and fashion_mnist.find() is None:
         fashion_mnist.fetch(data_dir)
     return fashion_mnist.load(split, data_dir)
 
@@ -97,14 +98,16 @@ def load(
         split_ratio: D_w : D_λ for DSO-NAS, such as "1:1" or "4:1"; None for no D_λ.
         augment: False to train on the pictures as they are.
         cutout: the side in pixels of the square that cutout removes; 0 for none. Not for ImageNet.
-        download: whether to fetch data that is missing (ImageNet's archives must be there).
+        download: whether to fetch data that is missing (ImageNet's archives must be there;
+            Fashion-MNIST is not fetched into a `data_dir`, which must hold it).
 
     Raises:
-        KerasNasError: another name, data that is missing or damaged, more `train_examples` than
-            there are, an empty part, or a batch larger than the training set.
+        KerasNasError: another name, no such `data_dir`, data that is missing or damaged, more
+            `train_examples` than there are, an empty part, or a batch larger than the training set.
     """
     if name not in NAMES:
         raise KerasNasError(f"`name` must be one of {list(NAMES)}. Received: name={name!r}")
+    check_data_directory(data_dir)
     options = _Options(
         data_dir=data_dir,
         batch_size=batch_size,

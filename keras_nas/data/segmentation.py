@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from keras_nas.data import coco_voc, mni152, synthetic_segmentation, voc_folder
 from keras_nas.data.epochs import EpochDataset
-from keras_nas.data.locations import data_directory
+from keras_nas.data.locations import check_data_directory, data_directory
 from keras_nas.data.normalization import Normalization
 from keras_nas.data.pipeline import check_seed, evaluation_data, training_data
 from keras_nas.data.segmentation_augmentation import centred, random_scale_crop_flip
@@ -86,6 +86,7 @@ def load(
     """
     if name not in NAMES:
         raise KerasNasError(f"`name` must be one of {list(NAMES)}. Received: name={name!r}")
+    check_data_directory(data_dir)
     check_seed(seed)
     source = _SOURCES[name](data_dir, seed)
     size = source.size if image_size is None else (image_size, image_size)
@@ -131,11 +132,16 @@ def _parts(examples, seed, validation_share, train_examples, structure_share):
     order = np.random.default_rng(seed).permutation(examples)
     held = round(examples * validation_share)
     rest = order[held:]
+    if not len(rest):
+        raise KerasNasError(
+            f"`validation_share` must leave examples to train on. Received: {validation_share} of "
+            f"{examples} examples"
+        )
     chosen = len(rest) if train_examples is None else train_examples
     if not 1 <= chosen <= len(rest):
         raise KerasNasError(
             f"`train_examples` must be from 1 to the {len(rest)} that there are. "
-            f"Received: train_examples={train_examples}"
+            f"Received: train_examples={chosen}"
         )
     rest = rest[:chosen]
     structure = round(chosen * structure_share)

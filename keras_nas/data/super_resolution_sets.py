@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from keras_nas.data import photographs
 from keras_nas.data.epochs import EpochDataset
+from keras_nas.data.locations import check_data_directory
 from keras_nas.data.picture_pairs import PicturePair, find_pair_files, make_pair
 from keras_nas.data.super_resolution import (
     PatchConfig,
@@ -101,6 +102,7 @@ def load(
     Raises:
         KerasNasError: another name, missing or damaged data, or a picture smaller than a patch.
     """
+    check_data_directory(data_dir)
     patches = patches or PatchConfig()
     if name == "photographs":
         train, test = _photograph_pairs(scale, data_dir, download)

@@ -28,6 +28,11 @@ def names() -> list[str]:
     return sorted(_BUILDERS)
 
 
+def arguments(name: str) -> set[str]:
+    """The names of the arguments that a backbone's builder takes."""
+    return set(inspect.signature(_BUILDERS[name]).parameters)
+
+
 def create(name: str, **config) -> keras.Model:
     """Builds a backbone of the zoo.
 

@@ -20,7 +20,7 @@ from keras_nas.models.auxiliary_tower import with_auxiliary_tower
 from keras_nas.models.dso import space_config
 from keras_nas.models.dso_space import DsoSpace
 from keras_nas.models.found_network import SPACES, FoundNetwork
-from keras_nas.search.alternating_data import all_data
+from keras_nas.search.alternating_data import AlternatingData, all_data, parse_ratio
 from keras_nas.search.auxiliary_stage import AuxiliaryStage
 from keras_nas.search.dso_config import DsoConfig, parse_target
 from keras_nas.search.edge_gammas import (
@@ -61,6 +61,42 @@ class Dso(Method):
             edge.mode = "soft"
         return model
 
+    def check(self, supernet, context, source=None):
+        """There are edges, data for them, every condition of a latency table, and a known space."""
+        self._check_structure(context)
+        self.gammas(supernet, EdgeGraph(supernet))
+        config = self.config
+        builder = (source or {}).get("builder")
+        if config.random_networks and builder not in SPACES:
+            raise UsageError(
+                f"`random_networks` can be drawn in the spaces {SPACES} alone. "
+                f"Received: {builder or source!r}"
+            )
+        targets = {name: getattr(config, f"target_{name}") for name in ("macs", "params")}
+        named = [name for name, target in targets.items() if parse_target(target, 1.0)]
+        if config.from_scratch and named and builder not in SPACES:
+            raise UsageError(
+                f"`target_{named[0]}` needs widths that can be solved for: one of the spaces "
+                f"{SPACES}. Received: {builder or source!r}"
+            )
+
+    def _check_structure(self, context: Context) -> None:
+        if not self.config.split:
+            return
+        if context.structure is None:
+            raise UsageError(
+                "DSO learns edges on data of their own, D_λ: give `structure` data (the apps: "
+                "--split_ratio), or set split=False. Received: structure=None"
+            )
+        ratio = parse_ratio(self.config.split_ratio)
+        together = AlternatingData(context.train, context.structure, *ratio).epoch(0)
+        if int(together.cardinality()) == 0:
+            raise UsageError(
+                f"`split_ratio` {self.config.split_ratio} leaves no step: an epoch needs "
+                f"{ratio[0]} batches of D_w and {ratio[1]} of D_λ. Give a smaller `batch_size`, or "
+                "more data."
+            )
+
     def train_weights(self, supernet, context):
         """Line 3: the full network's weights on D_w."""
         stage = FullNetworkStage(
@@ -71,11 +107,7 @@ class Dso(Method):
 
     def learn(self, supernet, context):
         """Lines 4 to 7: edges and weights in turn; ends with dead edges at exactly 0."""
-        if self.config.split and context.structure is None:
-            raise UsageError(
-                "DSO learns edges on data of their own, D_λ: give `structure` data (the apps: "
-                "--split_ratio), or set split=False. Received: structure=None"
-            )
+        self._check_structure(context)
         graph = EdgeGraph(supernet)
         split = self.config.split
         stage = EdgeStage(

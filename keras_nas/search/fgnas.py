@@ -7,7 +7,7 @@ import dataclasses
 import keras
 
 from keras_nas import gates, surgery
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.layers import STEGate
 from keras_nas.search.fgnas_config import FgnasConfig
 from keras_nas.search.fgnas_stage import FgnasStage
@@ -49,6 +49,16 @@ class Fgnas(GatedMethod):
             include=list(self.config.include) or None,
             exclude=list(self.config.exclude) or None,
         )
+
+    def check(self, supernet, context, source=None):
+        """The latency table has every condition; the target can be reached, and is one."""
+        stage = FgnasStage(supernet, context.train, None, context.task, self.config)
+        stage.check_reachable()
+        if stage.target is not None and not stage.epochs:
+            raise UsageError(
+                f"`target_{stage.resource.what}` needs `search_epochs` of 1 or more. "
+                "Received: search_epochs=0"
+            )
 
     def train_weights(self, supernet, context):
         """Step 2: the weights, with the gates off."""

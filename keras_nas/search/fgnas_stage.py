@@ -13,7 +13,7 @@ import tensorflow as tf
 from keras_nas import gates, surgery
 from keras_nas.architecture import Architecture, rounded_mask
 from keras_nas.costs import LatencyTable
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import UsageError
 from keras_nas.layers import STEGate
 from keras_nas.regularizers import Resource
 from keras_nas.search.fgnas_config import FgnasConfig
@@ -82,7 +82,7 @@ class FgnasStage(TrainStage):
 
     def begin(self, steps):
         super().begin(steps)
-        self._check_reachable()
+        self.check_reachable()
         for gate in self.gates:
             gate.mode = "soft"
         config = TrainConfig(
@@ -94,16 +94,22 @@ class FgnasStage(TrainStage):
         scaling = needs_loss_scaling(self.model)
         self.gate_optimizer = make_optimizer(config, steps, self.logits, scaling)
 
-    def _check_reachable(self) -> None:
+    def check_reachable(self) -> None:
+        """Raises `UsageError` if the target is below what the least network has, or above all."""
         if self.target is None:
             return
-        least = self._cost(least_masks(self.model, self.gates))
+        least = self._cost(least_masks(self.model, self.gates, self.settings.round_to))
+        what = self.resource.what
         if self.target < least:
-            what = self.resource.what
-            raise KerasNasError(
+            raise UsageError(
                 f"`target_{what}` must be {least:,.6g} or more: what is left of "
                 f"'{self.model.name}' with every gate closed that can be. "
                 f"Received: {self.target:,.6g} (the full network has {self.full:,.6g})"
+            )
+        if self.target > self.full:
+            raise UsageError(
+                f"`target_{what}` must be {self.full:,.6g} or less, what all of "
+                f"'{self.model.name}' has. Received: {self.target:,.6g}"
             )
 
     def before_step(self, epoch, step, steps):
@@ -243,14 +249,16 @@ def batched_shape(config: FgnasConfig) -> list[tuple[int, ...]] | None:
     return [(1, *config.resource_shape)] if config.resource_shape else None
 
 
-def least_masks(supernet: keras.Model, found: list[STEGate]) -> dict[str, np.ndarray]:
+def least_masks(
+    supernet: keras.Model, found: list[STEGate], round_to: int = 1
+) -> dict[str, np.ndarray]:
     """The masks that leave least: all gates closed but those that hold the network together."""
     before = [(gate, gate.mode, keras.ops.convert_to_numpy(gate.logits)) for gate in found]
     try:
         for gate in found:
             gate.set_mask(np.zeros(gate.channels, bool))
         surgery.rescue(supernet)
-        return {gate.name: gate.mask() for gate in found}
+        return {gate.name: rounded_mask(gate, round_to) for gate in found}
     finally:
         for gate, mode, logits in before:
             gate.logits.assign(logits)

@@ -62,6 +62,23 @@ class Method(abc.ABC):
             from_file: Whether it was read from a file, and so has weights that somebody trained.
         """
 
+    def check(  # noqa: B027
+        self,
+        supernet: keras.Model,
+        context: Context,
+        source: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Finds out what can be known to go wrong, before any stage; changes nothing.
+
+        Args:
+            supernet: What `make_supernet` gave.
+            context: What the stages will work on.
+            source: Where the model comes from, as the `Architecture` will record it.
+
+        Raises:
+            KerasNasError: The settings ask for what this network or data cannot give.
+        """
+
     @abc.abstractmethod
     def train_weights(self, supernet: keras.Model, context: Context) -> Records:
         """Trains the weights of the full network."""
@@ -118,6 +135,7 @@ def search(
     """
     with tf.distribute.get_strategy().scope():
         supernet = method.make_supernet(model)
+        method.check(supernet, context, source)
     history = method.train_weights(supernet, context)
     history += method.learn(supernet, context)
     architecture = method.architecture(supernet, source=source)

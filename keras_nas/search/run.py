@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import importlib.metadata
 import json
 import platform
@@ -15,13 +16,19 @@ import keras
 from keras_nas import costs, models
 from keras_nas.architecture import Architecture
 from keras_nas.errors import KerasNasError, UsageError
-from keras_nas.files import atomic_write_text
-from keras_nas.search.checkpoints import check_settings
+from keras_nas.files import atomic_write_text, check_output_folder
+from keras_nas.model_file import is_model_file, load_model
 from keras_nas.search.environment import POLICIES, STRATEGIES, make_strategy, set_seed
 from keras_nas.search.evaluation import Evaluator
-from keras_nas.search.loop import checkpoint_directory, worker_index
+from keras_nas.search.loop import worker_index
 from keras_nas.search.method import Context, Method, surgery_record
 from keras_nas.search.methods import METHODS, default_config, make_method
+from keras_nas.search.preflight import (
+    check_fits,
+    check_run_folder,
+    check_stage_inputs,
+    read_config,
+)
 from keras_nas.search.progress import make_progress
 from keras_nas.search.records import read_records, write_records
 from keras_nas.search.run_data import (
@@ -90,6 +97,20 @@ class RunConfig:
         check_range(self, ("batch_size", "keep"), 1)
         not_negative = "train_examples image_size checkpoint_every checkpoint_minutes cutout"
         check_range(self, tuple(not_negative.split()), 0)
+        check_range(self, ("validation_share", "label_smoothing", "seed", "replicas"), 0)
+        check_range(self, ("patch_size", "steps_per_epoch"), 1)
+        check_range(self, ("scale",), 2)
+        for name in ("validation_share", "label_smoothing"):
+            if getattr(self, name) >= 1:
+                raise UsageError(
+                    f"`{name}` must be below 1. Received: {name}={getattr(self, name)}"
+                )
+        if self.resume and self.overwrite:
+            raise UsageError("`resume` and `overwrite` exclude each other. Received: both")
+        if not self.stages:
+            raise UsageError(
+                f"`stages` must be one or more of {STAGES + TFLITE_STAGES}. Received: none"
+            )
         for stage in self.stages:
             if stage not in STAGES + TFLITE_STAGES:
                 raise UsageError(
@@ -131,10 +152,12 @@ def model_source(config: RunConfig, run_data: RunData) -> dict[str, Any]:
     """Where the untrained network comes from, as `Architecture.model` records it.
 
     Raises:
-        UsageError: If `model_config` is not a JSON object.
+        UsageError: If `model` is neither a backbone's name nor a model's file, or `model_config` is
+            not a JSON object.
     """
-    if config.model.endswith(".keras"):
+    if is_model_file(config.model):
         return {"path": config.model}
+    check_backbone(config.model)
     try:
         arguments = dict(json.loads(config.model_config))
     except (json.JSONDecodeError, TypeError, ValueError) as error:
@@ -144,12 +167,41 @@ def model_source(config: RunConfig, run_data: RunData) -> dict[str, Any]:
     return {"builder": config.model, "config": {**builder_arguments(run_data), **arguments}}
 
 
+def check_backbone(name: str) -> None:
+    """Raises `UsageError` unless `name` is a backbone's."""
+    if name not in models.names():
+        close = difflib.get_close_matches(name, models.names(), n=1)
+        raise UsageError(
+            f"`model` must be a .keras or .h5 file, or one of {', '.join(models.names())}. "
+            f"Received: model={name!r}" + (f"; did you mean {close[0]!r}?" if close else "")
+        )
+
+
 def create_model(config: RunConfig, run_data: RunData) -> keras.Model:
-    """The untrained network of a run: a backbone that fits the data, or a .keras file."""
+    """The untrained network of a run: a backbone that fits the data, or a model's file.
+
+    Raises:
+        UsageError: As in `model_source`, or the backbone is of another task, or too deep or small
+            for the data's pictures.
+        KerasNasError: If the file cannot be loaded.
+    """
     source = model_source(config, run_data)
     if "path" in source:
-        return keras.models.load_model(source["path"], compile=False)
-    return models.create(source["builder"], **source["config"])
+        return load_model(source["path"])
+    name, arguments = source["builder"], source["config"]
+    for argument in builder_arguments(run_data).keys() - models.arguments(name):
+        raise UsageError(
+            f"`model` {name!r} does not take {argument}: it is a network of another task than "
+            f"--data={config.data}."
+        )
+    try:
+        return models.create(name, **arguments)
+    except KerasNasError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"`model` {name!r} cannot be built with {arguments}: {str(error).splitlines()[0]}"
+        ) from error
 
 
 class _Runner:
@@ -158,7 +210,6 @@ class _Runner:
         self.method = method
         worker = worker_index()
         self.folder = RunFolder(Path(config.run_dir, f"worker{worker}" if worker else "."))
-        self.data = load_data(config, method.config)
         self.session = Session(
             directory=Path(config.run_dir),
             resume=config.resume,
@@ -170,9 +221,21 @@ class _Runner:
             progress=config.progress,
             settings=deciding_settings(config, method.config),
         )
+        check_output_folder(config.run_dir, "run_dir")
+        self._check_folder()
+        self.data = load_data(config, method.config)
+
+    def _check_folder(self) -> None:
+        config = self.config
+        if not config.overwrite:
+            check_run_folder(
+                self.folder, Path(config.run_dir), config.stages, self.session.settings, FREE,
+                config.resume,
+            )  # fmt: skip
+        check_stage_inputs(self.folder, config.stages)
 
     def run(self) -> dict[str, Any]:
-        self._check_folder()
+        supernet = self._supernet() if STAGES[0] in self.config.stages else None
         if self.config.overwrite and STAGES[0] in self.config.stages:
             self.folder.forget()
         self._write_config()
@@ -182,7 +245,10 @@ class _Runner:
         for stage in STAGES:
             if stage in self.config.stages:
                 began = time.monotonic() - self._seconds_before(stage)
-                getattr(self, f"_{stage}")()
+                if stage == STAGES[0]:
+                    self._weights(supernet)
+                else:
+                    getattr(self, f"_{stage}")()
                 seconds = round(time.monotonic() - began, 1)
                 self.folder.update_results(seconds={stage: seconds})
         return self.folder.read_results()
@@ -197,23 +263,6 @@ class _Runner:
         records = read_records(self.folder.metrics)
         return sum(record.get("seconds", 0.0) for record in records if record["stage"] == stage)
 
-    def _check_folder(self) -> None:
-        if self.config.overwrite or not self.folder.config.exists():
-            return
-        if self.config.resume:
-            saved = json.loads(self.folder.config.read_text(encoding="utf-8"))
-            before = {**saved["run"], **saved["settings"]}
-            now = dict(self.session.settings)
-            check_settings({k: v for k, v in before.items() if k not in FREE}, now)
-            return
-        for stage in self.config.stages:
-            directory = checkpoint_directory(Path(self.config.run_dir), stage)
-            if directory.exists():
-                raise KerasNasError(
-                    f"Stage '{stage}' has checkpoints in {directory}: `--resume` continues from "
-                    "them, `--overwrite` starts the stage again."
-                )
-
     def _write_config(self) -> None:
         content = {
             "run": flatten(self.config),
@@ -223,7 +272,16 @@ class _Runner:
         }
         atomic_write_text(self.folder.config, json.dumps(content, indent=2) + "\n")
 
+    def _supernet(self) -> keras.Model:
+        """The network of the first stage, once all that can be known to go wrong is looked at."""
+        model = create_model(self.config, self.data)
+        check_fits(model, self.data, self.config.data)
+        supernet = self.method.make_supernet(model, from_file="path" in self._source())
+        self.method.check(supernet, self._context(supernet), self._source())
+        return supernet
+
     def _context(self, model: keras.Model) -> Context:
+        check_fits(model, self.data, self.config.data)
         task = task_of(self.data, model, self.config.label_smoothing)
         return Context(
             task, self.data.train, self.data.validation, self.data.structure, self.session
@@ -232,9 +290,7 @@ class _Runner:
     def _source(self) -> dict[str, Any]:
         return model_source(self.config, self.data)
 
-    def _weights(self) -> None:
-        model = create_model(self.config, self.data)
-        supernet = self.method.make_supernet(model, from_file="path" in self._source())
+    def _weights(self, supernet: keras.Model) -> None:
         self.method.train_weights(supernet, self._context(supernet))
         self.folder.save_model(self.folder.supernet, supernet)
         self._record("original", self.method.original(supernet), self.folder.original)
@@ -317,12 +373,9 @@ def load_config(run_dir: str, **changes: Any) -> tuple[RunConfig, Any]:
         The `RunConfig` and the method's configuration.
 
     Raises:
-        KerasNasError: If the folder holds no run.
+        KerasNasError: If the folder holds no run, or its config.json is damaged.
     """
-    folder = RunFolder(Path(run_dir))
-    if not folder.config.exists():
-        raise KerasNasError(f"{run_dir} holds no run: config.json is missing.")
-    saved = json.loads(folder.config.read_text(encoding="utf-8"))
+    saved = read_config(RunFolder(Path(run_dir)))
     this_time = {"run_dir": run_dir, "resume": False, "overwrite": False}
     flat = {**saved["run"], **saved["settings"], **this_time, **changes}
     config = unflatten(RunConfig, flat)

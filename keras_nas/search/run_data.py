@@ -19,6 +19,9 @@ RunData: TypeAlias = data.TaskData | SuperResolutionData
 
 NAMES = (*data.NAMES, *segmentation.NAMES, *super_resolution_sets.NAMES)
 
+WITH_CUTOUT = ("fashion_mnist", "cifar10")
+"""Data whose pictures cutout can be done on."""
+
 _HD_OUTPUT = (720, 1280)
 
 
@@ -35,8 +38,9 @@ def load_data(config: Any, settings: Any = None, cutout: int = 0) -> RunData:
         KerasNasError: the data is missing or damaged.
         UsageError: a setting that the data does not have was given.
     """
+    _check_cutout(config)
     if config.data in super_resolution_sets.NAMES:
-        return _load_super_resolution(config, cutout)
+        return _load_super_resolution(config)
     splits = getattr(settings, "split", False)
     common = {
         "data_dir": config.data_dir or None,
@@ -49,7 +53,7 @@ def load_data(config: Any, settings: Any = None, cutout: int = 0) -> RunData:
         "augment": config.augment,
     }
     if config.data in segmentation.NAMES:
-        _refuse(config.data, cutout=cutout, label_smoothing=config.label_smoothing)
+        _refuse(config.data, label_smoothing=config.label_smoothing)
         return segmentation.load(config.data, **common)
     return data.load(config.data, **common, cutout=cutout)
 
@@ -109,13 +113,12 @@ def baseline_rows(run_data: RunData) -> dict[str, dict[str, float]]:
     return {"bicubic": {metric.name: float(metric.result()) for metric in metrics}}
 
 
-def _load_super_resolution(config: Any, cutout: int) -> SuperResolutionData:
+def _load_super_resolution(config: Any) -> SuperResolutionData:
     _refuse(
         config.data,
         train_examples=config.train_examples,
         image_size=config.image_size,
         label_smoothing=config.label_smoothing,
-        cutout=cutout,
     )
     return super_resolution_sets.load(
         config.data,
@@ -131,6 +134,14 @@ def _load_super_resolution(config: Any, cutout: int) -> SuperResolutionData:
         ),
         cache_dir=config.cache_dir or None,
     )
+
+
+def _check_cutout(config: Any) -> None:
+    """Raises `UsageError` for a cutout that the last stage could not do."""
+    if config.data not in WITH_CUTOUT:
+        _refuse(config.data, cutout=config.cutout)
+    elif config.cutout and not config.augment:
+        raise UsageError(f"`cutout` needs `augment`. Received: cutout={config.cutout} without it")
 
 
 def _refuse(name: str, **foreign: float) -> None:

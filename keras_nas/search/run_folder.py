@@ -11,6 +11,7 @@ import keras
 
 from keras_nas.errors import KerasNasError
 from keras_nas.files import atomic_path, atomic_write_text
+from keras_nas.model_file import load_model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +83,7 @@ class RunFolder:
             model.save(temporary)
 
     def load_model(self, path: Path, stage: str) -> keras.Model:
-        """Loads a model of the run.
+        """Loads a model of the run; raises as `keras_nas.model_file.load_model`.
 
         Args:
             path: One of the folder's models.
@@ -92,7 +93,7 @@ class RunFolder:
             KerasNasError: If it is not there.
         """
         self.require(path, stage)
-        return keras.models.load_model(path, compile=False)
+        return load_model(path)
 
     def require(self, path: Path, stage: str) -> None:
         """Raises `KerasNasError` if a file that another stage writes is not there."""

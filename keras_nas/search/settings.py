@@ -66,6 +66,9 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
 def unflatten(kind: type, flat: Mapping[str, Any], prefix: str = "", base: Any = None) -> Any:
     """The inverse of `flatten`: a `kind` with the values of `flat`; what is missing keeps `base`'s.
 
+    Raises:
+        UsageError: If a value is not allowed; the message names a nested configuration.
+
     Args:
         kind: The dataclass.
         flat: Values by flat name; names that `kind` does not have are ignored.
@@ -86,7 +89,12 @@ def unflatten(kind: type, flat: Mapping[str, Any], prefix: str = "", base: Any =
             values[field.name] = tuple(value) if is_tuple else value
         else:
             values[field.name] = present
-    return kind(**values)
+    try:
+        return kind(**values)
+    except UsageError as error:
+        if not prefix or str(error).startswith("Among"):
+            raise
+        raise UsageError(f"Among the settings `{prefix}…`: {error}") from error
 
 
 def text_of(value: Any) -> str:

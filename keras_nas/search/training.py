@@ -59,6 +59,8 @@ class TrainConfig:
             raise UsageError(
                 "`boundaries` must be given with schedule='piecewise'. Received: boundaries=()"
             )
+        if list(self.boundaries) != sorted(set(self.boundaries)):
+            raise UsageError(f"`boundaries` must rise. Received: boundaries={self.boundaries}")
 
 
 def make_optimizer(

@@ -1,0 +1,118 @@
+"""`load_model`: what a file has to be, and one line for each thing that it may be instead."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from keras_nas.errors import KerasNasError, UsageError
+from keras_nas.layers import ScaledSigmoidGate
+from keras_nas.model_file import load_model
+from tests.search.nets import arrays, small_net
+
+
+class Doubling(layers.Layer):
+    def call(self, inputs):
+        return 2 * inputs
+
+
+def doubled(inputs):
+    return 2 * inputs
+
+
+def net(layer):
+    inputs = keras.Input((4, 4, 3))
+    outputs = layers.Dense(2)(layer(layers.Flatten()(inputs)))
+    return keras.Model(inputs, outputs)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Files of every kind: whole ones, broken ones, and others that are named like them."""
+    folder = tmp_path_factory.mktemp("files")
+    model = small_net()
+    model.save(folder / "whole.keras")
+    model.save(folder / "whole.h5")
+    model.save_weights(folder / "only.weights.h5")
+    for name in ("whole.keras", "whole.h5"):
+        content = (folder / name).read_bytes()
+        (folder / f"cut_{name}").write_bytes(content[: len(content) // 2])
+    content = bytearray((folder / "whole.keras").read_bytes())
+    content[len(content) // 2] ^= 255
+    (folder / "flipped.keras").write_bytes(content)
+    for suffix in ("keras", "h5"):
+        (folder / f"empty.{suffix}").write_bytes(b"")
+        (folder / f"text.{suffix}").write_text("not a model")
+        net(Doubling()).save(folder / f"class.{suffix}")
+        net(layers.Activation(doubled)).save(folder / f"function.{suffix}")
+        net(layers.Lambda(lambda x: 2 * x)).save(folder / f"lambda.{suffix}")
+    nested = keras.Sequential([keras.Input((48,)), Doubling()])
+    net(nested).save(folder / "nested.keras")
+    with zipfile.ZipFile(folder / "other.keras", "w") as archive:
+        archive.writestr("readme.txt", "not a model")
+    with zipfile.ZipFile(folder / "hollow.keras", "w") as archive:
+        for name in ("config.json", "metadata.json", "model.weights.h5"):
+            archive.writestr(name, "{}")
+    (folder / "folder.keras").mkdir()
+    shutil.copy(folder / "whole.keras", folder / "model.tflite")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["whole.keras", "whole.h5"])
+def test_both_formats_load_with_their_weights(files, name):
+    found, expected = arrays(load_model(files / name)), arrays(small_net())
+    assert found.keys() == expected.keys()
+    keras.utils.set_random_seed(0)
+    original = load_model(files / "whole.keras")
+    for variable, other in zip(original.variables, load_model(files / name).variables, strict=True):
+        np.testing.assert_array_equal(variable, other)
+
+
+def test_gates_load(tmp_path):
+    model = net(ScaledSigmoidGate(name="gate"))
+    model.save(tmp_path / "gated.keras")
+    assert type(load_model(tmp_path / "gated.keras").get_layer("gate")) is ScaledSigmoidGate
+
+
+BROKEN = [
+    ("missing.keras", r"must be a file. Received: .*missing.keras, which does not exist"),
+    ("missing.h5", r"which does not exist"),
+    ("folder.keras", r"which is a folder"),
+    ("cut_whole.keras", r"is no .keras file \(a zip archive\): it is cut short"),
+    ("cut_whole.h5", r"cannot be loaded: .*truncated file"),
+    ("flipped.keras", r"cannot be loaded: Bad CRC-32"),
+    ("empty.keras", r"it is cut short, or another kind of file \(0 bytes\)"),
+    ("empty.h5", r"is no HDF5 file"),
+    ("text.keras", r"another kind of file \(11 bytes\)"),
+    ("text.h5", r"is no HDF5 file"),
+    ("other.keras", r"the archive lacks config.json and model.weights.h5"),
+    ("hollow.keras", r"cannot be loaded: "),
+    ("only.weights.h5", r"holds weights alone"),
+    ("class.keras", r"custom class or function 'Doubling'"),
+    ("class.h5", r"custom class or function 'Doubling'"),
+    ("nested.keras", r"custom class or function 'Doubling'"),
+    ("function.keras", r"custom class or function 'doubled'"),
+    ("function.h5", r"custom class or function 'doubled'"),
+    ("lambda.keras", r"holds a Lambda layer, which is code"),
+    ("lambda.h5", r"holds a Lambda layer, which is code"),
+]
+
+
+@pytest.mark.parametrize(("name", "message"), BROKEN)
+def test_what_is_wrong_with_a_file_is_one_line(files, name, message):
+    with pytest.raises(KerasNasError, match=message) as caught:
+        load_model(files / name)
+    assert "\n" not in str(caught.value)
+    assert name in str(caught.value)
+    assert not isinstance(caught.value, UsageError)
+
+
+@pytest.mark.parametrize("name", ["model.tflite", "model", ""])
+def test_other_names_are_usage_errors(files, name):
+    with pytest.raises(UsageError, match=r"`model` must be a .keras or .h5 file"):
+        load_model(files / name if name else name)

@@ -61,19 +61,13 @@ def analyse(graph: Graph, scales: dict[str, np.ndarray], align: str = "auto") ->
     """
     if align not in ALIGNMENTS:
         raise KerasNasError(f"`align` must be one of {ALIGNMENTS}. Received: align={align!r}")
-    plan = _forward(graph, scales)
+    plan = forward(graph, scales)
     _Backward(plan, align).run()
     return plan
 
 
-def constant_outputs(graph: Graph, scales: dict[str, np.ndarray]) -> int:
-    """How many of the graph's outputs no longer depend on its inputs: every channel constant."""
-    plan = _forward(graph, scales)
-    found = [plan.channels[value] for value in graph.outputs]
-    return sum(channels is not None and not channels.live.any() for channels in found)
-
-
-def _forward(graph: Graph, scales: dict[str, np.ndarray]) -> Plan:
+def forward(graph: Graph, scales: dict[str, np.ndarray]) -> Plan:
+    """The plan as far as constants are known: what `analyse` goes backward from."""
     refused: set[Node] = set()
     while True:
         attachment = attach(graph, scales, refused)

@@ -296,6 +296,28 @@ def test_cut_network_is_a_constant():
     assert small.count_params() == 0
 
 
+@keras.saving.register_keras_serializable(package="tests")
+def doubled_softmax(x):
+    return ops.softmax(2 * x)
+
+
+@pytest.mark.parametrize("head", ["softmax", "log_softmax", doubled_softmax])
+def test_nothing_but_constants_into_an_activation_that_mixes(head):
+    inputs = keras.Input((6, 6, 3))
+    x = gate(layers.Conv2D(4, 1)(inputs), [0, 0, 0, 0])
+    x = layers.GlobalAveragePooling2D()(layers.ReLU()(layers.BatchNormalization()(x)))
+    rebuilt(inputs, layers.Dense(3, activation=head)(x))
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_a_dead_branch_before_a_convolution_with_softmax(padding):
+    inputs = keras.Input((6, 6, 3))
+    trunk = layers.Conv2D(4, 1 if padding == "same" else 3)(inputs)
+    dead = gate(layers.Conv2D(5, 1)(inputs), [0, 0, 0, 0, 0])
+    branch = layers.Conv2D(4, 3, padding=padding, activation="softmax")(dead)
+    rebuilt(inputs, layers.Dense(2)(layers.Flatten()(layers.Add()([trunk, branch]))))
+
+
 def test_cut_network_of_open_size_is_refused():
     inputs = keras.Input((None, None, 3))
     x = gate(layers.Conv2D(4, 1)(inputs), [0, 0, 0, 0])

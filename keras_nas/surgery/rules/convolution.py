@@ -76,7 +76,11 @@ class DenseLike(Rule):
     def wants(self, call, produced):
         if not produced[0].any():
             return [np.zeros(call.input.count, bool)]
-        return [~self.folded(call)]
+        reads = ~self.folded(call)
+        if not reads.any():
+            # Only a softmax is live on nothing but constants: it reads one of them.
+            reads[0] = True
+        return [reads]
 
     def produces(self, call, produced, wants):
         return [np.ones_like(produced[0])] if self.mixes(call) else [produced[0]]

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 
 def top1(targets: np.ndarray, outputs: np.ndarray) -> float:
-    """Share of samples whose largest output is their class, in percent.
+    """Share of samples whose class has the largest output, in percent; ties count against it.
 
     Args:
         targets: classes `(n,)` or `(n, 1)`, or one-hot `(n, classes)`.
@@ -18,7 +18,8 @@ def top1(targets: np.ndarray, outputs: np.ndarray) -> float:
     """
     if targets.ndim == 2 and targets.shape[1] == outputs.shape[1]:
         targets = np.argmax(targets, -1)
-    return 100 * float(np.mean(np.argmax(outputs, -1) == targets.reshape(-1)))
+    own = np.take_along_axis(outputs, targets.reshape(-1, 1).astype(int), axis=-1)
+    return 100 * float(np.mean((outputs >= own).sum(axis=-1) == 1))
 
 
 def psnr(targets: np.ndarray, outputs: np.ndarray) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_nas.errors import UsageError
@@ -91,8 +92,28 @@ class Classification(Task):
         return len(targets.shape) == 1 or targets.shape[-1] == 1
 
 
+def is_among_largest(targets, outputs, k: int):
+    """Whether the output of an example's class is among the `k` largest; ties count against it.
+
+    Worked example: of outputs (2, 2, 1), class 0 is not the largest, but among the two largest. A
+    network that gives every class the same is right nowhere.
+
+    Args:
+        targets: integer classes `(batch,)`.
+        outputs: `(batch, classes)`.
+
+    Returns:
+        bool tensor `(batch,)`; False where the class's output is not a number.
+    """
+    outputs = ops.cast(outputs, "float32")
+    chosen = ops.cast(ops.one_hot(targets, outputs.shape[-1]), "bool")
+    own = ops.max(ops.where(chosen, outputs, -np.inf), axis=-1, keepdims=True)
+    not_below = ops.sum(ops.cast(outputs >= own, "int32"), axis=-1)
+    return ops.logical_and(not_below >= 1, not_below <= k)
+
+
 class _TopK(keras.metrics.Mean):
-    """Share of the examples whose class is among the `k` largest outputs."""
+    """Share of the examples whose class is among the `k` largest outputs, ties against it."""
 
     def __init__(self, k: int, name: str):
         super().__init__(name=name)
@@ -102,7 +123,7 @@ class _TopK(keras.metrics.Mean):
         if len(targets.shape) == 2 and targets.shape[-1] != 1:
             targets = ops.argmax(targets, axis=-1)
         targets = ops.cast(ops.reshape(targets, (-1,)), "int32")
-        hits = ops.in_top_k(targets, ops.cast(outputs, "float32"), self.k)
+        hits = is_among_largest(targets, outputs, self.k)
         return super().update_state(ops.cast(hits, "float32"), sample_weight)
 
 

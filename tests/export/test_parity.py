@@ -132,6 +132,8 @@ def test_without_data_the_report_says_that_inputs_were_random(tmp_path):
 def test_metrics_by_hand():
     assert top1(np.array([1, 0, 1]), np.array([[0, 1], [1, 0], [1, 0.0]])) == pytest.approx(200 / 3)
     assert top1(np.eye(2), np.array([[0.9, 0.1], [0.8, 0.2]])) == 50.0
+    assert top1(np.array([0, 1]), np.array([[0.5, 0.5], [0.2, 0.8]])) == 50.0
+    assert top1(np.array([0, 1]), np.zeros((2, 3))) == 0.0
     picture = np.full((1, 8, 8, 1), 0.5, "float32")
     assert psnr(picture, picture + 0.1) == pytest.approx(20.0, abs=1e-4)
     targets = np.array([[[0, 0], [1, 1]]])

@@ -77,6 +77,25 @@ def test_top1_and_top5():
     assert (float(top1.result()), float(top5.result())) == (0.25, 0.75)
 
 
+def test_ties_count_against():
+    """Each class's output is as large as 1, 6 or 10 others': top-1 and top-5 are strict."""
+    scores = np.array([[1] * 10, [5] * 6 + [1] * 4, [7] * 5 + [8] + [1] * 4, [np.nan] * 10])
+    top1, top5 = Classification(10).metrics()
+    for metric in (top1, top5):
+        metric.update_state(tf.constant([0, 0, 5, 0]), scores.astype("float32"))
+    assert (float(top1.result()), float(top5.result())) == (0.25, 0.25)
+    top5.reset_state()
+    top5.update_state(tf.constant([0]), np.float32([[5] * 5 + [1] * 5]))
+    assert float(top5.result()) == 1.0
+
+
+def test_a_constant_network_is_right_nowhere():
+    top1, top5 = Classification(10).metrics()
+    for metric in (top1, top5):
+        metric.update_state(tf.range(10), np.zeros((10, 10), "float32"))
+    assert (float(top1.result()), float(top5.result())) == (0.0, 0.0)
+
+
 def test_no_top5_among_five_classes():
     assert [metric.name for metric in Classification(5).metrics()] == ["top1"]
 

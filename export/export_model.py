@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
-from export import metadata, parity, quantization, tflite, tracing
+from export import metadata, parity, quantization, tflite
 from export.errors import ExportError
 from export.parity import Parity, Tolerance
+from export.random_samples import random_batches
 from export.task_metrics import METRICS
 from export.tflite import ExportedModel
 from keras_nas.files import atomic_path
-
-_RANDOM_SAMPLES = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +69,8 @@ def export_model(
 ) -> tuple[ExportedModel, Parity]:
     """Writes a .tflite that was compared with its model, and `<name>.parity.json` beside it.
 
-    Without held-out data the two are compared on random inputs, which the report says.
+    Without held-out data the two are compared on the data that set the ranges, else on random
+    inputs; the report says so.
 
     Args:
         model: the trained model.
@@ -131,9 +131,14 @@ def _check(
     options: ExportOptions,
 ) -> Parity:
     held_out, metric, notes = data.held_out, data.metric, []
-    if held_out is None:
-        held_out, metric = _random_inputs(model, exported), None
-        notes.append("compared on random inputs in [0, 1): no held-out data were given")
+    again = data.train is not None and not isinstance(data.train, Iterator)
+    if held_out is None and again and exported.format in tflite.NEED_DATA:
+        held_out, metric = data.train, None
+        notes.append("compared on the training data: no held-out data were given")
+    elif held_out is None:
+        shapes = list(exported.input_shapes.values())
+        held_out, metric = random_batches(model, shapes, exported.sizes), None
+        notes.append("compared on random inputs, real ones in [0, 1): no held-out data were given")
     return parity.check(
         source,
         exported.path,
@@ -147,20 +152,3 @@ def _check(
         baseline=None if source is model else model,
         notes=notes,
     )
-
-
-def _random_inputs(model: keras.Model, exported: ExportedModel) -> list[dict[str, np.ndarray]]:
-    """Returns a batch of random inputs for each size that the file was tried at."""
-    generator = np.random.default_rng(0)
-    sizes: list[tuple[int, ...]] = [*exported.sizes] or [()]
-    batches = []
-    for size in sizes:
-        batch = {}
-        for name, shape in zip(
-            tracing.input_names(model), exported.input_shapes.values(), strict=True
-        ):
-            spatial = size if size and len(shape) == 4 else shape[1:-1]
-            whole = [_RANDOM_SAMPLES, *(n or 1 for n in (*spatial, shape[-1]))]
-            batch[name] = generator.random(whole, dtype="float32")
-        batches.append(batch)
-    return batches

@@ -69,14 +69,16 @@ def custom_operators(model: Any) -> list[str]:
 def float_operators(model: Any) -> list[str]:
     """Returns the names of the operations that compute in floating point.
 
-    The conversions at a quantised model's inputs and outputs are not counted.
+    The conversions at a quantised model's inputs and outputs are not counted, nor is the cast of an
+    input that the model takes as an integer.
     """
     found = set()
     for graph in model.subgraphs:
         for operator in graph.operators:
             name = _name(model, operator)
             kinds = {_TENSOR_TYPES[graph.tensors[index].type] for index in operator.outputs}
-            if name not in _CONVERSIONS and kinds & {"float32", "float16"}:
+            entrance = name == "CAST" and set(operator.inputs) <= set(graph.inputs)
+            if name not in _CONVERSIONS and not entrance and kinds & {"float32", "float16"}:
                 found.add(name)
     return sorted(found)
 

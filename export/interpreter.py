@@ -55,6 +55,13 @@ class Runner:
         return [tuple(map(int, d["shape"])) for d in self._interpreter.get_input_details()]
 
     @property
+    def batch_shapes(self) -> list[tuple[int, ...]]:
+        """The inputs' shapes, with a batch of 1 where it may change."""
+        details = self._interpreter.get_input_details()
+        shapes = [tuple(map(int, d["shape_signature"])) for d in details]
+        return [(max(shape[0], 1), *shape[1:]) if shape else shape for shape in shapes]
+
+    @property
     def input_dtypes(self) -> list[str]:
         """The types of the file's own inputs."""
         return [np.dtype(d["dtype"]).name for d in self._interpreter.get_input_details()]
@@ -86,14 +93,28 @@ class Runner:
 
         Returns:
             One array for each output, dequantised to float32 where it has a scale.
+
+        Raises:
+            ExportError: The file does not take inputs of these shapes, or fails on them.
         """
         details = self._interpreter.get_input_details()
-        shapes = [tuple(array.shape) for array in inputs]
+        for name, detail, array in zip(self.input_names, details, inputs, strict=True):
+            expected = tuple(map(int, detail["shape_signature"]))
+            if not fits(np.shape(array), expected):
+                raise ExportError(
+                    f"The data must fit the file's input `{name}` of shape {expected}. "
+                    f"Received: an array of shape {np.shape(array)}"
+                )
+        shapes = [np.shape(array) for array in inputs]
         if self.dynamic and shapes != self._sizes:
             self.resize(shapes)
         for detail, array in zip(details, inputs, strict=True):
             self._interpreter.set_tensor(detail["index"], quantize(np.asarray(array), detail))
-        self._interpreter.invoke()
+        try:
+            self._interpreter.invoke()
+        except (ValueError, RuntimeError) as error:
+            text = " ".join(str(error).split())
+            raise ExportError(f"The .tflite file fails on the data: {text}") from error
         return [
             dequantize(self._interpreter.get_tensor(detail["index"]), detail)
             for detail in self._interpreter.get_output_details()
@@ -107,6 +128,13 @@ class Runner:
         named = getattr(signature, f"get_{kind}_details")()
         names = {detail["index"]: name for name, detail in named.items()}
         return [names.get(detail["index"], detail["name"]) for detail in details]
+
+
+def fits(shape: Sequence[int], expected: Sequence[int | None]) -> bool:
+    """Whether an array's shape is the expected one, in which None and -1 stand for any size."""
+    return len(shape) == len(expected) and all(
+        wanted in (None, -1, size) for size, wanted in zip(shape, expected, strict=True)
+    )
 
 
 def _read(path: str | os.PathLike[str]) -> bytes:

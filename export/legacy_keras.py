@@ -10,7 +10,8 @@ import tensorflow as tf
 import tf_keras
 
 from export.errors import UnsupportedOperationError
-from export.tracing import as_float32, input_names
+from export.precision import HALVES
+from export.tracing import input_names
 from keras_nas import graph
 from keras_nas.graph.kinds import activation_name, kind
 
@@ -97,9 +98,9 @@ def rebuild(model: keras.Model) -> tf_keras.Model:
     Raises:
         UnsupportedOperationError: It holds a layer that has no quantised counterpart; named.
     """
-    flat = graph.read(as_float32(model))
+    flat = graph.read(model)
     tensors = {
-        id(value): tf_keras.Input(value.shape[1:], dtype=value.dtype, name=name)
+        id(value): tf_keras.Input(value.shape[1:], dtype=_full(value.dtype), name=name)
         for name, value in zip(input_names(model), flat.inputs, strict=True)
     }
     inputs = list(tensors.values())
@@ -120,6 +121,10 @@ def rebuild(model: keras.Model) -> tf_keras.Model:
         for layer, weights in counterparts:
             layer.set_weights(weights)
     return legacy
+
+
+def _full(dtype: str) -> str:
+    return "float32" if dtype in HALVES else dtype
 
 
 def _norms_of_dense(flat: graph.Graph) -> dict[graph.Node, graph.Node]:

@@ -5,48 +5,35 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from operator import itemgetter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
-from export import samples, tracing
+from export import paired_runs, ties
+from export.differences import (
+    HALF_TOLERANCES,
+    TOLERANCES,
+    Rounding,
+    Tolerance,
+    faults,
+    hardly_varies,
+    larger,
+    looser,
+    measure,
+    rounding_of,
+)
 from export.errors import ExportError, ParityError
 from export.interpreter import Runner
 from keras_nas.files import atomic_write_text
 
 Metric = Callable[[np.ndarray, np.ndarray], float]
 
-
-@dataclasses.dataclass(frozen=True)
-class Tolerance:
-    """The largest allowed differences.
-
-    Attributes:
-        worst, mean: of the differences, as parts of the output's range on the data.
-        noise: of their root mean square, as a part of the output's standard deviation on the
-            data. An output that has nothing to do with the model's has 1 or more, whatever its
-            number of classes.
-        metric_drop: of the task metric's loss, in its own unit; None for any.
-    """
-
-    worst: float
-    mean: float
-    noise: float
-    metric_drop: float | None = None
-
-
-TOLERANCES = {
-    "float32": Tolerance(worst=1e-4, mean=1e-5, noise=1e-4),
-    "float16": Tolerance(worst=0.05, mean=5e-3, noise=0.02),
-    "int16x8": Tolerance(worst=0.5, mean=0.02, noise=0.2),
-    "dynamic_int8": Tolerance(worst=0.5, mean=0.05, noise=0.4),
-    "int8": Tolerance(worst=0.75, mean=0.1, noise=0.5),
-    "qat": Tolerance(worst=0.75, mean=0.1, noise=0.5),
-}
+_REPORTED = (
+    "output_range", "worst", "mean", "worst_relative", "mean_relative", "noise",
+    "argmax_agreement", "unequal",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +53,8 @@ class Parity:
         metric_name: what `metric_keras` and `metric_tflite` are; None without targets.
         metric_keras, metric_tflite: the task metric of both.
         metric_drop: what the file loses, positive where it is worse.
+        unequal: share of an integer output's values that are others, ties left out, as a part of
+            the share by chance; None for outputs of real numbers.
         tolerance: what was allowed.
         faults: what is beyond it, in words; empty if the file passed.
         notes: what a reader should know, e.g. that the inputs were not real.
@@ -81,6 +70,7 @@ class Parity:
     mean_relative: float
     noise: float
     argmax_agreement: float | None
+    unequal: float | None
     metric_name: str | None
     metric_keras: float | None
     metric_tflite: float | None
@@ -156,9 +146,17 @@ def compare(
 ) -> Parity:
     """Runs a .tflite and its model on the same held-out data.
 
+    Every output must keep the tolerance; where an output hardly varies (less than 1/16 of its
+    magnitude), differences that one rounding of that magnitude explains are allowed as well. A
+    float32 file may also be four times as inexact as the model itself, whose own rounding is
+    measured by computing in float64.
+
+    A model in half precision is compared twice: as it is, by the limits of half precision
+    (`HALF_TOLERANCES`), and with the same layers computing in float32, by those of the format.
+
     Args:
-        model: the `keras.Model`, compared as it computes in float32.
-        tflite_path: the file; it runs one sample at a time, at its own batch of 1.
+        model: the `keras.Model`; it is this object that computes, not a copy.
+        tflite_path: the file; it runs at its own batch, one sample at a time for most.
         data: held-out data in any form of `export.samples.batches`.
         format: what the file's format is; it chooses the default tolerance.
         metric: function(targets, outputs) of the whole data, for models with one output of one
@@ -172,130 +170,133 @@ def compare(
         notes: remarks to keep in the report.
 
     Raises:
-        ExportError: There are no data, or the metric needs targets that they do not hold.
+        ExportError: There are no data, one of the two does not run on them, or the metric needs
+            targets that they do not hold.
     """
     allowed = tolerance or TOLERANCES[format]
-    runs = _run(model, Runner(tflite_path), baseline, data, limit)
-    (references, results, targets, baselines), count = runs
-    measured = _differences(references, results)
+    runner = Runner(tflite_path)
+    runs = paired_runs.run(model, runner, baseline, data, limit)
+    measured, faults = _Comparison(model, runs, runner.output_names, format, tolerance).result()
     ours = theirs = drop = None
     if metric is not None:
-        if not targets:
+        if runs.targets is None:
             raise ExportError("The metric needs targets: give data as (inputs, targets).")
-        ours = float(metric(targets[0], (baselines or references)[0]))
-        theirs = float(metric(targets[0], results[0]))
+        ours = float(metric(runs.targets, (runs.baseline or runs.model)[0]))
+        theirs = float(metric(runs.targets, runs.file[0]))
         drop = ours - theirs if higher_is_better else theirs - ours
     return Parity(
         model=Path(tflite_path).name,
         format=format,
-        samples=count,
-        **measured,
+        samples=runs.count,
+        **{name: measured[name] for name in _REPORTED},
         metric_name=metric_name if metric is not None else None,
         metric_keras=ours,
         metric_tflite=theirs,
         metric_drop=drop,
         tolerance=allowed,
-        faults=_faults(measured, drop, allowed),
-        notes=list(notes),
+        faults=[*faults, *_metric_faults(drop, allowed)],
+        notes=[*notes, *_notes(runs)],
     )
 
 
-def _run(
-    model: Any, runner: Runner, baseline: Any, data: Any, limit: int | None
-) -> tuple[list[list[np.ndarray]], int]:
-    """Goes through the data once.
+class _Comparison:
+    """Every output of both, by its tolerance and by what rounding explains."""
 
-    Returns:
-        The outputs of the model and of the file, the targets (none or one array) and the
-        baseline's outputs (none without a baseline); and the number of samples.
-    """
-    call, _ = tracing.flat_call(model)
-    base_call = None if baseline is None else tracing.flat_call(baseline)[0]
-    parts: list[list[list[np.ndarray]]] = [[], [], [], []]
-    for inputs, wanted in _limited(samples.batches(data, tracing.input_names(model)), limit):
-        parts[0].append(_predict(call, inputs))
-        for row in range(len(inputs[0])):
-            parts[1].append(runner([array[row : row + 1] for array in inputs]))
-        if wanted is not None:
-            parts[2].append([np.asarray(keras.tree.flatten(wanted)[0])])
-        if base_call is not None:
-            parts[3].append(_predict(base_call, inputs))
-    if not parts[0]:
-        raise ExportError("The held-out data hold no sample.")
-    outputs = [[_joined(arrays) for arrays in zip(*batches, strict=True)] for batches in parts]
-    return outputs, len(parts[1])
+    def __init__(
+        self,
+        model: Any,
+        runs: paired_runs.Runs,
+        names: Sequence[str],
+        format_: str,
+        tolerance: Tolerance | None,
+    ):
+        if len(runs.model) != len(runs.file):
+            raise ExportError(
+                f"The file has {len(runs.file)} outputs, the model {len(runs.model)}: not the "
+                "same model."
+            )
+        self._model, self._runs, self._format = model, runs, format_
+        self._names = names if len(runs.model) > 1 else [""]
+        self._allowed = tolerance or TOLERANCES[format_]
+        self._measures_rounding = tolerance is None and format_ == "float32"
+        self._roundings: list[Rounding] | None = None
+
+    def result(self) -> tuple[dict[str, Any], list[str]]:
+        """Returns the numbers of the relatively worst output, and the faults of all."""
+        found, told = [], []
+        half = self._runs.half
+        for number, name in enumerate(self._names):
+            reference = self._runs.model[number]
+            allowed = looser(self._allowed, HALF_TOLERANCES[half]) if half else self._allowed
+            measured, faults_ = self._compare(number, reference, allowed, half or self._format)
+            if half and faults_ and np.isfinite(self._runs.file[number]).all():
+                overflowed = np.count_nonzero(~np.isfinite(reference))
+                faults_ += [_overflow(half, overflowed)] if overflowed else []
+            found.append(measured)
+            if self._runs.full:
+                _, more = self._compare(
+                    number, self._runs.full[number], self._allowed, self._format
+                )
+                faults_ = faults_ or [f"with its layers in float32 {fault}" for fault in more]
+            told += [f"output `{name}`: {fault}" if name else fault for fault in faults_]
+        return max(found, key=lambda measured: measured["worst_relative"]), told
+
+    def _compare(
+        self, number: int, reference: np.ndarray, allowed: Tolerance, arithmetic: str
+    ) -> tuple[dict[str, Any], list[str]]:
+        result = self._runs.file[number]
+        measured = measure(reference, result, self._ties(number, result, allowed))
+        rounding = Rounding()
+        if hardly_varies(reference):
+            rounding = larger(*(rounding_of(a, reference) for a in (arithmetic, self._format)))
+        found = faults(measured, allowed, rounding)
+        if found and self._measures_rounding:
+            if self._roundings is None:
+                self._roundings = paired_runs.roundings(self._model, self._runs) or []
+            if self._roundings:
+                rounding = larger(rounding, self._roundings[number])
+                found = faults(measured, allowed, rounding)
+        return measured, found
+
+    def _ties(self, number: int, result: np.ndarray, allowed: Tolerance) -> np.ndarray | None:
+        for chosen, scores in zip(self._runs.chosen, self._runs.scores, strict=True):
+            if chosen.output == number:
+                return ties.ties(chosen, scores, result, allowed.mean / 2)
+        return None
 
 
-def _joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """Joins batches; pictures of several sizes as one long row of pixels."""
-    if len({array.shape[1:] for array in arrays}) > 1:
-        return np.concatenate([array.reshape(-1, array.shape[-1]) for array in arrays])
-    return np.concatenate(arrays)
+def _overflow(half: str, count: int) -> str:
+    return (
+        f"{count} values of the Keras model itself overflow in {half}, the file's do not: set the "
+        "layers' dtype to float32 and export again"
+    )
 
 
-def _predict(call: Callable[[list[Any]], Any], inputs: list[np.ndarray]) -> list[np.ndarray]:
-    return [np.asarray(output) for output in keras.tree.flatten(call(inputs))]
-
-
-def _limited(batches: Iterator[Any], limit: int | None) -> Iterator[Any]:
-    left = limit
-    for inputs, wanted in batches:
-        if left is None:
-            yield inputs, wanted
-        elif left > 0:
-            first = slice(left)
-            head = None if wanted is None else keras.tree.map_structure(itemgetter(first), wanted)
-            yield [array[first] for array in inputs], head
-            left -= len(inputs[0])
-        else:
-            return
+def _notes(runs: paired_runs.Runs) -> list[str]:
+    notes = []
+    if runs.half:
+        notes.append(
+            f"the model computes in {runs.half} and the file in float32: compared by the limits of "
+            f"{runs.half}, and by the format's with the model's layers computing in float32"
+        )
+    if any(map(hardly_varies, runs.model)):
+        notes.append(
+            "an output hardly varies on the data: compared by the rounding of its magnitude"
+        )
+    return notes
 
 
 def _differences(references: list[np.ndarray], results: list[np.ndarray]) -> dict[str, Any]:
     """Compares output by output; of several outputs the relatively worst is reported."""
-    if len(references) != len(results):
-        raise ExportError(
-            f"The file has {len(results)} outputs, the model {len(references)}: not the same model."
-        )
-    found = []
-    for reference, result in zip(references, results, strict=True):
-        if reference.shape != result.shape:
-            raise ExportError(
-                f"The file's output has the shape {result.shape}, the model's {reference.shape}."
-            )
-        wanted = reference.astype("float64")
-        difference = np.abs(wanted - result.astype("float64"))
-        difference[~np.isfinite(difference)] = np.inf
-        worst, mean = float(np.max(difference)), float(np.mean(difference))
-        spread, deviation = float(np.ptp(wanted)), float(np.std(wanted))
-        agreement = None
-        if reference.ndim > 1 and reference.shape[-1] > 1:
-            agreement = float(np.mean(np.argmax(reference, -1) == np.argmax(result, -1)))
-        found.append(
-            {
-                "output_range": spread,
-                "worst": worst,
-                "mean": mean,
-                "worst_relative": worst / (spread or 1.0),
-                "mean_relative": mean / (spread or 1.0),
-                "noise": float(np.sqrt(np.mean(difference**2))) / (deviation or 1.0),
-                "argmax_agreement": agreement,
-            }
-        )
-    return max(found, key=lambda differences: differences["worst_relative"])
+    found = [measure(a, b) for a, b in zip(references, results, strict=True)]
+    return max(found, key=lambda measured: measured["worst_relative"])
+
+
+def _metric_faults(drop: float | None, allowed: Tolerance) -> list[str]:
+    if drop is None or allowed.metric_drop is None or drop <= allowed.metric_drop:
+        return []
+    return [f"the metric drops by {drop:.4g}, {allowed.metric_drop:.4g} is allowed"]
 
 
 def _faults(measured: dict[str, Any], drop: float | None, allowed: Tolerance) -> list[str]:
-    parts = [
-        ("worst", measured["worst_relative"], "of the output range"),
-        ("mean", measured["mean_relative"], "of the output range"),
-        ("noise", measured["noise"], "of the output's deviation"),
-    ]
-    faults = [
-        f"the {name} difference is {value:.3g} {unit}, {getattr(allowed, name):.3g} is allowed"
-        for name, value, unit in parts
-        if not value <= getattr(allowed, name)
-    ]
-    if drop is not None and allowed.metric_drop is not None and not drop <= allowed.metric_drop:
-        faults.append(f"the metric drops by {drop:.4g}, {allowed.metric_drop:.4g} is allowed")
-    return faults
+    return [*faults(measured, allowed, Rounding()), *_metric_faults(drop, allowed)]

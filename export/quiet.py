@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import tempfile
@@ -11,11 +12,14 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Holds back what C++ code writes to the process's standard error.
+    """Holds back what C++ code writes to the process's standard error, and TensorFlow's warnings.
 
     The converter and the interpreter write pages there without asking Python. When the block
     raises, nothing is lost that matters: their errors are exceptions too.
     """
+    logger = logging.getLogger("tensorflow")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     sys.stderr.flush()
     saved = os.dup(2)
     try:
@@ -27,3 +31,4 @@ def quiet_stderr() -> Iterator[None]:
                 os.dup2(saved, 2)
     finally:
         os.close(saved)
+        logger.setLevel(level)

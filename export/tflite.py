@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from export import flatbuffer, interpreter, samples, tracing
 from export.errors import ExportError, UnsupportedOperationError
 from export.quiet import quiet_stderr
-from export.tracing import Shape, TracedModel
+from export.samples import Shape
+from export.tracing import TracedModel
 from keras_nas.files import atomic_write_bytes
 
 FORMATS = ("float32", "float16", "dynamic_int8", "int8", "int16x8", "qat")
@@ -30,6 +32,7 @@ IO_DTYPES = {
     "int16x8": ("float32", "int16"),
     "qat": ("float32", "int8", "uint8"),
 }
+NEED_DATA = ("int8", "int16x8", "qat")
 _NEED_SAMPLES = ("int8", "int16x8")
 _FAULTY_OPERATION = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op")
 _UNQUANTIZED_OPERATION = re.compile(r"not yet supported for op: '(\w+)'")
@@ -74,7 +77,8 @@ def convert(
 ) -> ExportedModel:
     """Writes `model` as a .tflite of built-in operations, at once or not at all.
 
-    The shape is fixed with batch 1 unless `sizes` asks for a dynamic one. The file has one
+    The shape is fixed, with batch 1 where the model leaves it open, unless `sizes` asks for a
+    dynamic one. The file has one
     signature, `serving_default`, with the Keras model's input and output names.
 
     Example:
@@ -199,16 +203,13 @@ def _calibration(
 ) -> Callable[[], Iterator[list[Any]]] | None:
     if format_ not in _NEED_SAMPLES:
         return None
-    rows = samples.rows(data, traced.input_names, limit)
+    rows = samples.rows(data, traced.input_names, traced.input_shapes, limit)
     dtypes = [spec.dtype.as_numpy_dtype for spec in traced.function.structured_input_signature[0]]
     for name, shape, array in zip(traced.input_names, traced.input_shapes, rows[0], strict=True):
-        found = tuple(array.shape)
-        if len(found) != len(shape) or any(
-            b not in (None, a) for a, b in zip(found[1:], shape[1:], strict=True)
-        ):
+        if not interpreter.fits(np.shape(array), shape):
             raise ExportError(
                 f"`representative_data` must fit the input `{name}` of shape {shape}. "
-                f"Received: samples of shape {found}"
+                f"Received: samples of shape {np.shape(array)}"
             )
     return lambda: (
         [array.astype(dtype) for array, dtype in zip(row, dtypes, strict=True)] for row in rows
@@ -228,7 +229,7 @@ def _convert(
             return converter.convert()
     except Exception as error:
         text = str(error)
-        faulty = sorted(set(_FAULTY_OPERATION.findall(text)))
+        faulty = sorted(set(_FAULTY_OPERATION.findall(text)) - {"Placeholder"})
         if faulty:
             raise UnsupportedOperationError(_foreign_message(faulty, traced), faulty) from error
         unquantized = sorted(set(_UNQUANTIZED_OPERATION.findall(text)))
@@ -236,7 +237,9 @@ def _convert(
             raise UnsupportedOperationError(
                 _unquantized_message(unquantized, "integer"), unquantized
             ) from error
-        raise
+        raise ExportError(
+            f"TFLite's converter does not take the model: {tracing.one_line(error)}"
+        ) from error
 
 
 def _refuse_foreign_operators(parsed: Any, traced: TracedModel) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from export.errors import ExportError
-
-Shape = tuple[int | None, ...]
+from export.precision import HALVES, computing_in
+from export.samples import Shape
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,34 +44,45 @@ def trace(
         model: a `keras.Model` or `tf_keras.Model`; layers in half precision compute in float32
             in the trace, as TFLite's kernels do.
         input_shape: full shape of the input with its batch axis, or a list of them for several
-            inputs. By default the model's own shape with batch 1.
+            inputs. By default the model's own shape, with batch 1 where it is open.
         dynamic: whether sizes may stay None (the batch is 1 all the same).
 
     Raises:
-        ExportError: The shape is not known or not the model's.
+        ExportError: The shape is not known or not the model's, or the model does not run at it.
     """
     names, shapes, dtypes = _inputs(model, input_shape)
-    for name, shape in zip(names, shapes, strict=True):
+    for name, shape, dtype in zip(names, shapes, dtypes, strict=True):
+        if dtype == "string":
+            raise ExportError(_string_message(model, name))
         if None in shape and not dynamic:
-            raise ExportError(
-                f"`input_shape` must be given for the input `{name}`, whose shape {shape} is not "
-                "fixed, e.g. input_shape=(1, 224, 224, 3); or ask for a dynamic model by `sizes`."
-            )
-    call, output_names = flat_call(model)
+            raise ExportError(_open_message(name, shape))
     signature = [
         tf.TensorSpec(shape, dtype, name=_identifier(name))
         for name, shape, dtype in zip(names, shapes, dtypes, strict=True)
     ]
 
     def infer(*inputs):
-        outputs = keras.tree.flatten(call(list(inputs)))
+        outputs = keras.tree.flatten(call(model, list(inputs)))
         return [tf.identity(output) for output in outputs]
 
     function = tf.function(infer, input_signature=signature, autograph=False)
-    concrete = function.get_concrete_function()
-    if not output_names:
-        output_names = [f"output_{i}" for i in range(len(concrete.outputs))]
-    return TracedModel(concrete, names, output_names, shapes, owner=call)
+    try:
+        with computing_in(model, "float32"), _plain_arg_reductions():
+            concrete = function.get_concrete_function()
+    except Exception as error:
+        raise ExportError(
+            f"The model cannot be called with inputs of the shapes {shapes}: {one_line(error)}"
+        ) from error
+    outputs = output_names(model) or [f"output_{i}" for i in range(len(concrete.outputs))]
+    return TracedModel(concrete, names, outputs, shapes, owner=model)
+
+
+def call(model: Any, inputs: list[Any]) -> Any:
+    """Calls a `keras.Model` or `tf_keras.Model` for inference with the flat list of its inputs.
+
+    It is the model's own `call` that runs, with the inputs in the structure that it was built for.
+    """
+    return model(_structured(model, inputs), training=False)
 
 
 def input_names(model: Any) -> list[str]:
@@ -82,36 +94,67 @@ def input_names(model: Any) -> list[str]:
     return _distinct(["input" if name.startswith("keras_tensor") else name for name in names])
 
 
-def as_float32(model: keras.Model) -> keras.Model:
-    """Returns the model with every layer computing in float32; itself if they all do already."""
-    if all(layer.compute_dtype in ("float32", None) for layer in _layers(model)):
-        return model
+def output_names(model: Any) -> list[str]:
+    """Returns the names of a model's outputs, in their flat order; none if they are not known.
 
-    def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
-        config = layer.get_config()
-        if "dtype" in config and layer.compute_dtype in ("float16", "bfloat16"):
-            config["dtype"] = "float32"
-        return layer.__class__.from_config(config)
-
-    copy = keras.models.clone_model(model, clone_function=clone, recursive=True)
-    copy.set_weights(model.get_weights())
-    return copy
-
-
-def flat_call(model: Any) -> tuple[Callable[[list[Any]], Any], list[str]]:
-    """Returns a model's inference as a function of the flat list of inputs.
-
-    Returns:
-        The function, which computes in float32, and the outputs' names if they are known.
+    They are the keys of a dictionary of outputs, else the names of the layers.
     """
     if not isinstance(model, keras.Model):  # a tf_keras model
-        names = [name.removeprefix("quant_") for name in model.output_names]
-        return lambda inputs: model(_only(inputs), training=False), names
+        return [name.removeprefix("quant_") for name in model.output_names]
     if not getattr(model, "inputs", None) or not getattr(model, "outputs", None):
-        return lambda inputs: model(_only(inputs), training=False), []
-    model = as_float32(model)
-    flat = keras.Model(list(model.inputs), list(model.outputs))
-    return lambda inputs: flat(inputs, training=False), _distinct(list(flat.output_names))
+        return []
+    own = [tensor._keras_history.operation.name for tensor in model.outputs]
+    structure = None if isinstance(model, keras.Sequential) else getattr(model, "output", None)
+    if isinstance(structure, dict):
+        paths = [path for path, _ in keras.tree.flatten_with_path(structure)]
+        own = ["_".join(map(str, path)) for path in paths]
+    return _distinct(own)
+
+
+def one_line(error: BaseException) -> str:
+    """Returns another library's message as one line of at most 300 characters.
+
+    Keras puts the cause of an error in a layer between its name and the call's arguments.
+    """
+    text = re.sub(r"\x1b\[\d*m", "", str(error)).split("Arguments received by")[0]
+    return " ".join(text.split())[:300]
+
+
+def _structured(model: Any, inputs: list[Any]) -> Any:
+    structure = None if isinstance(model, keras.Sequential) else getattr(model, "input", None)
+    if isinstance(model, keras.Model) and getattr(model, "inputs", None) and structure is not None:
+        return keras.tree.pack_sequence_as(structure, inputs)
+    return inputs[0] if len(inputs) == 1 else inputs
+
+
+@contextlib.contextmanager
+def _plain_arg_reductions() -> Iterator[None]:
+    """While open, Keras' argmax and argmin are TensorFlow's.
+
+    Keras orders -0.0 before 0.0 in them, by operations on bits that TFLite does not build in.
+    Where the largest value is zero in two places, one of them -0.0, the index differs.
+    """
+    functions = keras.src.backend.numpy
+    own = {name: getattr(functions, name) for name in ("argmax", "argmin")}
+
+    def plain(name: str) -> Callable[..., Any]:
+        def reduce(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
+            x = tf.convert_to_tensor(x)
+            flat = tf.reshape(x, [-1]) if axis is None else x
+            y = getattr(tf, name)(flat, axis=0 if axis is None else axis, output_type="int32")
+            if not keepdims:
+                return y
+            return tf.reshape(y, [1] * len(x.shape)) if axis is None else tf.expand_dims(y, axis)
+
+        return reduce
+
+    try:
+        for name in own:
+            setattr(functions, name, plain(name))
+        yield
+    finally:
+        for name, function in own.items():
+            setattr(functions, name, function)
 
 
 def _inputs(
@@ -124,7 +167,7 @@ def _inputs(
         )
     names = input_names(model)
     if input_shape is None:
-        shapes = [(1, *tuple(tensor.shape)[1:]) for tensor in known]
+        shapes = _own_shapes([tuple(tensor.shape) for tensor in known])
     else:
         several = input_shape and isinstance(input_shape[0], (tuple, list))
         given: Any = input_shape if several else [input_shape]
@@ -145,18 +188,38 @@ def _inputs(
                 f"Received: input_shape={shape}"
             )
     dtypes = [tf.as_dtype(tensor.dtype).name for tensor in known] if known else ["float32"]
-    return names, shapes, ["float32" if d in ("float16", "bfloat16") else d for d in dtypes]
+    return names, shapes, ["float32" if d in HALVES else d for d in dtypes]
 
 
-def _layers(model: Any) -> list[keras.layers.Layer]:
-    layers = []
-    for layer in getattr(model, "layers", []):
-        layers += [layer, *_layers(layer)]
-    return layers
+def _own_shapes(shapes: list[Shape]) -> list[Shape]:
+    """Gives an open batch the size of the other inputs' fixed one, if they agree, else 1."""
+    fixed = {shape[0] for shape in shapes if shape and shape[0] is not None}
+    batch = fixed.pop() if len(fixed) == 1 else 1
+    return [(batch, *shape[1:]) if shape and shape[0] is None else shape for shape in shapes]
 
 
-def _only(inputs: list[Any]) -> Any:
-    return inputs[0] if len(inputs) == 1 else inputs
+def _open_message(name: str, shape: Shape) -> str:
+    example = tuple(
+        {4: 224, 5: 64}.get(len(shape), 128) if size is None else size for size in shape
+    )
+    dynamic = "; or ask for a dynamic model by `sizes`" if len(shape) == 4 else ""
+    return (
+        f"`input_shape` must be given for the input `{name}`, whose shape {shape} is not "
+        f"fixed, e.g. input_shape={example}{dynamic}."
+    )
+
+
+def _string_message(model: Any, name: str) -> str:
+    lookups = [
+        layer.name
+        for layer in getattr(model, "layers", [])
+        if isinstance(layer, (keras.layers.StringLookup, keras.layers.TextVectorization))
+    ]
+    after = f", behind {', '.join(f'`{layer}`' for layer in lookups)}" if lookups else ""
+    return (
+        f"The input `{name}` takes strings, which .tflite models do not compute with: look them up "
+        f"before the model and export the part that takes numbers{after}."
+    )
 
 
 def _layer(operation: str) -> str:

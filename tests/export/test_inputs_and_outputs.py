@@ -1,0 +1,384 @@
+"""Inputs and outputs of every kind: exported and compared, or refused in one line."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from export import differences, parity, samples, ties
+from export.errors import ExportError, ParityError
+from export.export_model import ExportData, ExportOptions, export_model
+from export.interpreter import Runner
+from export.random_samples import random_batches
+from export.tflite import convert
+
+
+def head(x):
+    return layers.Dense(4, name="head")(layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(x)))
+
+
+def pictures(count=12, seed=0):
+    return np.random.default_rng(seed).random((count, 8, 8, 3)).astype("float32")
+
+
+def picture_input(**options):
+    return keras.Input((8, 8, 3), name="picture", **options)
+
+
+def gained():
+    gain, picture = keras.Input((), name="gain"), picture_input()
+    return keras.Model([gain, picture], head(picture) * ops.expand_dims(gain, -1))
+
+
+def scaled():
+    scale, picture = keras.Input(batch_shape=(), name="scale"), picture_input()
+    return keras.Model([scale, picture], head(picture) * scale)
+
+
+def batch_of_four():
+    picture = keras.Input(batch_shape=(4, 8, 8, 3), name="picture")
+    return keras.Model(picture, ops.reshape(head(picture), (2, 8)))
+
+
+def from_dictionary():
+    b, a = keras.Input((4,), name="b"), keras.Input((8, 8, 3), name="a")
+    return keras.Model({"b": b, "a": a}, {"z": head(a) + b, "c": layers.Dense(3)(b)})
+
+
+def nested():
+    b, a = keras.Input((4,), name="b"), keras.Input((8, 8, 3), name="a")
+    return keras.Model([b, {"a": a}], head(a) + b)
+
+
+def mixing_its_batch():
+    picture = picture_input()
+    x = head(picture)
+    return keras.Model(picture, x + ops.mean(x, axis=0, keepdims=True))
+
+
+def scalar_output():
+    picture = picture_input()
+    return keras.Model(picture, ops.mean(head(picture)))
+
+
+def of_words():
+    words = keras.Input((6,), dtype="int32", name="words")
+    x = layers.Embedding(10, 4, mask_zero=True)(words)
+    return keras.Model(words, layers.Dense(3)(layers.GlobalAveragePooling1D()(x)))
+
+
+def of_bytes():
+    picture = picture_input(dtype="uint8")
+    return keras.Model(picture, head(layers.Rescaling(1 / 255.0)(picture)))
+
+
+def of_truths():
+    truths = keras.Input((6,), dtype="bool")
+    return keras.Model(truths, layers.Dense(3)(ops.cast(truths, "float32")))
+
+
+@pytest.mark.parametrize(
+    ("build", "shapes"),
+    [
+        (gained, [(1,), (1, 8, 8, 3)]),
+        (scaled, [(), (1, 8, 8, 3)]),
+        (batch_of_four, [(4, 8, 8, 3)]),
+        (from_dictionary, [(1, 8, 8, 3), (1, 4)]),
+        (nested, [(1, 4), (1, 8, 8, 3)]),
+        (mixing_its_batch, [(1, 8, 8, 3)]),
+        (scalar_output, [(1, 8, 8, 3)]),
+        (of_words, [(1, 6)]),
+        (of_bytes, [(1, 8, 8, 3)]),
+        (of_truths, [(1, 6)]),
+    ],
+)
+def test_it_is_exported_and_compared(tmp_path, build, shapes):
+    exported, found = export_model(build(), tmp_path / "m.tflite")
+    assert list(exported.input_shapes.values()) == shapes
+    assert found.samples == 8
+    assert found.output_range > 1e-3
+
+
+def test_a_dictionary_of_outputs_names_them(tmp_path):
+    model = from_dictionary()
+    x = {"b": np.ones((5, 4), "float32"), "a": pictures(5)}
+    exported, found = export_model(model, tmp_path / "m.tflite", data=ExportData(held_out=x))
+    runner = Runner(exported.path)
+    assert runner.input_names == ["a", "b"]
+    assert runner.output_names == ["c", "z"]
+    assert found.samples == 5
+    c, z = runner([x["a"][:1], x["b"][:1]])
+    wanted = model(x)
+    np.testing.assert_allclose(c, wanted["c"][:1], atol=1e-6)
+    np.testing.assert_allclose(z, wanted["z"][:1], atol=1e-6)
+
+
+@pytest.mark.parametrize("form", ["dictionary", "pair of lists", "batches"])
+def test_data_of_several_inputs_come_in_every_form(form):
+    gain, x, y = np.arange(6.0), pictures(6), np.arange(6)
+    data = {
+        "dictionary": ({"picture": x, "gain": gain}, y),
+        "pair of lists": ([gain, x], y),
+        "batches": [((gain[:4], x[:4]), y[:4]), ((gain[4:], x[4:]), y[4:])],
+    }[form]
+    found = list(samples.batches(data, ["gain", "picture"]))
+    np.testing.assert_array_equal(np.concatenate([inputs[0] for inputs, _ in found]), gain)
+    np.testing.assert_array_equal(np.concatenate([inputs[1] for inputs, _ in found]), x)
+    np.testing.assert_array_equal(np.concatenate([targets for _, targets in found]), y)
+
+
+def test_pieces_of_a_batch_by_hand():
+    rows = np.arange(10)
+    assert [p[0].tolist() for p in samples.chunks([rows], [(4,)])] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert samples.chunks([rows[:3]], [(4,)])[0][0].tolist() == [0, 1, 2, 2]
+    scale, pair = samples.chunks([np.array(7), rows[:2]], [(), (1,)])[1]
+    assert (scale.item(), pair.tolist()) == (7, [1])
+    assert samples.chunks([np.ones((2, 8, 8))], [(1, 8, 8, 1)])[0][0].shape == (1, 8, 8, 1)
+    assert samples.chunks([np.ones((2, 1))], [(1,)])[0][0].shape == (1,)
+
+
+def test_int8_of_inputs_that_are_no_real_numbers(tmp_path):
+    x = (255 * pictures()).astype("uint8")
+    exported, found = export_model(of_bytes(), tmp_path / "m.tflite", "int8", ExportData(x, x))
+    assert Runner(exported.path).input_dtypes == ["uint8"]
+    assert found.noise < 0.1
+    gain = np.linspace(0, 2, 12, dtype="float32")
+    data = {"gain": gain, "picture": pictures()}
+    export_model(gained(), tmp_path / "m.tflite", "int8", ExportData(data, data))
+    export_model(batch_of_four(), tmp_path / "m.tflite", "int8", ExportData(pictures()))
+
+
+def segmenting(cast=None, axis=-1, keepdims=False):
+    picture = picture_input()
+    scores = layers.Conv2D(3, 3, padding="same", name="scores")(picture)
+    classes = ops.argmax(scores, axis, keepdims=keepdims)
+    return keras.Model(picture, ops.cast(classes, cast) if cast else classes)
+
+
+@pytest.mark.parametrize("format_", ["float32", "int8"])
+def test_an_argmax_is_exported(tmp_path, format_):
+    model = segmenting("int64")
+    data = ExportData(pictures(), pictures(seed=1))
+    exported, found = export_model(model, tmp_path / "m.tflite", format_, data)
+    assert found.unequal <= (0.01 if format_ == "float32" else 0.1)
+    assert found.output_range == 2
+    (classes,) = Runner(exported.path)([pictures(1, seed=2)])
+    assert classes.dtype == "int64"
+    assert np.mean(classes != model(pictures(1, seed=2))) < 0.1
+
+
+@pytest.mark.parametrize("options", [{"axis": 1}, {"axis": None}, {"keepdims": True}])
+def test_argmax_and_argmin_along_other_axes(tmp_path, options):
+    picture = picture_input()
+    x = layers.Conv2D(3, 3)(picture)
+    axis, keepdims = options.get("axis", -1), options.get("keepdims", False)
+    outputs = [ops.argmax(x, axis, keepdims), ops.argmin(x, axis, keepdims)]
+    model = keras.Model(picture, outputs)
+    exported = convert(model, tmp_path / "m.tflite")
+    x = pictures(1)
+    for found, wanted in zip(Runner(exported.path)([x]), model(x), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_another_argmax_is_refused(tmp_path):
+    path = convert(segmenting(), tmp_path / "m.tflite").path
+    for format_ in parity.TOLERANCES:
+        found = parity.compare(segmenting(), path, pictures(), format=format_)
+        assert found.unequal > 0.35
+        assert not found.passed
+
+
+def test_integers_that_differ_are_measured_by_chance():
+    reference = np.array([0, 0, 0, 0, 0, 0, 1, 2])
+    found = differences.measure(reference, np.array([0, 0, 0, 0, 0, 1, 1, 2]))
+    assert found["unequal"] == pytest.approx((1 / 8) / (1 - 38 / 64))
+    tied = np.arange(8) == 5
+    found = differences.measure(reference, np.array([0, 0, 0, 0, 0, 1, 1, 2]), tied)
+    assert found["unequal"] == 0
+    assert differences.faults(found, parity.TOLERANCES["float32"], differences.Rounding()) == []
+
+
+def test_truth_values_are_compared(tmp_path):
+    picture = picture_input()
+    model = keras.Model(picture, layers.Conv2D(3, 3)(picture) > 0)
+    path = export_model(model, tmp_path / "m.tflite")[0].path
+    other = keras.Model(picture, layers.Conv2D(3, 3)(picture) > 0)
+    assert not parity.compare(other, path, pictures()).passed
+
+
+def test_ties_by_hand():
+    scores = np.array([[0.0, 10.0, 9.9], [5.0, 4.0, 5.0], [1.0, 2.0, 0.0]])
+    chosen = ties.Chosen(0, 1, 1.0)
+    found = ties.ties(chosen, scores, np.array([2, 2, 0]), 0.011)
+    assert found.tolist() == [True, True, False]
+    assert ties.ties(chosen, scores, np.array([2, 2, 0]), 0.001).tolist() == [False, True, False]
+    assert ties.ties(chosen, scores, np.array([7, -1, 1]), 1.0).tolist() == [False, False, True]
+    smallest = ties.Chosen(0, 1, -1.0)
+    assert ties.ties(smallest, scores, np.array([0, 1, 2]), 0.0).tolist() == [True] * 3
+
+
+def test_random_inputs_are_values_that_the_model_takes():
+    (batch,) = random_batches(of_words(), [(1, 6)])
+    assert batch["words"].dtype == "int32"
+    assert set(np.unique(batch["words"])) <= set(range(10))
+    assert len(np.unique(batch["words"])) > 5
+    (batch,) = random_batches(of_bytes(), [(3, 8, 8, 3)])
+    assert batch["picture"].dtype == "uint8"
+    assert batch["picture"].shape == (9, 8, 8, 3)
+    assert batch["picture"].max() > 240
+
+
+def test_averages_over_nothing_are_equal(tmp_path):
+    model = of_words()
+    path = convert(model, tmp_path / "m.tflite").path
+    words = np.zeros((2, 6), "int32")
+    words[1] = 3
+    assert np.isnan(model(words)[0]).all()
+    assert parity.compare(model, path, words).passed
+
+
+def of_strings():
+    text = keras.Input((1,), dtype="string", name="text")
+    x = layers.StringLookup(vocabulary=["a", "b"], output_mode="multi_hot", name="lookup")(text)
+    return keras.Model(text, layers.Dense(2)(x))
+
+
+def of_keys():
+    keys = keras.Input((3,), dtype="int64")
+    x = layers.IntegerLookup(vocabulary=[3, 5], output_mode="multi_hot", name="lookup")(keys)
+    return keras.Model(keys, layers.Dense(2)(x))
+
+
+def of_open_length():
+    steps = keras.Input((None, 3), name="steps")
+    return keras.Model(steps, layers.Dense(2)(layers.GlobalAveragePooling1D()(steps)))
+
+
+@pytest.mark.parametrize("format_", ["float32", "int8"])
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (of_strings, r"`text` takes strings.*behind `lookup`"),
+        (of_keys, r"LookupTableFindV2 \(in lookup"),
+        (of_open_length, r"input_shape=\(1, 128, 3\)\.$"),
+    ],
+)
+def test_what_cannot_be_is_one_line(tmp_path, build, message, format_):
+    data = ExportData(np.ones((4, 3), "int64"), np.ones((4, 3), "int64"))
+    with pytest.raises(ExportError, match=message) as caught:
+        export_model(build(), tmp_path / "m.tflite", format_, data)
+    assert "\n" not in str(caught.value)
+    assert "Placeholder" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_open_length_is_given(tmp_path):
+    options = ExportOptions(input_shape=(1, 9, 3))
+    exported, _ = export_model(of_open_length(), tmp_path / "m.tflite", options=options)
+    assert exported.input_shapes == {"steps": (1, 9, 3)}
+
+
+@pytest.mark.parametrize(
+    ("held_out", "message"),
+    [
+        (np.ones((4, 9, 9, 3)), r"does not run on data of the shapes|must fit the file's input"),
+        ([np.ones((0, 8, 8, 3))], "hold no sample"),
+        ([], "hold no sample"),
+    ],
+)
+def test_data_that_do_not_fit_are_named(tmp_path, held_out, message):
+    picture = picture_input()
+    model = keras.Model(picture, head(picture))
+    with pytest.raises(ExportError, match=message) as caught:
+        export_model(model, tmp_path / "m.tflite", data=ExportData(held_out=held_out))
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "m.tflite").exists()
+
+
+def test_indices_beyond_an_embedding_are_named(tmp_path):
+    with pytest.raises(ExportError, match=r"does not run on data|fails on the data") as caught:
+        export_model(
+            of_words(), tmp_path / "m.tflite", data=ExportData(held_out=np.full((3, 6), 99))
+        )
+    assert "\n" not in str(caught.value)
+
+
+def nearly_constant(slope=1e-4, offset=100.0):
+    picture = picture_input()
+    return keras.Model(picture, slope * head(picture) + offset)
+
+
+def cosine():
+    picture = picture_input()
+    a, b = (
+        layers.Conv2D(8, 3, activation="relu", bias_initializer="ones", name=name)(picture)
+        for name in ("a", "b")
+    )
+    a, b = layers.GlobalAveragePooling2D()(a), layers.GlobalAveragePooling2D()(b)
+    return keras.Model(picture, layers.Dot(-1, normalize=True)([a, b]))
+
+
+def cancelling():
+    picture = picture_input()
+    convolve = layers.Conv2D(8, 3, name="convolve")
+    x = convolve(picture + 1000.0) - convolve(picture * 0.0 + 1000.0)
+    return keras.Model(picture, layers.GlobalAveragePooling2D()(x))
+
+
+def copied(build, model, **options):
+    other = build(**options)
+    other.set_weights(model.get_weights())
+    return other
+
+
+@pytest.mark.parametrize("build", [nearly_constant, cosine])
+def test_outputs_that_hardly_vary_are_compared_by_their_rounding(tmp_path, build):
+    model = build()
+    exported, found = export_model(model, tmp_path / "m.tflite")
+    assert found.output_range > 0
+    assert any("hardly varies" in note for note in found.notes)
+    other = copied(build, model)
+    kernel = other.layers[1].kernel
+    kernel.assign(np.roll(np.asarray(kernel), 1, axis=-1))
+    assert not parity.compare(other, exported.path, pictures()).passed
+
+
+def test_rounding_inside_the_model_is_measured(tmp_path):
+    """Sums of about 1000 are rounded to 6e-5, their differences are about 0.1."""
+    model = cancelling()
+    exported, found = export_model(model, tmp_path / "m.tflite")
+    assert found.worst_relative > parity.TOLERANCES["float32"].worst
+    strict = parity.TOLERANCES["float32"]
+    assert not parity.compare(model, exported.path, pictures(), tolerance=strict).passed
+    other = copied(cancelling, model)
+    kernel = other.get_layer("convolve").kernel
+    kernel.assign(np.asarray(kernel) * 1.01)
+    assert not parity.compare(other, exported.path, pictures()).passed
+
+
+@pytest.mark.parametrize("change", [{"slope": -1e-4}, {"slope": 0.0}, {"offset": 100.0001}])
+def test_wrong_outputs_that_hardly_vary_are_refused(tmp_path, change):
+    model = nearly_constant()
+    path = convert(copied(nearly_constant, model, **change), tmp_path / "m.tflite").path
+    with pytest.raises(ParityError):
+        parity.check(model, path, pictures(64))
+
+
+def test_a_wrong_constant_is_refused_in_eight_bits(tmp_path):
+    picture = picture_input()
+    model = keras.Model(picture, 0.0 * head(picture) + 100.0)
+    other = keras.Model(picture, 0.0 * head(picture) + 97.0)
+    data = pictures()
+    path = convert(other, tmp_path / "m.tflite", "int8", representative_data=data).path
+    assert not parity.compare(model, path, data, format="int8").passed
+    assert parity.compare(other, path, data, format="int8").passed
+
+
+def test_a_wrong_zero_is_refused(tmp_path):
+    picture = picture_input()
+    zero = keras.Model(picture, 0.0 * head(picture))
+    tiny = keras.Model(picture, 0.0 * head(picture) + 5e-5)
+    path = convert(tiny, tmp_path / "m.tflite").path
+    assert not parity.compare(zero, path, pictures()).passed

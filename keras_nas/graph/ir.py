@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import inspect
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +25,7 @@ class Value:
         source: The name of the Keras tensor, for messages.
         options: For an input of the graph, `keras.Input`'s further options (`sparse`, `ragged`,
             `optional`).
+        masked: Whether the tensor carries a Keras mask.
     """
 
     index: int
@@ -33,6 +36,7 @@ class Value:
     readers: list[Node] = field(default_factory=list)
     source: str = ""
     options: dict[str, bool] = field(default_factory=dict)
+    masked: bool = False
 
     @property
     def channels(self) -> int | None:
@@ -66,8 +70,41 @@ class Node:
 
     @property
     def inputs(self) -> list[Value]:
-        """The values it reads, flat, in the order of the arguments; repeats stay."""
-        return values_in((self.args, self.kwargs))
+        """The data it reads, flat, in the order of the arguments; repeats stay. No masks."""
+        return self._reads[0]
+
+    @property
+    def masks(self) -> list[Value]:
+        """The values among its arguments that are masks: `mask`, `query_mask` and their like."""
+        return self._reads[1]
+
+    def filled(self, inputs: Iterable, masks: Iterable) -> tuple[tuple, dict[str, Any]]:
+        """Its arguments with other things in place of `inputs` and `masks`, each in their order."""
+        data, conditions = iter(inputs), iter(masks)
+
+        def fill(name: str, argument: Any) -> Any:
+            things = conditions if _is_mask(name) else data
+            return map_values(lambda _: next(things), argument)
+
+        args = tuple(fill(name, argument) for name, argument in self._named_args())
+        return args, {name: fill(name, self.kwargs[name]) for name in sorted(self.kwargs)}
+
+    @functools.cached_property
+    def _reads(self) -> tuple[list[Value], list[Value]]:
+        inputs: list[Value] = []
+        masks: list[Value] = []
+        named = [*self._named_args(), *((name, self.kwargs[name]) for name in sorted(self.kwargs))]
+        for name, argument in named:
+            (masks if _is_mask(name) else inputs).extend(values_in(argument))
+        return inputs, masks
+
+    def _named_args(self) -> list[tuple[str, Any]]:
+        """The positional arguments, with the names that a layer's `call` gives them."""
+        if len(self.args) < 2 or not isinstance(self.operation, keras.layers.Layer):
+            return [("", argument) for argument in self.args]
+        names = list(inspect.signature(self.operation.call).parameters)
+        names += [""] * (len(self.args) - len(names))
+        return list(zip(names, self.args, strict=False))
 
     def __repr__(self):
         return f"<Node {self.name} {type(self.operation).__name__}>"
@@ -81,12 +118,15 @@ class Graph:
         name: The model's name.
         nodes: All calls, topologically ordered.
         input_struct, output_struct: The model's input and output structures, of `Value`s.
+        hides_masks: Whether a nested model is called on a masked tensor: then the layers in it get
+            masks that no argument names.
     """
 
     name: str
     nodes: list[Node]
     input_struct: Any
     output_struct: Any
+    hides_masks: bool = False
 
     @property
     def inputs(self) -> list[Value]:
@@ -107,6 +147,10 @@ class Graph:
         for node in self.nodes:
             calls.setdefault(node.operation_name, []).append(node)
         return calls
+
+
+def _is_mask(argument: str) -> bool:
+    return argument == "mask" or argument.endswith("_mask")
 
 
 def values_in(struct: Any) -> list[Value]:

@@ -10,7 +10,7 @@ from keras.src.models.functional import Functional
 
 from keras_nas.graph.compare import answers, equal, inference, stand_in
 from keras_nas.graph.copy import copy_operation
-from keras_nas.graph.ir import Node, map_values
+from keras_nas.graph.ir import Node
 from keras_nas.graph.kinds import kind
 from keras_nas.graph.state import copy_state
 
@@ -29,7 +29,8 @@ def open_composite(node: Node) -> Functional | None:
         node: A call of the layer. Its values give the shapes.
 
     Returns:
-        A model whose inputs are the call's values in order, or `None` where the layer stays shut.
+        A model whose inputs are the call's inputs and masks in order, or `None` where the layer
+        stays shut.
     """
     layer = node.operation
     if not _is_composite(layer):
@@ -59,13 +60,14 @@ def _is_composite(layer: Any) -> bool:
 
 def _trace(node: Node) -> Functional:
     copy = copy_operation(node.operation, node.operation.name)
-    tensors = [keras.Input(batch_shape=value.shape, dtype=value.dtype) for value in node.inputs]
-    numbers = iter(tensors)
-    args, kwargs = map_values(lambda _: next(numbers), (node.args, node.kwargs))
+    inputs, masks = (
+        [keras.Input(batch_shape=value.shape, dtype=value.dtype) for value in values]
+        for values in (node.inputs, node.masks)
+    )
+    args, kwargs = node.filled(inputs, masks)
     copy(*args, **kwargs)
     copy_state(node.operation, copy)
-    inputs = tensors if len(tensors) > 1 else tensors[0]
-    model = keras.Model(inputs, copy.call(*args, **kwargs))
+    model = keras.Model(_unpacked([*inputs, *masks]), copy.call(*args, **kwargs))
     if not _uses_own_weights_only(model, copy):
         raise ValueError("its call uses weights beside those of its layers")
     if "training" not in node.kwargs:
@@ -93,11 +95,14 @@ def _uses_own_weights_only(model: Functional, layer: Any) -> bool:
 
 
 def _agrees(model: Functional, node: Node) -> bool:
-    arrays = [stand_in(value) for value in node.inputs]
-    numbers = iter(arrays)
-    args, kwargs = map_values(lambda _: next(numbers), (node.args, node.kwargs))
+    inputs, masks = ([stand_in(value) for value in values] for values in (node.inputs, node.masks))
+    args, kwargs = node.filled(inputs, masks)
     kwargs = inference(node.operation, kwargs)
     expected = answers(node.operation, args, kwargs)
-    inputs = arrays if len(arrays) > 1 else arrays[0]
-    found = answers(model, (inputs,), {"training": kwargs.get("training", False)})
-    return equal(found, expected)
+    training = {"training": kwargs.get("training", False)}
+    return equal(answers(model, (_unpacked([*inputs, *masks]),), training), expected)
+
+
+def _unpacked(tensors: list) -> Any:
+    """What a functional model of these inputs takes."""
+    return tensors if len(tensors) > 1 else tensors[0]

@@ -6,6 +6,7 @@ import inspect
 from typing import Any
 
 import keras
+from keras.src.backend.common.masking import get_keras_mask
 from keras.src.models.functional import Functional
 
 from keras_nas.errors import KerasNasError
@@ -48,9 +49,9 @@ def read(model: keras.Model, input_shapes=None, open_composites: bool = False) -
         value.options = {name: getattr(layer, name) for name in INPUT_OPTIONS}
     output_struct = reader.inline(functional, inputs, prefix="", training=None)
     input_struct = keras.tree.pack_sequence_as(functional._inputs_struct, inputs)
-    graph = Graph(model.name, reader.nodes, input_struct, output_struct)
+    graph = Graph(model.name, reader.nodes, input_struct, output_struct, reader.hides_masks)
     for node in graph.nodes:
-        for value in dict.fromkeys(node.inputs):
+        for value in dict.fromkeys([*node.inputs, *node.masks]):
             value.readers.append(node)
     return graph
 
@@ -104,6 +105,7 @@ class _Reader:
 
     def __init__(self, open_composites: bool):
         self.nodes: list[Node] = []
+        self.hides_masks = False
         self._open_composites = open_composites
         self._opened: dict[int, Functional | None] = {}
         self._values = 0
@@ -138,12 +140,17 @@ class _Reader:
             (tuple(keras_node.arguments.args), dict(keras_node.arguments.kwargs)),
         )
         operation = keras_node.operation
-        nested = as_functional(operation) or self._open(operation, args, kwargs)
+        call = Node(-1, operation, operation.name, operation.name, args, kwargs)
+        nested, inputs = as_functional(operation), call.inputs
+        if nested is not None:
+            self._check_masks(call, keras_node, known)
+        else:
+            nested, inputs = self._open(call), [*call.inputs, *call.masks]
         if nested is not None:
             inner = kwargs.get("training")
             struct = self.inline(
                 nested,
-                values_in((args, kwargs)),
+                inputs,
                 prefix=f"{prefix}{operation.name}_",
                 training=training if inner is None else inner,
             )
@@ -155,13 +162,26 @@ class _Reader:
         for tensor, value in zip(keras_node.outputs, outputs, strict=True):
             known[id(tensor)] = value
 
-    def _open(self, operation, args, kwargs) -> Functional | None:
-        if not self._open_composites:
+    def _check_masks(self, call: Node, keras_node, known):
+        """Sees to the masks that a nested model gets: its layers find them on their tensors."""
+        own = [known.get(id(get_keras_mask(tensor))) for tensor in keras_node.input_tensors]
+        if not set(call.masks) <= set(own):
+            raise KerasNasError(
+                f"Nested model '{call.name}' is called with a mask that its input does not carry, "
+                "which cannot be followed into it: call its layers directly, or let a Masking "
+                "layer make the mask."
+            )
+        self.hides_masks |= any(value.masked for value in call.inputs)
+
+    def _open(self, call: Node) -> Functional | None:
+        """The opened layer, but where masks would reach the layers in it unseen."""
+        if not self._open_composites or self.hides_masks:
             return None
-        if id(operation) not in self._opened:
-            call = Node(-1, operation, operation.name, operation.name, args, kwargs)
-            self._opened[id(operation)] = open_composite(call)
-        return self._opened[id(operation)]
+        if any(value.masked for value in call.inputs):
+            return None
+        if id(call.operation) not in self._opened:
+            self._opened[id(call.operation)] = open_composite(call)
+        return self._opened[id(call.operation)]
 
     def _add_node(self, operation, args, kwargs, keras_node, same_shapes, prefix) -> list[Value]:
         operation_name = self._name_operation(operation, prefix)
@@ -176,6 +196,8 @@ class _Reader:
             self.new_value(spec.shape, spec.dtype, node, position, source=name)
             for position, spec in enumerate(specs)
         ]
+        for value, tensor in zip(node.outputs, keras_node.outputs, strict=True):
+            value.masked = get_keras_mask(tensor) is not None
         self.nodes.append(node)
         return node.outputs
 

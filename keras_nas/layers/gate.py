@@ -33,7 +33,7 @@ class Gate(keras.layers.Layer):
         `(batch, ..., channels)`, at least two axes, `channels` known.
 
     Output shape:
-        The input's.
+        The input's; a Keras mask is handed on.
 
     Raises:
         ValueError: If `mode` is unknown, or the input's last axis is not known.
@@ -43,6 +43,7 @@ class Gate(keras.layers.Layer):
         super().__init__(**kwargs)
         self._initial_mode = _checked_mode(mode)
         self.channels = 0
+        self.supports_masking = True
 
     def build(self, input_shape):
         if len(input_shape) < 2 or input_shape[-1] is None:

@@ -116,7 +116,9 @@ class ExactCounts:
         if isinstance(rule, Reindex):
             origin = rule._origin(call)[1]
             return Known(tf.gather(x.live, origin), tf.gather(x.constant, origin), x.zero)
-        if isinstance(rule, (Elementwise, Rescaling, BatchNormalization, Normalization)):
+        if isinstance(rule, Normalization):
+            return _behind_normalization(rule, call, x)
+        if isinstance(rule, (Elementwise, Rescaling, BatchNormalization)):
             return _behind_function(rule, node, x)
         if isinstance(rule, PReLU):
             return _behind_prelu(node.operation, x)
@@ -140,6 +142,8 @@ class ExactCounts:
             writes = writes & alive
             for value, mask in zip(node.inputs, reads, strict=True):
                 wanted[value] |= mask
+            for value in node.masks:
+                wanted[value] |= alive
             counts[node] = self._count(node, reads, writes, alive, known)
         return counts
 
@@ -328,11 +332,6 @@ def _behind_function(rule, node, x: Known) -> Known:
         if layer.center:
             shift += tf.cast(layer.beta, tf.float32)
         return _known(x.live, x.constant * scale + shift)
-    if isinstance(rule, Normalization):
-        mean, variance = (
-            tf.reshape(v, [-1]) for v in (node.operation.mean, node.operation.variance)
-        )
-        return _known(x.live, (x.constant - mean) / tf.maximum(tf.sqrt(variance), 1e-7))
     if isinstance(rule, Rescaling):
         offset = node.operation.offset
         zero = x.zero and not np.any(offset)
@@ -341,6 +340,13 @@ def _behind_function(rule, node, x: Known) -> Known:
         at_zero = np.broadcast_to(_at_zero(node), x.live.shape)
         return _known(x.live, at_zero, not at_zero.any())
     return _known(x.live, _apply(node, [x], x.live.shape[0]))
+
+
+def _behind_normalization(rule, call, x: Known) -> Known:
+    scale, shift = (tf.constant(values, tf.float32) for values in rule.affine(call))
+    results = x.constant[:, None] * scale + shift
+    differ = tf.reduce_any(results != results[:, :1], axis=1)
+    return _known(x.live | differ, results[:, 0])
 
 
 def _behind_prelu(layer, x: Known) -> Known:

@@ -7,6 +7,7 @@ import keras
 from keras_nas.graph import Graph, Node, Value, kinds, read
 from keras_nas.graph.copy import GraphBuilder
 from keras_nas.graph.kinds import kind
+from keras_nas.graph.state import quantization
 from keras_nas.layers import Gate
 
 LINEAR = kinds.CONVOLUTIONS | kinds.DEPTHWISE_CONVOLUTIONS | {"Dense"}
@@ -44,6 +45,7 @@ class FoldedGate(keras.layers.Layer):
         super().__init__(name=f"{layer.name}_with_{gate.name}", dtype=layer.dtype_policy)
         self.layer = layer
         self.gate = gate
+        self.supports_masking = layer.supports_masking
 
     def call(self, inputs, training=None, mask=None):
         scaled = self._scaled_weights()
@@ -133,7 +135,7 @@ def _linear_readers(value: Value, outputs: set[Value]) -> list[Node] | None:
         return None
     found: list[Node] = []
     for node in value.readers:
-        if kind(node.operation) in LINEAR and getattr(node.operation, "groups", 1) == 1:
+        if _has_plain_kernel(node.operation):
             found.append(node)
             continue
         further = _linear_readers(node.outputs[0], outputs) if _passes(node) else None
@@ -141,6 +143,12 @@ def _linear_readers(value: Value, outputs: set[Value]) -> list[Node] | None:
             return None
         found += further
     return found
+
+
+def _has_plain_kernel(layer) -> bool:
+    """Whether a layer multiplies all its channels by a kernel that is a variable of its own."""
+    changed = getattr(layer, "lora_enabled", False) or quantization(layer)
+    return kind(layer) in LINEAR and getattr(layer, "groups", 1) == 1 and not changed
 
 
 def _passes(node: Node) -> bool:

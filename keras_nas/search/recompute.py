@@ -104,14 +104,15 @@ def _cut_tensors(model: keras.Model) -> list[keras.KerasTensor]:
     graph = read(model)
     last_reader = {}
     for position, node in enumerate(graph.nodes):
-        for value in node.inputs:
+        for value in (*node.inputs, *node.masks):
             last_reader[value] = position
     open_values = set(graph.inputs)
     cuts = []
     for position, node in enumerate(graph.nodes):
         open_values = {value for value in open_values if last_reader.get(value, -1) > position}
         open_values.update(value for value in node.outputs if value in last_reader)
-        if len(open_values) == 1 and len(node.inputs) > 1:
+        masked = any(value.masked for value in open_values)
+        if len(open_values) == 1 and len(node.inputs) > 1 and not masked:
             layer = model.get_layer(node.operation_name)
             cuts.append(layer.output)
     return [tensor for tensor in cuts if tensor is not model.outputs[0]]

@@ -11,6 +11,7 @@ from keras_nas.graph import Graph, Node, Value
 from keras_nas.layers import Gate
 from keras_nas.surgery.attach import Attachment, attach
 from keras_nas.surgery.channels import Channels, all_live
+from keras_nas.surgery.masks import bound_joins
 from keras_nas.surgery.rules import is_opaque, rule_for
 from keras_nas.surgery.rules.base import Call, Rule
 from keras_nas.surgery.widen import Widening
@@ -89,6 +90,7 @@ def _constants(graph: Graph, attachment: Attachment) -> Plan:
         and not isinstance(nodes[0].operation, Gate)
     }
     agreed: dict[str, np.ndarray | None] = dict.fromkeys(shared)
+    bound = bound_joins(graph)
     while True:
         plan = Plan(graph, {}, {}, {}, {}, set())
         for value in graph.inputs:
@@ -104,7 +106,7 @@ def _constants(graph: Graph, attachment: Attachment) -> Plan:
                 input_factor=attachment.before.get(node),
                 scale=attachment.left.get(node),
             )
-            rule = rule_for(call)
+            rule = rule_for(call, whole=node in bound)
             call.outputs = rule.constants(call)
             plan.calls[node], plan.rules[node] = call, rule
             plan.channels.update(zip(node.outputs, call.outputs, strict=True))
@@ -184,6 +186,8 @@ class _Backward:
             call.produces = rule.produces(call, produced, call.wants)
             for value, mask in zip(node.inputs, call.wants, strict=True):
                 _add(wanted, value, plan.channels[value], mask)
+            for value in node.masks:
+                _add(wanted, value, plan.channels[value], None)
         self._hold()
         return grew
 

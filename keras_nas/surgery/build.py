@@ -11,10 +11,10 @@ import numpy as np
 from keras_nas.errors import KerasNasError
 from keras_nas.gates.apply import mask_of
 from keras_nas.graph import Value, kinds, read
-from keras_nas.graph.copy import GraphBuilder, call_copy
-from keras_nas.graph.ir import map_values
+from keras_nas.graph.copy import GraphBuilder, call_copy, copy_graph
 from keras_nas.graph.state import quantization
 from keras_nas.layers import Gate
+from keras_nas.surgery import masks
 from keras_nas.surgery.align import align as align_channels
 from keras_nas.surgery.align import constant_tensor
 from keras_nas.surgery.analysis import Plan, analyse
@@ -22,7 +22,7 @@ from keras_nas.surgery.rules.base import Call
 
 logger = logging.getLogger(__name__)
 
-MIXES_BY_NATURE = frozenset(["Softmax", "Activation", "ops.Softmax", "ops.LogSoftmax"])
+MIXES_BY_NATURE = frozenset(["Softmax", "Activation", "Masking", "ops.Softmax", "ops.LogSoftmax"])
 """Known operations that read all channels at once: keeping them whole is no gap in the rules."""
 
 
@@ -78,6 +78,9 @@ def make_plan(model: keras.Model, architecture: Any, *, align: str = "auto", inp
             gate lacks.
     """
     graph = read(model, input_shapes)
+    if graph.hides_masks:
+        flat = copy_graph(graph, lambda node, tensors: tensors, graph.name)
+        graph = read(flat, input_shapes)
     return analyse(graph, gate_scales(graph, architecture), align)
 
 
@@ -112,6 +115,7 @@ def unknown_layers(plan: Plan) -> list[str]:
             f"'{node.operation_name}' ({_described(node)})"
             for node in plan.opaque
             if kinds.kind(node.operation) not in MIXES_BY_NATURE
+            and any(value.dtype != "bool" for value in node.outputs)
             and any(channels is not None for channels in plan.calls[node].inputs)
         )
     )
@@ -120,7 +124,10 @@ def unknown_layers(plan: Plan) -> list[str]:
 def _described(node) -> str:
     """The type of a node's operation, with what keeps it from being cut where that is known."""
     mode = quantization(node.operation)
-    return type(node.operation).__name__ + (f", quantised to {mode}" if mode else "")
+    reason = f", quantised to {mode}" if mode else ""
+    if kinds.kind(node.operation) in masks.JOINS and any(value.masked for value in node.inputs):
+        reason = ", joins Keras masks"
+    return f"{type(node.operation).__name__}{reason}"
 
 
 class Surgeon:
@@ -132,6 +139,7 @@ class Surgeon:
         self._copies: dict[str, Any] = {}
         self._aligned: dict[tuple[Value, bytes], keras.KerasTensor] = {}
         self._names: dict[str, int] = {}
+        self._looked_for = masks.looked_for(plan.graph)
 
     def operate(self, name: str) -> keras.Model:
         """Builds all that is alive; returns the small model."""
@@ -139,8 +147,15 @@ class Surgeon:
             if node in self.plan.alive:
                 call = self.plan.calls[node]
                 tensors = self.plan.rules[node].build(call, self)
-                self.graph.tensors.update(zip(node.outputs, tensors, strict=True))
+                for value, tensor in zip(node.outputs, tensors, strict=True):
+                    self.graph.tensors[value] = self._as_masked(value, tensor)
         return self.graph.finish(name, outputs=lambda value: self._whole(value))
+
+    def _as_masked(self, value: Value, tensor: keras.KerasTensor) -> keras.KerasTensor:
+        """A value's new tensor, masked if the old one was."""
+        if value in self._looked_for and not masks.has_mask(tensor):
+            raise masks.lost(value)
+        return masks.without(tensor) if masks.has_mask(tensor) and not value.masked else tensor
 
     def fetch(self, call: Call, position: int) -> keras.KerasTensor:
         value, wanted = call.node.inputs[position], call.wants[position]
@@ -150,8 +165,7 @@ class Surgeon:
         node = call.node
         flat = keras.tree.flatten(inputs)
         if len(flat) == len(node.inputs):
-            tensors = iter(flat)
-            args, kwargs = map_values(lambda _: next(tensors), (node.args, node.kwargs))
+            args, kwargs = node.filled(flat, [self._whole(value) for value in node.masks])
         else:
             args, kwargs = tuple(inputs), node.kwargs
         copy = self._copies.get(node.operation_name)
@@ -184,7 +198,11 @@ class Surgeon:
             return self.graph.tensors[value]
         key = (value, wanted.tobytes())
         if key not in self._aligned:
-            self._aligned[key] = self._align(value, channels, held, wanted)
+            tensor = self._align(value, channels, held, wanted)
+            if value in self._looked_for:
+                source = self.graph.tensors.get(value)
+                tensor = masks.carry(source, tensor, value, self._free(f"{value.source}_mask"))
+            self._aligned[key] = tensor
         return self._aligned[key]
 
     def _align(self, value, channels, held, wanted) -> keras.KerasTensor:

@@ -94,9 +94,14 @@ def family(operation) -> Rule | None:
     return rule
 
 
-def rule_for(call: Call) -> Rule:
-    """The rule that treats a call; the base rule, which keeps everything, where none fits."""
-    rule = family(call.layer)
+def rule_for(call: Call, whole: bool = False) -> Rule:
+    """The rule that treats a call; the base rule, which keeps everything, where none fits.
+
+    Args:
+        call: The call, with what is known of its inputs.
+        whole: Whether no rule may be used.
+    """
+    rule = None if whole else family(call.layer)
     return rule if rule is not None and rule.accepts(call) else _OPAQUE
 
 

@@ -72,12 +72,18 @@ class Normalization(SameChannels):
     stateful = True
 
     def constants(self, call):
-        scale = np.maximum(np.sqrt(self._by_channel(call, call.layer.variance)), 1e-7)
-        mean = self._by_channel(call, call.layer.mean)
-        constants = call.input.constants[:, None]
-        results = constants * scale + mean if call.layer.invert else (constants - mean) / scale
-        same = np.ptp(results, axis=1) == 0
+        scale, shift = self.affine(call)
+        results = call.input.constants[:, None] * scale + shift
+        same = np.all(results == results[:, :1], axis=1)
         return [Channels(call.input.axis, np.where(same, results[:, 0], np.nan))]
+
+    def affine(self, call) -> tuple[np.ndarray, np.ndarray]:
+        """What it multiplies and then adds, float64, each `(channels, positions)`."""
+        mean, variance = (
+            self._by_channel(call, values) for values in (call.layer.mean, call.layer.variance)
+        )
+        deviation = np.maximum(np.sqrt(variance), 1e-7)
+        return (deviation, mean) if call.layer.invert else (1 / deviation, -mean / deviation)
 
     def build(self, call, builder):
         layer = call.layer

@@ -20,7 +20,6 @@ from keras_nas.architecture import Architecture
 from keras_nas.data import NAMES, load
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.search.settings import check_choices, setting
-from keras_nas.tasks import Classification
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,7 +177,6 @@ def _options(config: ExportConfig, model: keras.Model, name: str) -> ExportOptio
         sizes=tuple(map(_size, config.dynamic_sizes)) or None,
         float_fallback=config.float_fallback,
         parity_samples=config.parity_samples,
-        qat_loss=_qat_loss(model) if name == "qat" else "",
         qat_epochs=config.qat_epochs,
         qat_steps=config.qat_steps or None,
         qat_learning_rate=config.qat_learning_rate,
@@ -190,15 +188,6 @@ def _size(text: str) -> tuple[int, int]:
     if len(parts) != 2 or not all(part.isdigit() for part in parts):
         raise UsageError(f"A size must read like 240x320. Received: {text!r}")
     return int(parts[0]), int(parts[1])
-
-
-def _qat_loss(model: keras.Model):
-    """Returns the task's loss: cross-entropy of a classifier, else the absolute error."""
-    shape = model.outputs[0].shape
-    if len(shape) != 2:
-        return "mean_absolute_error"
-    task = Classification.of(model)
-    return lambda targets, outputs: task.loss(targets, outputs)
 
 
 def _card(config: ExportConfig, model: keras.Model, source: _Source) -> ModelCard:

@@ -41,7 +41,7 @@ class ExportOptions:
     Attributes:
         parity_samples: the largest number of held-out samples to compare.
         tolerance: overrides the format's tolerance.
-        qat_loss: the loss of quantisation-aware training.
+        qat_loss: the loss of quantisation-aware training; None chooses one by the targets.
         qat_epochs, qat_steps, qat_learning_rate: its length (steps in an epoch; None for all
             batches) and rate.
     """
@@ -53,7 +53,7 @@ class ExportOptions:
     float_fallback: bool = False
     parity_samples: int | None = 1000
     tolerance: Tolerance | None = None
-    qat_loss: Any = "sparse_categorical_crossentropy"
+    qat_loss: Any = None
     qat_epochs: int = 1
     qat_steps: int | None = None
     qat_learning_rate: float = 1e-4

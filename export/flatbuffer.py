@@ -54,7 +54,7 @@ def operators(model: Any) -> dict[str, int]:
     """
     return dict(
         collections.Counter(
-            _name(model, operator) for graph in model.subgraphs for operator in graph.operators
+            name_of(model, operator) for graph in model.subgraphs for operator in graph.operators
         )
     )
 
@@ -75,7 +75,7 @@ def float_operators(model: Any) -> list[str]:
     found = set()
     for graph in model.subgraphs:
         for operator in graph.operators:
-            name = _name(model, operator)
+            name = name_of(model, operator)
             kinds = {_TENSOR_TYPES[graph.tensors[index].type] for index in operator.outputs}
             entrance = name == "CAST" and set(operator.inputs) <= set(graph.inputs)
             if name not in _CONVERSIONS and not entrance and kinds & {"float32", "float16"}:
@@ -92,6 +92,11 @@ def weights_dtype(model: Any) -> str:
             if data is not None:
                 sizes[_TENSOR_TYPES[tensor.type]] += len(data)
     return sizes.most_common(1)[0][0] if sizes else "none"
+
+
+def dtype_of(tensor: Any) -> str:
+    """Returns the dtype of a `TensorT`, e.g. "float32"."""
+    return _TENSOR_TYPES[tensor.type]
 
 
 def tensor_dtype(model: Any, index: int) -> str:
@@ -154,7 +159,7 @@ class _AlignedBuilder(flatbuffers.Builder):
         return super().StartVector(elem_size, num_elems, alignment)
 
 
-def _name(model: Any, operator: Any) -> str:
+def name_of(model: Any, operator: Any) -> str:
     code = model.operatorCodes[operator.opcodeIndex]
     name = flatbuffer_utils.opcode_to_name(model, operator.opcodeIndex)
     if name == "CUSTOM":

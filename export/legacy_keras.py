@@ -10,7 +10,6 @@ import tensorflow as tf
 import tf_keras
 
 from export.errors import UnsupportedOperationError
-from export.precision import HALVES
 from export.tracing import input_names
 from keras_nas import graph
 from keras_nas.graph.kinds import activation_name, kind
@@ -91,6 +90,8 @@ class StructuralOperation(tf_keras.layers.Layer):
 def rebuild(model: keras.Model) -> tf_keras.Model:
     """Returns the same network in tf_keras, with copies of the weights and the layers' names.
 
+    It computes in float32, and takes its inputs so.
+
     Args:
         model: a functional Keras 3 model of convolutions, depthwise convolutions, Dense,
             BatchNormalization, activations, pooling, Add, Concatenate and what only moves values.
@@ -100,7 +101,7 @@ def rebuild(model: keras.Model) -> tf_keras.Model:
     """
     flat = graph.read(model)
     tensors = {
-        id(value): tf_keras.Input(value.shape[1:], dtype=_full(value.dtype), name=name)
+        id(value): tf_keras.Input(batch_shape=value.shape, dtype="float32", name=name)
         for name, value in zip(input_names(model), flat.inputs, strict=True)
     }
     inputs = list(tensors.values())
@@ -121,10 +122,6 @@ def rebuild(model: keras.Model) -> tf_keras.Model:
         for layer, weights in counterparts:
             layer.set_weights(weights)
     return legacy
-
-
-def _full(dtype: str) -> str:
-    return "float32" if dtype in HALVES else dtype
 
 
 def _norms_of_dense(flat: graph.Graph) -> dict[graph.Node, graph.Node]:
@@ -153,6 +150,9 @@ def _counterparts(node: graph.Node, norms: dict[graph.Node, graph.Node]) -> list
         return []
     if kind(node.operation) == "Rescaling":
         return [_affine(node, node.operation.scale, node.operation.offset)]
+    if kind(node.operation) == "Normalization" and not node.operation.invert:
+        deviation = np.maximum(np.sqrt(np.asarray(node.operation.variance, "float32")), 1e-7)
+        return [_affine(node, 1 / deviation, -np.asarray(node.operation.mean) / deviation)]
     if kind(node.operation) == "BatchNormalization" and not _folds(node):
         return [_affine(node, *_scale_and_offset(node.operation))]
     layer = _counterpart(node)
@@ -174,8 +174,13 @@ def _affine(node: graph.Node, scale: Any, offset: Any) -> _Counterpart:
     channels = node.inputs[0].channels
     if len(node.inputs[0].shape) != 4 or channels is None:
         raise _refusal(node, "it is neither behind a convolution nor on an image")
-    kernel = np.broadcast_to(np.asarray(scale, "float32"), (channels,)).reshape(1, 1, channels, 1)
-    bias = np.broadcast_to(np.asarray(offset, "float32"), (channels,))
+    scale, offset = np.asarray(scale, "float32"), np.asarray(offset, "float32")
+    if any(
+        array.size not in (1, array.shape[-1] if array.ndim else 1) for array in (scale, offset)
+    ):
+        raise _refusal(node, "it differs over space and")
+    kernel = np.broadcast_to(scale.reshape(-1), (channels,)).reshape(1, 1, channels, 1)
+    bias = np.broadcast_to(offset.reshape(-1), (channels,))
     return tf_keras.layers.DepthwiseConv2D(1, name=node.name), [kernel, bias]
 
 

@@ -10,12 +10,19 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from export.differences import measure, rounding_of
 from export.errors import ExportError
+from export.paired_runs import outputs_of
+from export.quiet import quiet_stderr
+from export.tracing import one_line
+from export.training_data import TrainingData
 
 _CONFIGS = (
     "tensorflow_model_optimization.python.core.quantization.keras.default_8bit"
     ".default_8bit_quantize_configs"
 )
+_SAME = 1e-3
+_LEAST_RANGE = 2.0**-10
 LEAST_SCALE = 1e-4
 """Least |γ| of a BatchNormalization beside its largest, so far below a step of int8 (1/127)."""
 
@@ -24,7 +31,7 @@ def fine_tune(
     model: keras.Model,
     train_data: Any,
     *,
-    loss: Any,
+    loss: Any = None,
     epochs: int = 1,
     learning_rate: float = 1e-4,
     steps_per_epoch: int | None = None,
@@ -39,8 +46,10 @@ def fine_tune(
     Args:
         model: a trained functional `keras.Model`; see `export.legacy_keras.rebuild` for what it
             may hold. It stays untouched.
-        train_data: batches (inputs, targets), as `fit` takes them.
-        loss: a tf_keras loss, its name, or a function of (targets, outputs).
+        train_data: any form of `export.samples.batches`. Without targets the copy learns the
+            model's own outputs.
+        loss: a tf_keras loss, its name, or a function of (targets, outputs); None chooses by
+            `export.training_data.loss_of`.
         epochs, steps_per_epoch, verbose: as in `fit`.
         learning_rate: Adam's.
 
@@ -49,6 +58,7 @@ def fine_tune(
 
     Raises:
         UnsupportedOperationError: A layer has no quantised counterpart; the message names it.
+        ExportError: The data or the loss do not fit the model.
     """
     toolkit = _load_toolkit()
     import tf_keras
@@ -56,11 +66,60 @@ def fine_tune(
     from export import legacy_keras
 
     legacy = legacy_keras.rebuild(model)
+    data = TrainingData(model, train_data, loss)
+    _check_copy(model, legacy, data.first[0])
     _lift_scales(legacy)
     quantized = _quantize(toolkit, legacy)
-    quantized.compile(tf_keras.optimizers.Adam(learning_rate), loss)
-    quantized.fit(train_data, epochs=epochs, steps_per_epoch=steps_per_epoch, verbose=verbose)
+    losses = data.loss if not isinstance(data.loss, list) or len(data.loss) > 1 else data.loss[0]
+    quantized.compile(tf_keras.optimizers.Adam(learning_rate), losses)
+    try:
+        with quiet_stderr():
+            if steps_per_epoch:
+                quantized.fit(
+                    data.stream(), epochs=epochs, steps_per_epoch=steps_per_epoch, verbose=verbose
+                )
+            else:
+                for epoch in range(epochs):
+                    quantized.fit(data.batches(epoch), verbose=verbose)
+    except (tf.errors.OpError, TypeError, ValueError) as error:
+        raise ExportError(
+            f"Quantisation-aware training fails on these data and this loss: {one_line(error)}"
+        ) from error
+    _widen_dead_ranges(quantized)
     return quantized
+
+
+def _check_copy(model: keras.Model, legacy: Any, inputs: list[np.ndarray]) -> None:
+    """Refuses a copy that computes something else than the user's model."""
+    wanted, found = outputs_of(model, inputs, "float32"), outputs_of(legacy, inputs)
+    for reference, result in zip(wanted, found, strict=True):
+        worst = measure(reference, result)["worst"]
+        limit = max(_SAME * float(np.ptp(reference)), rounding_of("float16", reference).worst)
+        if not worst <= limit:
+            raise ExportError(
+                "Quantisation-aware training is not possible: the model rebuilt in tf_keras "
+                f'differs by {worst:.3g} where {limit:.3g} is allowed. Use the format "int8", '
+                "which quantises after training."
+            )
+
+
+def _widen_dead_ranges(quantized: Any) -> None:
+    """Gives activations that training saw as 0 a range that the kernels can work with.
+
+    See `export.calibration.widen_dead_ranges`; here the largest range of the model tells what is
+    too small.
+    """
+    ranges: dict[str, dict[str, Any]] = {}
+    for variable in quantized.weights:
+        name = variable.name.split(":")[0]
+        if name.endswith(("_min", "_max")) and "kernel" not in name.rsplit("/", 1)[-1]:
+            ranges.setdefault(name[:-4], {})[name[-3:]] = variable
+    pairs = [pair for pair in ranges.values() if len(pair) == 2]
+    sizes = [max(float(np.max(np.abs(v.numpy()))) for v in pair.values()) for pair in pairs]
+    least = _LEAST_RANGE * max(sizes, default=0.0)
+    for pair, size in zip(pairs, sizes, strict=True):
+        if size < least:
+            pair["max"].assign(np.full(pair["max"].shape, least))
 
 
 def _load_toolkit() -> Any:

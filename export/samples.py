@@ -54,6 +54,11 @@ def _batches(data: Any, input_names: Sequence[str]) -> Iterator[tuple[list[np.nd
         )
 
 
+def is_whole(data: Any, inputs: int) -> bool:
+    """Whether `data` are arrays of all samples, not batches."""
+    return _is_array(data) or isinstance(data, dict) or _is_pair(data, inputs)
+
+
 def chunks(inputs: list[np.ndarray], shapes: Sequence[Shape]) -> list[list[np.ndarray]]:
     """Cuts a batch into pieces that a model of fixed shapes takes.
 

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from export import flatbuffer, interpreter, samples, tracing
+from export import calibration, flatbuffer, interpreter, samples, tracing
 from export.errors import ExportError, UnsupportedOperationError
 from export.quiet import quiet_stderr
 from export.samples import Shape
@@ -34,7 +34,9 @@ IO_DTYPES = {
 }
 NEED_DATA = ("int8", "int16x8", "qat")
 _NEED_SAMPLES = ("int8", "int16x8")
+_Samples = Callable[[], Iterator[list[Any]]]
 _FAULTY_OPERATION = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op")
+_LOOPS = ("Case", "If", "StatelessCase", "StatelessIf", "StatelessWhile", "While")
 _UNQUANTIZED_OPERATION = re.compile(r"not yet supported for op: '(\w+)'")
 
 
@@ -111,11 +113,14 @@ def convert(
     _check(format, io_dtype, representative_data, representative_samples)
     start = time.perf_counter()
     shapes = _dynamic_shapes(model, input_shape) if sizes else input_shape
-    traced = tracing.trace(model, shapes, dynamic=bool(sizes))
+    measured = format in _NEED_SAMPLES
+    traced = tracing.trace(model, shapes, dynamic=bool(sizes), unroll=measured)
+    if measured:
+        _refuse_loops(traced, format)
     content = _convert(
         traced,
         _converter(traced, format, io_dtype, float_fallback),
-        _calibration(traced, format, representative_data, representative_samples, sizes),
+        _calibration(traced, format, representative_data, representative_samples),
     )
     content = flatbuffer.add_signature(content, traced.input_names, traced.output_names)
     parsed = flatbuffer.read(content)
@@ -173,25 +178,27 @@ def _dynamic_shapes(model: keras.Model, input_shape: Shape | Sequence[Shape] | N
 
 def _converter(
     traced: TracedModel, format_: str, io_dtype: str, float_fallback: bool
-) -> tf.lite.TFLiteConverter:
-    function = traced.function
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], function)
+) -> Callable[[_Samples | None], bytes]:
+    """Returns the conversion, as a function of the samples that set ranges."""
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([traced.function], traced.function)
     # Freezing in memory gives the same file as the detour over a SavedModel, ten times faster.
     converter.experimental_lower_to_saved_model = False
     if format_ != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if format_ == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    kernels = {
-        "int8": tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
-        "int16x8": tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
-    }.get(format_)
-    if kernels:
-        fallback = [tf.lite.OpsSet.TFLITE_BUILTINS] if float_fallback else []
-        converter.target_spec.supported_ops = [kernels, *fallback]
-    converter.inference_input_type = tf.as_dtype(io_dtype)
-    converter.inference_output_type = tf.as_dtype(io_dtype)
-    return converter
+    if format_ not in _NEED_SAMPLES:
+        converter.inference_input_type = tf.as_dtype(io_dtype)
+        converter.inference_output_type = tf.as_dtype(io_dtype)
+        return lambda _: converter.convert()
+    converter._experimental_calibrate_only = True
+
+    def convert_measured(samples_: _Samples | None) -> bytes:
+        converter.representative_dataset = samples_
+        measured = calibration.widen_dead_ranges(converter.convert())
+        return calibration.quantize(measured, format_, io_dtype, float_fallback)
+
+    return convert_measured
 
 
 def _calibration(
@@ -199,8 +206,7 @@ def _calibration(
     format_: str,
     data: Any,
     limit: int,
-    sizes: Sequence[tuple[int, int]] | None,
-) -> Callable[[], Iterator[list[Any]]] | None:
+) -> _Samples | None:
     if format_ not in _NEED_SAMPLES:
         return None
     rows = samples.rows(data, traced.input_names, traced.input_shapes, limit)
@@ -218,15 +224,13 @@ def _calibration(
 
 def _convert(
     traced: TracedModel,
-    converter: tf.lite.TFLiteConverter,
-    calibration: Callable[[], Iterator[list[Any]]] | None,
+    converter: Callable[[_Samples | None], bytes],
+    samples_: _Samples | None,
 ) -> bytes:
-    if calibration:
-        converter.representative_dataset = calibration
     try:
         with quiet_stderr(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Statistics for quantized inputs")
-            return converter.convert()
+            return converter(samples_)
     except Exception as error:
         text = str(error)
         faulty = sorted(set(_FAULTY_OPERATION.findall(text)) - {"Placeholder"})
@@ -240,6 +244,19 @@ def _convert(
         raise ExportError(
             f"TFLite's converter does not take the model: {tracing.one_line(error)}"
         ) from error
+
+
+def _refuse_loops(traced: TracedModel, format_: str) -> None:
+    """Refuses what kills the process while the ranges are measured."""
+    names = [name for name in _LOOPS if traced.places_of(name)]
+    if names:
+        places = sorted({place for name in names for place in traced.places_of(name)})
+        raise UnsupportedOperationError(
+            f"Loops and branches cannot be quantised for {format_}: {', '.join(names)} in "
+            f"{', '.join(places)}. Choose the format dynamic_int8 or float16, or write the steps "
+            "out.",
+            names,
+        )
 
 
 def _refuse_foreign_operators(parsed: Any, traced: TracedModel) -> None:

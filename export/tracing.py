@@ -36,7 +36,10 @@ class TracedModel:
 
 
 def trace(
-    model: Any, input_shape: Shape | Sequence[Shape] | None = None, dynamic: bool = False
+    model: Any,
+    input_shape: Shape | Sequence[Shape] | None = None,
+    dynamic: bool = False,
+    unroll: bool = False,
 ) -> TracedModel:
     """Traces `model` for inference (training=False).
 
@@ -46,6 +49,7 @@ def trace(
         input_shape: full shape of the input with its batch axis, or a list of them for several
             inputs. By default the model's own shape, with batch 1 where it is open.
         dynamic: whether sizes may stay None (the batch is 1 all the same).
+        unroll: whether recurrent layers are written out step by step, without a loop.
 
     Raises:
         ExportError: The shape is not known or not the model's, or the model does not run at it.
@@ -67,7 +71,7 @@ def trace(
 
     function = tf.function(infer, input_signature=signature, autograph=False)
     try:
-        with computing_in(model, "float32"), _plain_arg_reductions():
+        with computing_in(model, "float32"), _plain_arg_reductions(), _unrolled(model, unroll):
             concrete = function.get_concrete_function()
     except Exception as error:
         raise ExportError(
@@ -125,6 +129,21 @@ def _structured(model: Any, inputs: list[Any]) -> Any:
     if isinstance(model, keras.Model) and getattr(model, "inputs", None) and structure is not None:
         return keras.tree.pack_sequence_as(structure, inputs)
     return inputs[0] if len(inputs) == 1 else inputs
+
+
+@contextlib.contextmanager
+def _unrolled(model: Any, wanted: bool) -> Iterator[None]:
+    """While open, and if wanted, the recurrent layers of a `keras.Model` run without a loop."""
+    layers = model._flatten_layers() if wanted and isinstance(model, keras.Model) else []
+    looping = [layer for layer in layers if isinstance(layer, keras.layers.RNN)]
+    before = [layer.unroll for layer in looping]
+    try:
+        for layer in looping:
+            layer.unroll = True
+        yield
+    finally:
+        for layer, unroll in zip(looping, before, strict=True):
+            layer.unroll = unroll
 
 
 @contextlib.contextmanager

@@ -11,8 +11,11 @@ import tensorflow as tf
 from keras import layers, ops
 
 from export import flatbuffer, legacy_keras, parity, quantization
-from export.errors import UnsupportedOperationError
+from export.errors import ExportError, UnsupportedOperationError
 from export.export_model import ExportData, ExportOptions, export_model
+from export.interpreter import Runner
+from export.tflite import convert
+from export.training_data import TrainingData, loss_of
 
 
 def random_weights(model):
@@ -169,3 +172,122 @@ def test_the_toolkit_leaves_keras_3_in_place():
     quantization._load_toolkit()
     assert "TF_USE_LEGACY_KERAS" not in os.environ
     assert tf.keras.__version__.startswith("3.")
+
+
+def small_classifier(activation=None):
+    inputs = keras.Input((8, 8, 3), name="picture")
+    x = layers.Conv2D(6, 3, activation="relu")(inputs)
+    x = layers.GlobalAveragePooling2D()(x)
+    return random_weights(keras.Model(inputs, layers.Dense(4, activation=activation)(x)))
+
+
+def numbers(count=48):
+    generator = np.random.default_rng(0)
+    return generator.random((count, 8, 8, 3)).astype("float32"), generator.integers(0, 4, count)
+
+
+@pytest.mark.parametrize(
+    ("form", "size"),
+    [("pair", 32), ("one-hot", 32), ("no targets", 32), ("dictionary", 32), ("batches", 24),
+     ("tf.data", 16), ("generator", 24)],
+)  # fmt: skip
+def test_training_data_come_in_every_form(form, size):
+    model, (x, y) = small_classifier("softmax"), numbers()
+    batches = [(x[:24], y[:24]), (x[24:], y[24:])]
+    forms = {
+        "pair": (x, y),
+        "one-hot": (x, np.eye(4)[y]),
+        "no targets": x,
+        "dictionary": {"picture": x},
+        "batches": batches,
+        "tf.data": tf.data.Dataset.from_tensor_slices((x, y)).batch(16),
+        "generator": iter(batches),
+    }
+    data = TrainingData(model, forms[form])
+    for epoch in range(2):
+        found = list(data.batches(epoch))
+        assert len(found[0][0][0]) == size
+        order = np.concatenate([inputs[0] for inputs, _ in found])[:, 0, 0, 0].argsort()
+        wanted = model(x) if form in ("no targets", "dictionary") else forms["one-hot"][1]
+        targets = np.concatenate([targets[0] for _, targets in found])
+        targets = np.eye(4)[targets] if targets.ndim == 1 else targets
+        np.testing.assert_allclose(
+            targets[order], np.asarray(wanted)[x[:, 0, 0, 0].argsort()], atol=1e-6
+        )
+
+
+def test_the_loss_is_what_the_targets_mean():
+    shares, logits = np.array([[0.25, 0.75], [0.5, 0.5]]), np.array([[-1.0, 2.0], [0.0, 1.0]])
+    classes = np.array([1, 0])
+    found = loss_of(classes, shares)
+    assert float(found(classes, shares)) == pytest.approx(-np.log([0.75, 0.5]).mean())
+    assert float(loss_of(classes[:, None], logits)(classes, logits)) == pytest.approx(
+        np.mean([np.log1p(np.exp(-3.0)), np.log1p(np.exp(1.0))])
+    )
+    one_hot = np.eye(2)[classes]
+    assert float(loss_of(one_hot, shares)(one_hot, shares)) == pytest.approx(
+        -np.log([0.75, 0.5]).mean()
+    )
+    binary = loss_of(np.array([1.0, 0.0]), np.array([[2.0], [-1.0]]))
+    assert float(binary([[1.0]], [[2.0]])) == pytest.approx(np.log1p(np.exp(-2.0)))
+    assert loss_of(np.ones((2, 3)), np.zeros((2, 3))) == "mean_squared_error"
+    assert loss_of(np.ones((2, 4, 4, 3)), np.zeros((2, 4, 4, 3))) == "mean_absolute_error"
+    with pytest.raises(ExportError, match=r"targets of shape \(2, 5\) do not fit"):
+        loss_of(np.ones((2, 5)), shares)
+
+
+def test_a_file_is_trained_without_targets(tmp_path):
+    x, _ = numbers()
+    _, found = export_model(small_classifier(), tmp_path / "m.tflite", "qat", ExportData(x))
+    assert found.passed
+    assert any("training data" in note for note in found.notes)
+
+
+def test_a_wrong_loss_is_one_line(tmp_path):
+    x, y = numbers()
+    options = ExportOptions(qat_loss="sparse_categorical_crossentropy")
+    with pytest.raises(ExportError, match="fails on these data and this loss") as caught:
+        export_model(
+            small_classifier(), tmp_path / "m.tflite", "qat", ExportData((x, np.eye(4)[y])),
+            options=options,
+        )  # fmt: skip
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bytes_and_statistics_at_the_entrance_are_rebuilt():
+    inputs = keras.Input((8, 8, 3), dtype="uint8")
+    x = layers.Rescaling(1 / 255.0)(inputs)
+    x = layers.Normalization(mean=[0.4, 0.5, 0.6], variance=[0.1, 0.2, 0.3])(x)
+    model = random_weights(keras.Model(inputs, layers.Conv2D(2, 3)(x)))
+    x = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3)).astype("uint8")
+    rebuilt = legacy_keras.rebuild(model)
+    np.testing.assert_allclose(rebuilt(x.astype("float32")), model(x), atol=1e-5)
+
+
+def test_a_copy_that_differs_is_refused(monkeypatch):
+    model, (x, y) = small_classifier(), numbers()
+
+    def forgetful(model_):
+        copy = rebuild(model_)
+        copy.layers[1].bias.assign(copy.layers[1].bias + 0.1)
+        return copy
+
+    rebuild = legacy_keras.rebuild
+    monkeypatch.setattr(legacy_keras, "rebuild", forgetful)
+    with pytest.raises(ExportError, match="rebuilt in tf_keras differs by"):
+        quantization.fine_tune(model, (x, y))
+
+
+def test_activations_that_training_saw_as_zero_get_a_range(tmp_path):
+    model, (x, y) = small_classifier(), numbers()
+    quantized = quantization.fine_tune(model, (x, y), steps_per_epoch=1)
+    ranges = [v for v in quantized.weights if "conv2d" in v.name and "post_activation_m" in v.name]
+    assert len(ranges) == 2
+    for variable in ranges:
+        variable.assign(0.0)
+    with pytest.raises(ExportError, match="LiteRT cannot run"):
+        Runner(convert(quantized, tmp_path / "m.tflite", "qat").path)
+    quantization._widen_dead_ranges(quantized)
+    assert max(float(v) for v in ranges) > 1e-3
+    assert Runner(convert(quantized, tmp_path / "m.tflite", "qat").path)([x[:1]])[0].shape == (1, 4)

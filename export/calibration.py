@@ -1,0 +1,128 @@
+"""From a float .tflite with measured ranges to an integer one that the kernels take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.lite.python import convert as tflite_convert
+from tensorflow.lite.python.optimize import calibrator
+
+from export import flatbuffer
+
+_PRODUCTS = {
+    "BATCH_MATMUL", "CONV_2D", "CONV_3D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "MUL",
+    "TRANSPOSE_CONV",
+}  # fmt: skip
+_SUMS = {"ADD", "SUB"}
+_ZERO = 1e-30
+"""Ranges below it are the quantiser's stand-in for an empty one, 1.2e-38."""
+_DEAD_SHARE = 2.0**-4
+_LEAST_SHARE = 2.0**-14
+_LEAST_SUMMAND = 2.0**-9
+
+
+def widen_dead_ranges(content: bytes) -> bytes:
+    """Gives activations that were 0, or nearly, on all samples a range that kernels can work with.
+
+    Of a range of 0 the quantiser makes a scale of 8e-9 or 4e-43. XNNPACK does not take a product
+    whose output's scale is below 1/256 of its operands' scales, nor a summand whose scale is below
+    1/1024 of the sum's, and biases behind such a scale leave their 32 bits. A range of 0 becomes
+    1/16 of what the operation's operands reach (the product of their largest values, else their
+    largest value), so that what no sample showed is not cut off at once; a small range becomes
+    2⁻¹⁴ of that, and a summand's 2⁻⁹ of the sum's. Zero stays exactly zero.
+
+    Args:
+        content: a float .tflite with the minimum and maximum of its activations.
+    """
+    model = flatbuffer.read(content)
+    for graph in model.subgraphs:
+        ranges = _Ranges(model, graph)
+        for index in graph.inputs:
+            ranges.widen(index, 1.0, least_share=0.0)
+        for operator in graph.operators:
+            reach = ranges.reach(operator, flatbuffer.name_of(model, operator))
+            for index in operator.outputs:
+                ranges.widen(index, reach, _LEAST_SHARE)
+        for operator in graph.operators:
+            if flatbuffer.name_of(model, operator) in _SUMS:
+                total = ranges.largest(operator.outputs[0]) or 0.0
+                for index in operator.inputs:
+                    ranges.widen(index, total, _LEAST_SUMMAND)
+    return flatbuffer.write(model)
+
+
+def quantize(content: bytes, format_: str, io_dtype: str, float_fallback: bool) -> bytes:
+    """Quantises a float .tflite by the ranges that it holds.
+
+    Args:
+        content: the file, from `widen_dead_ranges`.
+        format_: "int8" or "int16x8".
+        io_dtype: the type of the inputs and outputs.
+        float_fallback: whether "int16x8" may keep operations without integer kernel in float32;
+            "int8" always does.
+
+    Raises:
+        RuntimeError: An operation cannot be quantised.
+    """
+    outside = tf.as_dtype(io_dtype)
+    if format_ == "int8":
+        return tflite_convert.mlir_quantize(
+            content, input_data_type=outside, output_data_type=outside
+        )
+    number = np.dtype(outside.as_numpy_dtype).num
+    wrapper = calibrator.Calibrator(content)._calibrator
+    return wrapper.QuantizeModel(
+        number, number, float_fallback, np.dtype("int16").num, np.dtype("int64").num, False, False
+    )
+
+
+class _Ranges:
+    """The largest absolute values of a graph's real tensors."""
+
+    def __init__(self, model: Any, graph: Any):
+        self._model, self._graph = model, graph
+
+    def largest(self, index: int) -> float | None:
+        """Returns a tensor's; None for integers and for what was not measured."""
+        if index < 0:
+            return None
+        tensor = self._graph.tensors[index]
+        if flatbuffer.dtype_of(tensor) != "float32":
+            return None
+        data = self._model.buffers[tensor.buffer].data
+        if data is not None and len(data):
+            values = np.frombuffer(bytes(data), "<f4")
+            return float(np.max(np.abs(values[np.isfinite(values)]), initial=0.0))
+        bounds = _bounds(tensor)
+        return None if bounds is None else max(map(abs, bounds))
+
+    def reach(self, operator: Any, name: str) -> float:
+        """Returns how far an operation's output may be expected to go; its bias does not count."""
+        found = [self.largest(index) for index in operator.inputs]
+        known = [value for value in found if value is not None]
+        if name not in _PRODUCTS:
+            return max(known, default=0.0)
+        return float(np.prod([value or 1.0 for value in known[:2]]))
+
+    def widen(self, index: int, reach: float, least_share: float) -> None:
+        """Widens a measured range that is 0, or smaller than `least_share` of `reach`."""
+        if index < 0:
+            return
+        tensor = self._graph.tensors[index]
+        bounds = _bounds(tensor)
+        if bounds is None or flatbuffer.dtype_of(tensor) != "float32":
+            return
+        largest = max(map(abs, bounds))
+        wanted = reach * (_DEAD_SHARE if largest <= _ZERO else least_share)
+        if largest < wanted:
+            tensor.quantization.max = [wanted]
+            tensor.quantization.min = [-wanted if bounds[0] < 0 else 0.0]
+
+
+def _bounds(tensor: Any) -> tuple[float, float] | None:
+    ranges = tensor.quantization
+    if ranges is None or ranges.min is None or ranges.max is None or not len(ranges.min):
+        return None
+    return float(np.min(ranges.min)), float(np.max(ranges.max))

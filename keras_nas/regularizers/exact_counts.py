@@ -10,10 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from keras_nas.graph import Node, Value
-from keras_nas.graph.ir import map_values
 from keras_nas.graph.kinds import kind
 from keras_nas.surgery.analysis import Plan
 from keras_nas.surgery.rules import is_opaque
+from keras_nas.surgery.rules.arrays import collapsed, map_operands
 from keras_nas.surgery.rules.convolution import (
     DenseLike,
     GroupedConvolution,
@@ -21,14 +21,19 @@ from keras_nas.surgery.rules.convolution import (
     pads,
 )
 from keras_nas.surgery.rules.depthwise import DepthwiseConvolution
-from keras_nas.surgery.rules.elementwise import Elementwise, PReLU, Rescaling
+from keras_nas.surgery.rules.elementwise import (
+    Elementwise,
+    PReLU,
+    Rescaling,
+    rescaling_columns,
+)
 from keras_nas.surgery.rules.evaluate import on_constants
 from keras_nas.surgery.rules.gate import GateRule
-from keras_nas.surgery.rules.merge import PRODUCTS, Concatenate, Merge
+from keras_nas.surgery.rules.merge import PRODUCTS, Concatenate, Merge, array_columns
 from keras_nas.surgery.rules.normalization import BatchNormalization, Normalization
 from keras_nas.surgery.rules.padding import Pad
 from keras_nas.surgery.rules.pixel_shuffle import DepthToSpace
-from keras_nas.surgery.rules.reindex import Reindex, Slice
+from keras_nas.surgery.rules.reindex import Reindex
 from keras_nas.surgery.rules.spatial import ZERO_ONLY
 
 
@@ -87,6 +92,11 @@ class ExactCounts:
         for node in self.plan.graph.nodes:
             given = [known[value] for value in node.inputs]
             known.update((value, self._live(value)) for value in node.outputs)
+            rule, x = self.plan.rules[node], given[0] if given else None
+            if isinstance(rule, Reindex) and x is not None:
+                moved = _moved(rule.move(self.plan.calls[node]), x)
+                known.update(zip(node.outputs, moved, strict=True))
+                continue
             found = self._behind(node, given, masks)
             if found is not None:
                 known[node.outputs[0]] = found
@@ -112,13 +122,16 @@ class ExactCounts:
         if isinstance(rule, Merge):
             return _behind_merge(node, given)
         if isinstance(rule, Concatenate):
-            return _behind_concatenate(rule._along_channels(call), given)
-        if isinstance(rule, Reindex):
-            origin = rule._origin(call)[1]
-            return Known(tf.gather(x.live, origin), tf.gather(x.constant, origin), x.zero)
+            columns = [
+                column if isinstance(column, Known) else _of_array(column)
+                for column in rule.columns(call, given)
+            ]
+            return _behind_concatenate(rule._along_channels(call), columns)
+        if isinstance(rule, Rescaling):
+            return _behind_rescaling(call, x)
         if isinstance(rule, Normalization):
             return _behind_normalization(rule, call, x)
-        if isinstance(rule, (Elementwise, Rescaling, BatchNormalization)):
+        if isinstance(rule, (Elementwise, BatchNormalization)):
             return _behind_function(rule, node, x)
         if isinstance(rule, PReLU):
             return _behind_prelu(node.operation, x)
@@ -174,14 +187,17 @@ class ExactCounts:
             reads = tf.reduce_any(tf.reshape(mask, [-1, depth]), axis=1)
             return [reads], tf.repeat(reads, depth)
         if isinstance(rule, Concatenate) and rule._along_channels(call):
-            return tf.split(mask, [k.live.shape[0] for k in given]), mask
+            return rule.wants(call, [mask]), mask
         if isinstance(rule, Reindex):
-            origin = rule._origin(call)[1]
-            hits = tf.math.unsorted_segment_max(
-                tf.cast(mask, tf.int32), origin, given[0].live.shape[0]
+            move = rule.move(call)
+            reads = tf.reduce_any(
+                [
+                    _hits(made, target.origin, move.count)
+                    for made, target in zip(produced, move.targets, strict=True)
+                ],
+                axis=0,
             )
-            reads = hits > 0
-            return [reads], mask if isinstance(rule, Slice) else tf.gather(reads, origin)
+            return [reads], mask if move.exact else tf.gather(reads, move.targets[0].origin)
         if isinstance(rule, Pad):
             before, after = rule._beside(call)
             reads = mask[before : before + given[0].live.shape[0]]
@@ -213,6 +229,24 @@ def _total(mask: tf.Tensor) -> tf.Tensor:
 
 def _known(live: tf.Tensor, constant: tf.Tensor, zero: bool = False) -> Known:
     return Known(live, tf.where(live, 0.0, tf.cast(constant, tf.float32)), zero)
+
+
+def _of_array(column: np.ndarray) -> Known:
+    """What is known of an array's channels, from `by_channel`."""
+    constant = np.nan_to_num(column).astype("float32")
+    return Known(tf.constant(np.isnan(column)), tf.constant(constant), not constant.any())
+
+
+def _moved(move, x: Known) -> list[Known]:
+    return [
+        Known(tf.gather(x.live, target.origin), tf.gather(x.constant, target.origin), x.zero)
+        for target in move.targets
+    ]
+
+
+def _hits(mask: tf.Tensor, origin: np.ndarray, count: int) -> tf.Tensor:
+    """The channels that the entries of `mask` come from: bool `(count,)`."""
+    return tf.math.unsorted_segment_max(tf.cast(mask, tf.int32), origin, count) > 0
 
 
 def _gated(x: Known, mask: tf.Tensor) -> Known:
@@ -261,7 +295,7 @@ def _keeps_zero(activation: Any) -> bool:
 
 
 def _at_zero(node) -> np.ndarray:
-    """What the operation makes of zeros, a number a channel."""
+    """What the operation makes of zeros, a number a channel; NaN where that is none."""
     zeros = {value: np.zeros(value.shape[-1]) for value in node.inputs}
     with tf.init_scope():
         return on_constants(node, zeros)
@@ -286,29 +320,31 @@ def _behind_merge(node, given: list[Known]) -> Known:
     width = node.outputs[0].channels
     live = tf.reduce_any([tf.broadcast_to(k.live, [width]) for k in given], axis=0)
     if all(k.zero for k in given):
-        constant = np.broadcast_to(_at_zero(node), (width,))
-        zero = not constant.any()
+        made = _of_array(np.broadcast_to(_at_zero(node), (width,)))
     else:
-        constant, zero = _apply(node, given, width), False
+        made = _apply(node, given, width)
+    live, constant, zero = live | made.live, made.constant, made.zero
     if kind(node.operation) in PRODUCTS:
         nothing = [tf.broadcast_to(~k.live & (k.constant == 0), [width]) for k in given]
+        nothing += [tf.constant(column == 0) for column in array_columns(node)]
         nothing = tf.reduce_any(nothing, axis=0)
         live &= ~nothing
         constant = tf.where(nothing, 0.0, tf.cast(constant, tf.float32))
     return _known(live, constant, zero)
 
 
-def _apply(node, given: list[Known], width: int) -> tf.Tensor:
-    """The operation itself, on the constants: `(channels,)`."""
+def _apply(node, given: list[Known], width: int) -> Known:
+    """The operation itself, on the constants; live where it is not the same everywhere."""
     vectors = iter(given)
 
     def stand_in(value: Value):
         constant = tf.cast(next(vectors).constant, value.dtype)
         return tf.reshape(constant, (1,) * (len(value.shape) - 1) + (-1,))
 
-    args, kwargs = map_values(stand_in, (node.args, node.kwargs))
-    result = tf.reshape(node.operation(*args, **kwargs), [-1, width])[0]
-    return tf.cast(result, tf.float32)
+    args, kwargs = map_operands((node.args, node.kwargs), stand_in, collapsed)
+    rows = tf.cast(tf.reshape(node.operation(*args, **kwargs), [-1, width]), tf.float32)
+    even = tf.math.is_finite(rows[0]) & tf.reduce_all(rows == rows[0], axis=0)
+    return _known(~even, rows[0])
 
 
 def _behind_concatenate(along_channels: bool, given: list[Known]) -> Known:
@@ -332,14 +368,19 @@ def _behind_function(rule, node, x: Known) -> Known:
         if layer.center:
             shift += tf.cast(layer.beta, tf.float32)
         return _known(x.live, x.constant * scale + shift)
-    if isinstance(rule, Rescaling):
-        offset = node.operation.offset
-        zero = x.zero and not np.any(offset)
-        return _known(x.live, x.constant * node.operation.scale + offset, zero)
     if x.zero:
-        at_zero = np.broadcast_to(_at_zero(node), x.live.shape)
-        return _known(x.live, at_zero, not at_zero.any())
-    return _known(x.live, _apply(node, [x], x.live.shape[0]))
+        made = _of_array(np.broadcast_to(_at_zero(node), x.live.shape))
+    else:
+        made = _apply(node, [x], x.live.shape[0])
+    return _known(x.live | made.live, made.constant, made.zero)
+
+
+def _behind_rescaling(call, x: Known) -> Known:
+    scale, offset = rescaling_columns(call)
+    live = x.live | np.isnan(scale + offset)
+    scale, offset = np.nan_to_num(scale), np.nan_to_num(offset)
+    zero = x.zero and not offset.any()
+    return _known(live, x.constant * scale.astype("float32") + offset.astype("float32"), zero)
 
 
 def _behind_normalization(rule, call, x: Known) -> Known:

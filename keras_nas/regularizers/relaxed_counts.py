@@ -85,7 +85,12 @@ class RelaxedCounts:
         for node in self.graph.nodes:
             given = [alive[value] for value in node.inputs]
             alive.update((value, self._ones(value)) for value in node.outputs)
-            if self._carries(node):
+            rule = self.plan.rules[node]
+            if isinstance(rule, Reindex):
+                move = rule.move(self.plan.calls[node])
+                for value, target in zip(node.outputs, move.targets, strict=True):
+                    alive[value] = _gather(given[0], target.origin)
+            elif self._carries(node):
                 alive[node.outputs[0]] = self._behind(node, given, factors, h)
         return alive
 
@@ -103,7 +108,11 @@ class RelaxedCounts:
         if isinstance(rule, DepthwiseConvolution):
             return _repeat(given[0], node.operation.depth_multiplier)
         if isinstance(rule, Concatenate) and rule._along_channels(call):
-            return given[0] if len(given) == 1 else _concat(given)
+            parts = [
+                np.ones(len(part), "float32") if part.dtype == "float64" else part
+                for part in rule.columns(call, given)
+            ]
+            return parts[0] if len(parts) == 1 else _concat(parts)
         if isinstance(rule, (Merge, Concatenate)):
             width = int(self._width(node.outputs[0]))
             given = [_broadcast(vector, width) for vector in given]
@@ -113,8 +122,6 @@ class RelaxedCounts:
                     result = _times(result, vector)
                 return result
             return _union(given, h)
-        if isinstance(rule, Reindex):
-            return _gather(given[0], rule._origin(call)[1])
         if isinstance(rule, Pad):
             before, after = (np.zeros(width, "float32") for width in rule._beside(call))
             return _concat([before, given[0], after])
@@ -132,7 +139,11 @@ class RelaxedCounts:
             for value in node.outputs:
                 asked[value] = self._joined(value, demands[value], h)
             parts = [self._ones(value) for value in node.inputs]
-            if self._carries(node):
+            rule = self.plan.rules[node]
+            if isinstance(rule, Reindex):
+                move = rule.move(self.plan.calls[node])
+                parts = [_moved_back(move, [asked[value] for value in node.outputs], h)]
+            elif self._carries(node):
                 parts = self._before(node, asked[node.outputs[0]], factors, h)
             for value, part in zip(node.inputs, parts, strict=True):
                 demands[value].append(part)
@@ -151,9 +162,7 @@ class RelaxedCounts:
         if isinstance(rule, DepthwiseConvolution):
             return [_folded(asked, node.operation.depth_multiplier, h)]
         if isinstance(rule, Concatenate) and rule._along_channels(call):
-            return _split(asked, widths)
-        if isinstance(rule, Reindex):
-            return [_scatter(asked, rule._origin(call)[1], widths[0], h)]
+            return rule.wants(call, [asked])
         if isinstance(rule, Pad):
             before, _ = rule._beside(call)
             return [asked[before : before + widths[0]]]
@@ -210,15 +219,18 @@ def _concat(parts: list[Vector]) -> Vector:
     return tf.concat(parts, axis=0)
 
 
-def _split(vector: Vector, widths: list[int]) -> list[Vector]:
-    ends = np.cumsum(widths)
-    return [vector[end - width : end] for width, end in zip(widths, ends, strict=True)]
-
-
 def _folded(vector: Vector, times: int, h) -> Vector:
     if times == 1:
         return vector
     return _union([vector[start::times] for start in range(times)], h)
+
+
+def _moved_back(move, parts: list[Vector], h) -> Vector:
+    back = [
+        _scatter(part, target.origin, move.count, h)
+        for part, target in zip(parts, move.targets, strict=True)
+    ]
+    return _union(back, h)
 
 
 def _scatter(vector: Vector, origin: np.ndarray, width: int, h) -> Vector:

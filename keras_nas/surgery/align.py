@@ -83,5 +83,11 @@ def constant_tensor(
     return tensor
 
 
+def anchored(array: np.ndarray, reference: keras.KerasTensor) -> keras.KerasTensor:
+    """An array as a tensor of the graph that `reference` (an input of the model) is part of."""
+    zero = ops.sum(ops.zeros_like(ops.cast(reference, str(array.dtype))))
+    return zero + array
+
+
 def _offsets(channels: Channels, need: np.ndarray, missing: np.ndarray) -> np.ndarray:
     return np.where(missing, np.nan_to_num(channels.constants[need]), 0.0)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from keras_nas.errors import KerasNasError
 from keras_nas.graph import Graph, Node, Value
 from keras_nas.layers import Gate
-from keras_nas.surgery.attach import Attachment, attach
+from keras_nas.surgery.attach import Attachment, Layout, attach
 from keras_nas.surgery.channels import Channels, all_live
 from keras_nas.surgery.masks import bound_joins
 from keras_nas.surgery.rules import is_opaque, rule_for
@@ -67,11 +68,24 @@ def analyse(graph: Graph, scales: dict[str, np.ndarray], align: str = "auto") ->
     return plan
 
 
+_LAYOUTS: WeakKeyDictionary[Graph, Layout] = WeakKeyDictionary()
+
+
+def _layout(graph: Graph) -> Layout:
+    """The graph's layout, found with every gate open, once a graph."""
+    if graph not in _LAYOUTS:
+        gates = [node for node in graph.nodes if isinstance(node.operation, Gate)]
+        open_gates = {node: np.ones(int(node.outputs[0].shape[-1] or 1)) for node in gates}
+        plan = _constants(graph, Attachment(left=open_gates))
+        _LAYOUTS[graph] = Layout(plan.rules, plan.channels, graph.calls(), set(graph.outputs))
+    return _LAYOUTS[graph]
+
+
 def forward(graph: Graph, scales: dict[str, np.ndarray]) -> Plan:
     """The plan as far as constants are known: what `analyse` goes backward from."""
-    refused: set[Node] = set()
+    layout, refused = _layout(graph), set[Node]()
     while True:
-        attachment = attach(graph, scales, refused)
+        attachment = attach(graph, scales, layout, refused)
         plan = _constants(graph, attachment)
         takers = {*attachment.after, *attachment.before}
         lost = {node for node in takers if is_opaque(plan.rules[node])}

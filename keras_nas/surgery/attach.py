@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from keras_nas.graph import Graph, Node, Value, kinds
-from keras_nas.graph.kinds import activation_name, kind
+from keras_nas.graph.kinds import activation_name
 from keras_nas.layers import Gate
-from keras_nas.surgery.rules import family
+from keras_nas.surgery.channels import Channels
+from keras_nas.surgery.rules.arrays import operands
+from keras_nas.surgery.rules.base import Rule
 from keras_nas.surgery.rules.convolution import DenseLike
 from keras_nas.surgery.rules.depthwise import DepthwiseConvolution
 from keras_nas.surgery.rules.elementwise import (
@@ -21,6 +23,7 @@ from keras_nas.surgery.rules.elementwise import (
     is_positive_rescaling,
     keeps_zero,
 )
+from keras_nas.surgery.rules.merge import Concatenate
 from keras_nas.surgery.rules.normalization import BatchNormalization
 from keras_nas.surgery.rules.spatial import Spatial
 
@@ -40,7 +43,34 @@ class Attachment:
     left: dict[Node, np.ndarray] = field(default_factory=dict)
 
 
-def attach(graph: Graph, scales: dict[str, np.ndarray], refused: set[Node]) -> Attachment:
+@dataclass(eq=False)
+class Layout:
+    """What is known of a graph whatever its gates do.
+
+    Attributes:
+        rules: The rule of each node; the base rule where none fits.
+        channels: The channel axis of each value; `None` where a tensor has none.
+        calls: The nodes of each operation.
+        outputs: The values that the graph ends in.
+    """
+
+    rules: dict[Node, Rule]
+    channels: dict[Value, Channels | None]
+    calls: dict[str, list[Node]]
+    outputs: set[Value]
+
+    def is_last(self, value: Value) -> bool:
+        """Whether the value's channels lie on its last axis."""
+        channels = self.channels[value]
+        return channels is not None and channels.is_last(value)
+
+    def is_called_once(self, node: Node) -> bool:
+        return len(self.calls[node.operation_name]) == 1
+
+
+def attach(
+    graph: Graph, scales: dict[str, np.ndarray], layout: Layout, refused: set[Node]
+) -> Attachment:
     """Finds, for each gate, whether an operation before or after it can take over its factors.
 
     One before can when it has weights by output channel, is called once, and everything between the
@@ -56,20 +86,19 @@ def attach(graph: Graph, scales: dict[str, np.ndarray], refused: set[Node]) -> A
     Args:
         graph: The gated graph.
         scales: What each gate multiplies its channels by, by the gate's operation name.
+        layout: The graph's rules and channel axes.
         refused: Nodes that must not take anything over.
 
     Returns:
         The `Attachment`.
     """
     found = Attachment()
-    outputs = set(graph.outputs)
-    calls = graph.calls()
     for node in graph.nodes:
-        scale = _scale_of(node, scales)
+        scale = _scale_of(node, scales, layout)
         if scale is None:
             continue
-        taker = _taker(node, scale, outputs, calls)
-        readers = _reading_takers(node, scale, outputs, calls, refused)
+        taker = _taker(node, scale, layout)
+        readers = _reading_takers(node, scale, layout, refused)
         if taker is not None and taker not in refused:
             found.after[taker] = found.after.get(taker, 1.0) * scale
             found.left[node] = np.ones_like(scale)
@@ -82,20 +111,20 @@ def attach(graph: Graph, scales: dict[str, np.ndarray], refused: set[Node]) -> A
     return found
 
 
-def _scale_of(node: Node, scales: dict[str, np.ndarray]) -> np.ndarray | None:
+def _scale_of(node: Node, scales: dict[str, np.ndarray], layout: Layout) -> np.ndarray | None:
     """What a gate, or a Rescaling that may be taken over, multiplies each channel by."""
     if isinstance(node.operation, Gate):
         scale = scales[node.operation_name]
-    elif kind(node.operation) == "Rescaling" and is_positive_rescaling(node):
+    elif isinstance(layout.rules[node], Rescaling) and is_positive_rescaling(node):
         scale = node.operation.scale
     else:
         return None
     width = int(node.outputs[0].shape[-1] or 1)
-    return np.broadcast_to(np.asarray(scale, "float64"), (width,))
+    return np.broadcast_to(np.asarray(scale, "float64").reshape(-1), (width,))
 
 
 def _reading_takers(
-    node: Node, scale: np.ndarray, outputs: set[Value], calls, refused
+    node: Node, scale: np.ndarray, layout: Layout, refused
 ) -> list[tuple[Node, np.ndarray]]:
     """The layers that take over a node's factors other than 0, each with what multiplies its input
     channels; empty where some reader cannot.
@@ -109,50 +138,52 @@ def _reading_takers(
     ways = [(node.outputs[0], np.where(scale != 0, scale, 1.0))]
     while ways:
         value, factors = ways.pop()
-        if value in outputs or not value.readers or value.shape[-1] != len(factors):
+        if value in layout.outputs or not value.readers or not layout.is_last(value):
             return []
         for reader in dict.fromkeys(value.readers):
-            if _scales_inputs(reader, calls) and reader not in refused:
+            if _scales_inputs(reader, layout) and reader not in refused:
                 takers.append((reader, factors))
-            elif _joins_channels(reader):
+            elif _joins_channels(reader, layout):
                 ways.append((reader.outputs[0], _joined(reader, value, factors)))
-            elif not (scale == 0).any() and _commutes(reader, binary=False):
+            elif not (scale == 0).any() and _commutes(reader, layout, binary=False):
                 ways.append((reader.outputs[0], factors))
             else:
                 return []
     return takers
 
 
-def _joins_channels(node: Node) -> bool:
-    if kind(node.operation) not in ("Concatenate", "ops.Concatenate"):
+def _joins_channels(node: Node, layout: Layout) -> bool:
+    if not isinstance(layout.rules[node], Concatenate):
         return False
     return node.operation.axis in (-1, len(node.outputs[0].shape) - 1)
 
 
 def _joined(node: Node, value: Value, factors: np.ndarray) -> np.ndarray:
-    """What multiplies a concatenation's channels where `value` among its inputs has `factors`."""
+    """What multiplies a concatenation's channels where `value` among its operands has `factors`."""
     return np.concatenate(
-        [factors if part is value else np.ones(int(part.shape[-1] or 1)) for part in node.inputs]
+        [factors if part is value else np.ones(int(part.shape[-1] or 1)) for part in operands(node)]
     )
 
 
-def _scales_inputs(node: Node, calls) -> bool:
-    rule = family(node.operation)
-    once = len(calls[node.operation_name]) == 1
-    return isinstance(rule, DenseLike) and rule.scales_inputs and once
+def _scales_inputs(node: Node, layout: Layout) -> bool:
+    rule = layout.rules[node]
+    return isinstance(rule, DenseLike) and rule.scales_inputs and layout.is_called_once(node)
 
 
-def _taker(gate: Node, scale: np.ndarray, outputs: set[Value], calls) -> Node | None:
+def _taker(gate: Node, scale: np.ndarray, layout: Layout) -> Node | None:
     binary = bool(np.isin(scale, (0.0, 1.0)).all())
     reader, value = gate, gate.inputs[0]
-    while value.readers == [reader] and value not in outputs and value.producer is not None:
+    while (
+        value.readers == [reader]
+        and value not in layout.outputs
+        and value.producer is not None
+        and layout.is_last(value)
+    ):
         node = value.producer
-        if value.shape[-1] != len(scale):
-            return None
-        once = len(calls[node.operation_name]) == 1
-        if once and _holds_factors(node, binary) and _needs_no_gamma(gate, node):
+        once = layout.is_called_once(node)
+        if once and _holds_factors(node, layout, binary) and _needs_no_gamma(gate, node):
             return node
-        if not _commutes(node, binary):
+        if not _commutes(node, layout, binary):
             return None
         reader, value = node, node.inputs[0]
     return None
@@ -163,10 +194,10 @@ def _needs_no_gamma(node: Node, taker: Node) -> bool:
     return isinstance(node.operation, Gate) or getattr(taker.operation, "scale", True)
 
 
-def _holds_factors(node: Node, binary: bool) -> bool:
-    rule = family(node.operation)
+def _holds_factors(node: Node, layout: Layout, binary: bool) -> bool:
+    rule = layout.rules[node]
     if isinstance(rule, BatchNormalization):
-        return not node.kwargs.get("training")
+        return True
     if not isinstance(rule, (DenseLike, DepthwiseConvolution)):
         return False
     name = activation_name(node.operation.activation)
@@ -176,18 +207,15 @@ def _holds_factors(node: Node, binary: bool) -> bool:
     return binary and zero_at_zero
 
 
-def _commutes(node: Node, binary: bool) -> bool:
-    rule = family(node.operation)
-    if len(node.inputs) != 1:
+def _commutes(node: Node, layout: Layout, binary: bool) -> bool:
+    """Whether factors by channel behind the node may as well act before it."""
+    rule = layout.rules[node]
+    if len(node.inputs) != 1 or not layout.is_last(node.inputs[0]):
         return False
     if isinstance(rule, (Identity, Spatial, PReLU)):
         return True
     if isinstance(rule, Rescaling):
         return is_positive_rescaling(node)
     if isinstance(rule, Elementwise):
-        if kind(node.operation) == "Activation" and (
-            activation_name(node.operation.activation) not in kinds.ELEMENTWISE_ACTIVATIONS
-        ):
-            return False
         return is_homogeneous(node) or (binary and keeps_zero(node))
     return False

@@ -16,7 +16,7 @@ from keras_nas.graph.state import quantization
 from keras_nas.layers import Gate
 from keras_nas.surgery import masks
 from keras_nas.surgery.align import align as align_channels
-from keras_nas.surgery.align import constant_tensor
+from keras_nas.surgery.align import anchored, constant_tensor
 from keras_nas.surgery.analysis import Plan, analyse
 from keras_nas.surgery.rules.base import Call
 
@@ -168,6 +168,15 @@ class Surgeon:
             args, kwargs = node.filled(flat, [self._whole(value) for value in node.masks])
         else:
             args, kwargs = tuple(inputs), node.kwargs
+        return self._run(node, args, kwargs, changes, weights)
+
+    def run(self, call, args, kwargs) -> list[keras.KerasTensor]:
+        return self._run(call.node, args, kwargs)
+
+    def as_tensor(self, array) -> keras.KerasTensor:
+        return anchored(array, self.graph.tensors[self.plan.graph.inputs[0]])
+
+    def _run(self, node, args, kwargs, changes=None, weights=None) -> list[keras.KerasTensor]:
         copy = self._copies.get(node.operation_name)
         if copy is not None:
             return keras.tree.flatten(copy(*args, **kwargs))

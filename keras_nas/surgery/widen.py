@@ -40,15 +40,19 @@ class Widening:
             return 0.0
         if value not in known:
             known[value] = float("inf")
-            known[value] = self._producer_cost(value.producer, mask, known)
+            known[value] = self._producer_cost(value.producer, value, mask, known)
         return known[value]
 
-    def _producer_cost(self, node: Node, mask: np.ndarray, known) -> float:
+    def _producer_cost(self, node: Node, value: Value, mask: np.ndarray, known) -> float:
         call, rule = self.calls[node], self.rules[node]
         cost = rule.row_macs(call) * int(mask.sum())
         if not np.isfinite(cost) or rule.reads_all_inputs:
             return cost
-        for source, wanted in zip(node.inputs, rule.wants(call, [mask]), strict=True):
+        produced = [
+            mask if output is value else np.zeros(0 if known_of is None else known_of.count, bool)
+            for output, known_of in zip(node.outputs, call.outputs, strict=True)
+        ]
+        for source, wanted in zip(node.inputs, rule.wants(call, produced), strict=True):
             channels = self.channels[source]
             if channels is None or not wanted.any():
                 continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 from keras_nas.graph import kinds
 from keras_nas.graph.state import quantization
 from keras_nas.layers import Gate
+from keras_nas.surgery.rules.arrays import arrays
 from keras_nas.surgery.rules.base import Call, Rule
 from keras_nas.surgery.rules.convolution import (
     Convolution,
@@ -20,7 +21,7 @@ from keras_nas.surgery.rules.merge import Concatenate, Merge
 from keras_nas.surgery.rules.normalization import BatchNormalization, Normalization
 from keras_nas.surgery.rules.padding import Pad
 from keras_nas.surgery.rules.pixel_shuffle import DepthToSpace
-from keras_nas.surgery.rules.reindex import Reindex, Slice
+from keras_nas.surgery.rules.reindex import OTHERS, SHAPES, SLICES, Reindex
 from keras_nas.surgery.rules.spatial import Resizing, Spatial, SpatialReduction
 
 _OPAQUE = Rule()
@@ -68,12 +69,22 @@ RULES: dict[str, Rule] = {
     "Resizing": Resizing(),
     **_ops(SpatialReduction(), "Mean", "Max", "Min", "Sum", "Amax", "Amin"),
     **_named(Merge(), "Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"),
-    **_ops(Merge(), "Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Maximum", "Minimum"),
+    **_ops(
+        Merge(),
+        *("Add Subtract Multiply Divide TrueDivide Maximum Minimum Power FloorDivide Mod Arctan2 "
+          "Hypot Logaddexp Where").split(),
+    ),
     "Concatenate": Concatenate(),
     "ops.Concatenate": Concatenate(),
-    **_named(Reindex(), "Flatten", "Reshape", "Permute"),
-    **_ops(Reindex(), "Reshape", "Squeeze", "ExpandDims", "Transpose"),
-    "ops.GetItem": Slice(),
+    **_named(Reindex(OTHERS), "Flatten", "Permute", "RepeatVector"),
+    **_ops(
+        Reindex(OTHERS),
+        *("BroadcastTo ExpandDims Flip Moveaxis Repeat Roll Rot90 Split Squeeze Swapaxes Take "
+          "TakeAlongAxis Tile Transpose Unstack").split(),
+    ),
+    "Reshape": Reindex(SHAPES),
+    "ops.Reshape": Reindex(SHAPES),
+    "ops.GetItem": Reindex(SLICES),
     "ops.Pad": Pad(),
     "ops.DepthToSpace": DepthToSpace(),
 }  # fmt: skip
@@ -102,7 +113,9 @@ def rule_for(call: Call, whole: bool = False) -> Rule:
         whole: Whether no rule may be used.
     """
     rule = None if whole else family(call.layer)
-    return rule if rule is not None and rule.accepts(call) else _OPAQUE
+    if rule is None or (arrays(call.node) and not rule.takes_arrays):
+        return _OPAQUE
+    return rule if rule.accepts(call) else _OPAQUE
 
 
 def is_opaque(rule: Rule) -> bool:

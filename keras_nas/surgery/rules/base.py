@@ -27,8 +27,6 @@ class Call:
         input_factor: What a gate before it multiplied its first input by, where that is baked into
             this operation's weights; else `None`.
         scale: For a gate, what it multiplies each channel by; ones where that is baked in.
-        origin: For an operation that moves elements, the axis that channels end up on and the input
-            channel at each index there; filled in when first asked for.
         wants: For each flat input the channels it reads, bool; `None` means the full tensor.
         produces: For each output the channels it makes, bool; `None` means the full tensor.
     """
@@ -39,7 +37,6 @@ class Call:
     factor: np.ndarray | None = None
     input_factor: np.ndarray | None = None
     scale: np.ndarray | None = None
-    origin: tuple[int, np.ndarray] | None = None
     wants: list[np.ndarray | None] = field(default_factory=list)
     produces: list[np.ndarray | None] = field(default_factory=list)
 
@@ -66,6 +63,12 @@ class Builder(Protocol):
     ) -> list[keras.KerasTensor]:
         """Calls the operation's copy (with changed configuration and weights) on new inputs."""
 
+    def run(self, call: Call, args: tuple, kwargs: dict) -> list[keras.KerasTensor]:
+        """Calls the operation's copy, without weights of its own, on other arguments."""
+
+    def as_tensor(self, array: np.ndarray) -> keras.KerasTensor:
+        """An array as a tensor of the new graph."""
+
     def rescale(
         self, call: Call, tensor: keras.KerasTensor, scale: np.ndarray, offset: np.ndarray
     ) -> keras.KerasTensor:
@@ -82,6 +85,9 @@ class Rule:
 
     stateful = False
     """Whether the operation has weights by channel: then all calls of a shared one must agree."""
+
+    takes_arrays = False
+    """Whether it knows what arrays among the arguments of a call do; else such calls are opaque."""
 
     reads_all_inputs = False
     """Whether any one output channel reads all (live) input channels."""

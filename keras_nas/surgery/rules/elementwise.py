@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 
 from keras_nas.graph.kinds import (
@@ -11,15 +12,24 @@ from keras_nas.graph.kinds import (
     kind,
 )
 from keras_nas.surgery.channels import Channels
+from keras_nas.surgery.rules.arrays import array_settings, by_channel, fits, take_channels
 from keras_nas.surgery.rules.base import SameChannels
 from keras_nas.surgery.rules.evaluate import on_constants
 
 
 class Elementwise(SameChannels):
-    """y = f(x) element by element; f(constant) is found by calling the operation."""
+    """y = f(x) element by element; f(constant) is found by calling the operation.
+
+    The bounds of `ops.clip` may be given by channel: they keep the channels that x keeps.
+    """
 
     def accepts(self, call):
         if not super().accepts(call) or len(call.node.inputs) != 1:
+            return False
+        if call.node.outputs[0].dtype == "bool":
+            return False
+        settings = array_settings(call.layer)
+        if settings and (kind(call.layer) != "ops.Clip" or not _fit(call, settings)):
             return False
         if kind(call.layer) == "Activation":
             return activation_name(call.layer.activation) in ELEMENTWISE_ACTIVATIONS
@@ -34,6 +44,29 @@ class Elementwise(SameChannels):
             values = on_constants(call.node, {call.node.inputs[0]: filled})
             result[known] = values[known]
         return [Channels(channels.axis, result)]
+
+    def build(self, call, builder):
+        settings = array_settings(call.layer)
+        if not settings:
+            return super().build(call, builder)
+        rank, channels = len(call.node.outputs[0].shape), call.input
+        bounds = {
+            key: take_channels(array, rank, channels.axis, call.produces[0])
+            for key, array in settings.items()
+        }
+        low = bounds.get("x_min", call.layer.x_min)
+        high = bounds.get("x_max", call.layer.x_max)
+        return [keras.ops.clip(builder.fetch(call, 0), low, high)]
+
+
+def _fit(call, settings: dict[str, np.ndarray]) -> bool:
+    """Whether each array has one number a channel, the call's channels on the last axis."""
+    value, channels = call.node.inputs[0], call.input
+    return channels.is_last(value) and all(
+        fits(array, len(value.shape), channels.axis, channels.count)
+        and array.size == array.shape[-1]
+        for array in settings.values()
+    )
 
 
 class Identity(SameChannels):
@@ -86,10 +119,15 @@ def is_homogeneous(node) -> bool:
 
 
 def is_positive_rescaling(node) -> bool:
-    """Whether a Rescaling only multiplies what the network has made, by positive numbers."""
+    """Whether a Rescaling only multiplies what the network has made, by positive numbers.
+
+    One number, or one a channel of the last axis.
+    """
     layer, value = node.operation, node.inputs[0]
+    scale = np.asarray(layer.scale)
     return (
-        bool(np.all(np.asarray(layer.scale) > 0))
+        scale.size in (1, scale.shape[-1] if scale.ndim else 1)
+        and bool(np.all(scale > 0))
         and not np.any(layer.offset)
         and value.producer is not None
         and value.dtype == node.outputs[0].dtype
@@ -97,23 +135,48 @@ def is_positive_rescaling(node) -> bool:
 
 
 class Rescaling(SameChannels):
-    """scale · x + offset, each one number or one a channel; nothing where others took it over."""
+    """scale · x + offset; nothing where others took it over.
+
+    Each of the two is one number, one a channel, or an array that broadcasts against x: a constant
+    channel then stays one only where it comes out the same everywhere.
+    """
 
     def accepts(self, call):
-        return super().accepts(call) and call.input.is_last(call.node.inputs[0])
+        value = call.node.inputs[0]
+        rank = len(value.shape)
+        return (
+            super().accepts(call)
+            and call.input.is_last(value)
+            and call.node.outputs[0].shape == value.shape
+            and all(
+                fits(np.asarray(array), rank, rank - 1, call.input.count)
+                for array in (call.layer.scale, call.layer.offset)
+            )
+        )
 
     def constants(self, call):
         if call.scale is not None:
             return [Channels(call.input.axis, call.input.constants.copy())]
-        scale, offset = (np.asarray(x) for x in (call.layer.scale, call.layer.offset))
-        return [Channels(call.input.axis, call.input.constants * scale + offset)]
+        scale, offset = rescaling_columns(call)
+        constants = call.input.constants * scale + offset
+        return [Channels(call.input.axis, constants)]
 
     def build(self, call, builder):
         if call.scale is not None:
             return [builder.fetch(call, 0)]
+        rank, axis = len(call.node.inputs[0].shape), call.input.axis
         changes = {
-            key: np.asarray(value)[call.wants[0]].tolist()
+            key: take_channels(np.asarray(value), rank, axis, call.wants[0]).tolist()
             for key, value in (("scale", call.layer.scale), ("offset", call.layer.offset))
             if np.size(value) > 1
         }
         return builder.apply(call, [builder.fetch(call, 0)], changes)
+
+
+def rescaling_columns(call) -> list[np.ndarray]:
+    """A Rescaling's scale and offset by channel; NaN where one varies over the other axes."""
+    rank, axis, count = len(call.node.inputs[0].shape), call.input.axis, call.input.count
+    return [
+        by_channel(np.asarray(array), rank, axis, count)
+        for array in (call.layer.scale, call.layer.offset)
+    ]

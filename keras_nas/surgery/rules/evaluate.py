@@ -6,11 +6,16 @@ import keras
 import numpy as np
 
 from keras_nas.graph import Node, Value
-from keras_nas.graph.ir import map_values
+from keras_nas.surgery.rules.arrays import collapsed, map_operands
 
 
 def on_constants(node: Node, constants: dict[Value, np.ndarray]) -> np.ndarray:
     """The node's output, a number a channel, where every input channel is constant.
+
+    Arrays among the arguments are taken at their full size: a channel that comes out different at
+    different positions, or not finite, is NaN.
+
+    Worked example: channels (0, 5) plus the array [[1, 2], [3, 2]] are (NaN, 7).
 
     Args:
         node: An elementwise call on tensors whose channels lie on the last axis.
@@ -24,9 +29,11 @@ def on_constants(node: Node, constants: dict[Value, np.ndarray]) -> np.ndarray:
         vector = constants[value].astype(value.dtype)
         return keras.ops.convert_to_tensor(vector.reshape((1,) * (len(value.shape) - 1) + (-1,)))
 
-    args, kwargs = map_values(stand_in, (node.args, node.kwargs))
-    result = keras.ops.convert_to_numpy(node.operation(*args, **kwargs))
-    return result.astype("float64").reshape(-1, result.shape[-1])[0]
+    args, kwargs = map_operands((node.args, node.kwargs), stand_in, collapsed)
+    result = keras.ops.convert_to_numpy(node.operation(*args, **kwargs)).astype("float64")
+    rows = result.reshape(-1, result.shape[-1])
+    known = np.isfinite(rows[0]) & (rows == rows[0]).all(axis=0)
+    return np.where(known, rows[0], np.nan)
 
 
 def apply_activation(activation, constants: np.ndarray) -> np.ndarray:

@@ -6,9 +6,16 @@ import keras
 import numpy as np
 
 from keras_nas.graph import Value
-from keras_nas.graph.ir import map_values
 from keras_nas.graph.kinds import kind
 from keras_nas.surgery.channels import Channels
+from keras_nas.surgery.rules.arrays import (
+    arrays,
+    by_channel,
+    fits,
+    map_operands,
+    operands,
+    take_channels,
+)
 from keras_nas.surgery.rules.base import Rule, positions
 from keras_nas.surgery.rules.evaluate import on_constants
 
@@ -24,23 +31,27 @@ class Merge(Rule):
     product one that holds nothing but constants becomes a Rescaling.
     """
 
+    takes_arrays = True
+
     def accepts(self, call):
-        output = call.node.outputs[0]
-        count = output.channels
+        node, output = call.node, call.node.outputs[0]
+        count, rank = output.channels, len(output.shape)
+        given = arrays(node)
         return (
             count is not None
+            and output.dtype != "bool"
+            and not (given and isinstance(node.operation, keras.layers.Layer))
             and all(
                 channels is not None and channels.is_last(value) and channels.count in (1, count)
-                for channels, value in zip(call.inputs, call.node.inputs, strict=True)
+                for channels, value in zip(call.inputs, node.inputs, strict=True)
             )
-            and all(_fits(leaf, count) for leaf in _literals(call.node))
+            and all(fits(array, rank, rank - 1, count) for array in given)
         )
 
     def constants(self, call):
         node = call.node
         count = node.outputs[0].channels
-        operands = [np.broadcast_to(channels.constants, (count,)) for channels in call.inputs]
-        known = ~np.isnan(operands).any(axis=0)
+        known = ~np.isnan(self._columns(call)).any(axis=0)
         result = np.full(count, np.nan)
         if known.any():
             stand_ins = {
@@ -49,8 +60,15 @@ class Merge(Rule):
             }
             result[known] = np.broadcast_to(on_constants(node, stand_ins), (count,))[known]
         if kind(node.operation) in PRODUCTS:
-            result[np.any([operand == 0 for operand in operands], axis=0)] = 0.0
+            columns = [*self._columns(call), *array_columns(node)]
+            result[np.any([column == 0 for column in columns], axis=0)] = 0.0
         return [Channels(len(node.outputs[0].shape) - 1, result)]
+
+    @staticmethod
+    def _columns(call) -> np.ndarray:
+        """The constants of each input, (inputs, channels)."""
+        count = call.node.outputs[0].channels
+        return np.array([np.broadcast_to(c.constants, (count,)) for c in call.inputs])
 
     def wants(self, call, produced):
         mask = produced[0]
@@ -76,12 +94,13 @@ class Merge(Rule):
             return [self._with_constants(call, builder, tensors[reading[0]], reading[0])]
         if isinstance(node.operation, keras.layers.Layer):
             return builder.apply(call, [[tensors[i] for i in reading]])
-        numbers = iter(range(len(node.inputs)))
-        args, kwargs = map_values(lambda _: tensors[next(numbers)], (node.args, node.kwargs))
-        args, kwargs = keras.tree.map_structure(
-            lambda leaf: _sliced(leaf, produced), (args, kwargs)
+        numbers, rank = iter(range(len(node.inputs))), len(node.outputs[0].shape)
+        args, kwargs = map_operands(
+            (node.args, node.kwargs),
+            lambda _: tensors[next(numbers)],
+            lambda array: take_channels(array, rank, rank - 1, produced),
         )
-        return [node.operation(*args, **kwargs)]
+        return builder.run(call, args, kwargs)
 
     def _skipped(self, call, mask) -> list[bool]:
         """For each operand: whether it is constant in every channel asked for, and can be baked."""
@@ -118,62 +137,85 @@ def _live_has_shape(call, known: list[bool]) -> bool:
     return live.shape == call.node.outputs[0].shape
 
 
-def _literals(node) -> list:
-    leaves = keras.tree.flatten((node.args, node.kwargs))
-    return [leaf for leaf in leaves if not isinstance(leaf, Value)]
-
-
-def _fits(leaf, count: int) -> bool:
-    shape = tuple(getattr(leaf, "shape", ()))
-    return len(shape) == 0 or shape[-1] in (1, count)
-
-
-def _sliced(leaf, mask: np.ndarray):
-    if isinstance(leaf, keras.KerasTensor):
-        return leaf
-    shape = tuple(getattr(leaf, "shape", ()))
-    if len(shape) == 0 or shape[-1] != len(mask) or mask.all():
-        return leaf
-    return np.asarray(leaf)[..., mask]
+def array_columns(node) -> list[np.ndarray]:
+    """What each array among a merge's arguments holds by output channel; NaN where it varies."""
+    count, rank = node.outputs[0].channels, len(node.outputs[0].shape)
+    return [by_channel(array, rank, rank - 1, count) for array in arrays(node)]
 
 
 class Concatenate(Rule):
-    """Concatenation along the channels (operands side by side) or along another axis."""
+    """Concatenation along the channels (operands side by side) or along another axis.
+
+    An array among the operands is a constant in each channel that it holds one number in.
+    """
+
+    takes_arrays = True
 
     def accepts(self, call):
+        output = call.node.outputs[0]
         return all(
             channels is not None and channels.is_last(value)
             for channels, value in zip(call.inputs, call.node.inputs, strict=True)
+        ) and all(
+            array.ndim == len(output.shape) and str(array.dtype) == output.dtype
+            for array in arrays(call.node)
         )
 
     def constants(self, call):
-        columns = [channels.constants for channels in call.inputs]
+        columns = self.columns(call, [channels.constants for channels in call.inputs])
         axis = len(call.node.outputs[0].shape) - 1
         if self._along_channels(call):
             return [Channels(axis, np.concatenate(columns))]
         same = np.all([column == columns[0] for column in columns], axis=0)
         return [Channels(axis, np.where(same, columns[0], np.nan))]
 
+    def columns(self, call, of_inputs: list) -> list:
+        """What is known of each operand's channels in order: the inputs' own, and the arrays'."""
+        numbers = iter(of_inputs)
+        return [
+            next(numbers)
+            if isinstance(operand, Value)
+            else by_channel(operand, operand.ndim, operand.ndim - 1, operand.shape[-1])
+            for operand in operands(call.node)
+        ]
+
     def wants(self, call, produced):
+        return [
+            mask
+            for mask, operand in zip(
+                self.parts(call, produced[0]), operands(call.node), strict=True
+            )
+            if isinstance(operand, Value)
+        ]
+
+    def parts(self, call, mask) -> list:
+        """The part of an output mask that each operand makes."""
+        widths = [int(operand.shape[-1] or 1) for operand in operands(call.node)]
         if not self._along_channels(call):
-            return [produced[0]] * len(call.inputs)
-        ends = np.cumsum([channels.count for channels in call.inputs])
-        return np.split(produced[0], ends[:-1])
+            return [mask] * len(widths)
+        ends = np.cumsum(widths).tolist()
+        return [mask[end - width : end] for width, end in zip(widths, ends, strict=True)]
 
     def produces(self, call, produced, wants):
-        return [np.concatenate(wants)] if self._along_channels(call) else [produced[0]]
+        return [produced[0]]
 
     def row_macs(self, call):
         return 0.0
 
     def build(self, call, builder):
-        reading = [i for i, wanted in enumerate(call.wants) if wanted.any()]
-        tensors = [builder.fetch(call, i) for i in reading]
+        tensors, numbers = [], iter(range(len(call.node.inputs)))
+        masks = self.parts(call, call.produces[0])
+        for operand, mask in zip(operands(call.node), masks, strict=True):
+            if isinstance(operand, Value):
+                position = next(numbers)
+                tensors += [builder.fetch(call, position)] if mask.any() else []
+            elif mask.any():
+                tensors.append(take_channels(operand, operand.ndim, operand.ndim - 1, mask))
+        if not any(isinstance(tensor, keras.KerasTensor) for tensor in tensors):
+            tensors[0] = builder.as_tensor(tensors[0])
         if len(tensors) == 1 and self._along_channels(call):
             return tensors
-        if isinstance(call.layer, keras.layers.Layer):
-            return builder.apply(call, [tensors])
-        return [keras.ops.concatenate(tensors, axis=self._axis(call))]
+        return builder.run(call, (tensors,), {})
 
     def _axis(self, call) -> int:
         return call.layer.axis % len(call.node.outputs[0].shape)

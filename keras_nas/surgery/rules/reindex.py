@@ -1,6 +1,8 @@
-"""Operations that only move elements: Reshape, Flatten, Permute, slices, squeezes."""
+"""Operations that only move elements: Reshape, Flatten, Permute, indexing, splits, flips."""
 
 from __future__ import annotations
+
+import operator
 
 import keras
 import numpy as np
@@ -8,9 +10,7 @@ import numpy as np
 from keras_nas.graph.kinds import kind
 from keras_nas.surgery.channels import Channels
 from keras_nas.surgery.rules.base import Rule
-
-OPEN_SIZE = 2
-"""Stands in for an open size when elements are followed."""
+from keras_nas.surgery.rules.moves import Move, Ways, follow
 
 
 class Reindex(Rule):
@@ -19,136 +19,130 @@ class Reindex(Rule):
     Worked example: Flatten of (2, 1, 3) puts channels 0 1 2 0 1 2 on its one axis; keeping input
     channel 1 keeps outputs 1 and 4. Where elements of several channels meet at every index of every
     axis (a split of the channel axis in two), the rule does not apply.
+
+    Args:
+        ways: How a call may be remade for some of its channels; the first that is right is taken.
     """
 
+    takes_arrays = True
+
+    def __init__(self, ways: Ways):
+        self.ways = ways
+
     def accepts(self, call):
-        return call.inputs[0] is not None and _follow(call.node, call.input.axis) is not None
+        if len(call.node.inputs) != 1 or call.inputs[0] is None:
+            return False
+        return follow(call.node, call.input.axis, self.ways) is not None
+
+    def move(self, call) -> Move:
+        """How an accepted call moves its channels."""
+        move = follow(call.node, call.input.axis, self.ways)
+        assert move is not None
+        return move
 
     def constants(self, call):
-        axis, origin = self._origin(call)
-        return [Channels(axis, call.input.constants[origin])]
+        return [
+            Channels(target.axis, call.input.constants[target.origin])
+            for target in self.move(call).targets
+        ]
 
     def wants(self, call, produced):
-        _, origin = self._origin(call)
-        wanted = np.zeros(call.input.count, bool)
-        wanted[origin[produced[0]]] = True
-        return [wanted]
+        return [self.move(call).reads(produced)]
 
     def produces(self, call, produced, wants):
-        _, origin = self._origin(call)
-        return [wants[0][origin]]
+        return self.move(call).makes(produced, wants[0])
 
     def row_macs(self, call):
         return 0.0
 
     def build(self, call, builder):
-        axis, _ = self._origin(call)
-        tensor = builder.fetch(call, 0)
-        shape = list(call.node.outputs[0].shape)
-        shape[axis] = int(call.produces[0].sum())
-        name = kind(call.layer)
-        if name == "Reshape":
-            target = [-1 if size is None else size for size in shape[1:]]
-            return builder.apply(call, [tensor], {"target_shape": target})
-        if name == "ops.Reshape":
-            return [keras.ops.reshape(tensor, [-1 if size is None else size for size in shape])]
-        return builder.apply(call, [tensor])
+        move, tensor = self.move(call), builder.fetch(call, 0)
 
-    def _origin(self, call) -> tuple[int, np.ndarray]:
-        """The output's channel axis and, for each index on it, the input channel there."""
-        if call.origin is None:
-            call.origin = _follow(call.node, call.input.axis)
-        assert call.origin is not None
-        return call.origin
+        def run(tensor, changes=None):
+            return builder.apply(call, [tensor], changes)
+
+        return move.remake(call.node, move, run, tensor, call.wants[0], call.produces)
 
 
-class Slice(Reindex):
+def as_is(node, move: Move, run, tensor, read, chosen) -> list:
+    """The operation works on other axes: any channels will do."""
+    return run(tensor)
+
+
+def taken(node, move: Move, run, tensor, read, chosen) -> list:
+    """The operation only chooses among the channels."""
+    return [
+        _take(tensor, read, target.origin[mask], move.axis) if mask.any() else None
+        for target, mask in zip(move.targets, chosen, strict=True)
+    ]
+
+
+def picked(node, move: Move, run, tensor, read, chosen) -> list:
+    """The operation picks one channel, and its axis goes."""
+    key: list = [slice(None)] * len(node.inputs[0].shape)
+    results = []
+    for target, mask in zip(move.targets, chosen, strict=True):
+        key[move.axis] = _place(read, target.origin[0])
+        results.append(tensor[tuple(key)] if mask.any() else None)
+    return results
+
+
+def reshaped(node, move: Move, run, tensor, read, chosen) -> list:
+    """Reshape, to a shape with as many channels as there are."""
+    layer, axis, count = node.operation, move.targets[0].axis, int(chosen[0].sum())
+    if kind(layer) == "Reshape":
+        target = list(layer.target_shape)
+        target[axis - 1] = -1 if target[axis - 1] == -1 else count
+        return run(tensor, {"target_shape": target})
+    shape = list(layer.newshape)
+    shape[axis] = -1 if shape[axis] == -1 else count
+    return [keras.ops.reshape(tensor, shape)]
+
+
+def sliced(node, move: Move, run, tensor, read, chosen) -> list:
     """`x[...]` along any axes; along the channels it only chooses among what is there."""
-
-    def accepts(self, call):
-        return len(call.node.inputs) == 1 and super().accepts(call)
-
-    def produces(self, call, produced, wants):
-        return [produced[0]]
-
-    def build(self, call, builder):
-        _, origin = self._origin(call)
-        tensor = builder.fetch(call, 0)
-        key = list(_full_key(_slice_key(call.node), len(call.node.inputs[0].shape)))
-        chosen = origin[call.produces[0]]
-        kept = np.flatnonzero(call.wants[0])
-        key[call.input.axis] = slice(None)
-        plain = all(part == slice(None) for part in key)
-        result = tensor if plain else tensor[tuple(key)]
-        places = np.searchsorted(kept, chosen)
-        if np.array_equal(places, np.arange(len(kept))):
-            return [result]
-        axis, _ = self._origin(call)
-        return [keras.ops.take(result, places.astype("int32"), axis=axis)]
+    key, place = _key(node, move.axis)
+    if not isinstance(key[place], slice):
+        raise TypeError("One channel is picked.")
+    key[place] = slice(None)
+    plain = all(part == slice(None) for part in key)
+    result = tensor if plain else tensor[tuple(key)]
+    target = move.targets[0]
+    return [_take(result, read, target.origin[chosen[0]], target.axis)]
 
 
-def _slice_key(node) -> tuple:
+def dropped(node, move: Move, run, tensor, read, chosen) -> list:
+    """`x[..., 2]`, along other axes anything: the channel is where it is now."""
+    key, place = _key(node, move.axis)
+    operator.index(key[place])
+    key[place] = _place(read, move.targets[0].origin[0])
+    return [tensor[tuple(key)]]
+
+
+def _take(tensor, read: np.ndarray, channels: np.ndarray, axis: int):
+    """The given channels of a tensor that holds those of `read`."""
+    kept = np.flatnonzero(read)
+    if np.array_equal(kept, channels):
+        return tensor
+    return keras.ops.take(tensor, np.searchsorted(kept, channels).astype("int32"), axis=axis)
+
+
+def _place(read: np.ndarray, channel: int) -> int:
+    return int(np.searchsorted(np.flatnonzero(read), channel))
+
+
+def _key(node, axis: int) -> tuple[list, int]:
+    """The key of `x[key]` with `...` and missing axes written out; the place of `axis` in it."""
     key = node.args[1] if len(node.args) > 1 else node.kwargs["key"]
-    return key if isinstance(key, tuple) else (key,)
+    key = list(key) if isinstance(key, (tuple, list)) else [key]
+    if not any(part is Ellipsis for part in key):
+        key.append(Ellipsis)
+    place = next(i for i, part in enumerate(key) if part is Ellipsis)
+    named = sum(part is not None and part is not Ellipsis for part in key)
+    key[place : place + 1] = [slice(None)] * (len(node.inputs[0].shape) - named)
+    return key, [i for i, part in enumerate(key) if part is not None][axis]
 
 
-def _full_key(key: tuple, rank: int) -> tuple:
-    """The key with `...` written out and missing axes filled; integers and None stay."""
-    if any(part is Ellipsis for part in key):
-        place = next(i for i, part in enumerate(key) if part is Ellipsis)
-        named = sum(part is not None and part is not Ellipsis for part in key)
-        key = key[:place] + (slice(None),) * (rank - named) + key[place + 1 :]
-    named = sum(part is not None for part in key)
-    return key + (slice(None),) * (rank - named)
-
-
-def _follow(node, axis: int) -> tuple[int, np.ndarray] | None:
-    """The output axis that holds channels and, for each index on it, the input channel there."""
-    value = node.inputs[0]
-    shape = [OPEN_SIZE if size is None else size for size in value.shape]
-    shape[0] = 1
-    along = [1] * len(shape)
-    along[axis] = shape[axis]
-    labels = np.broadcast_to(np.arange(shape[axis]).reshape(along), shape)
-    moved = _moved(node, labels)
-    if moved is None or moved.ndim < 2 or moved.shape[0] != 1:
-        return None
-    output = node.outputs[0]
-    for candidate in reversed(range(1, moved.ndim)):
-        first = np.moveaxis(moved, candidate, -1).reshape(-1, moved.shape[candidate])
-        if output.shape[candidate] == moved.shape[candidate] and (first == first[0]).all():
-            return candidate, first[0]
-    return None
-
-
-def _moved(node, labels: np.ndarray) -> np.ndarray | None:
-    """The labels after the operation, by NumPy; `None` where the call cannot be followed."""
-    name, output = kind(node.operation), node.outputs[0]
-    if name in ("Reshape", "Flatten", "ops.Reshape", "ops.Squeeze", "ops.ExpandDims"):
-        target = [1] + [OPEN_SIZE if size is None else size for size in output.shape[1:]]
-        if output.shape[0] is not None and output.shape[0] != node.inputs[0].shape[0]:
-            return None
-        return labels.reshape(target) if np.prod(target) == labels.size else None
-    if name == "Permute":
-        return labels.transpose((0, *node.operation.dims))
-    if name == "ops.Transpose":
-        axes = node.operation.axes
-        return None if axes is None or axes[0] != 0 else labels.transpose(axes)
-    if name == "ops.GetItem":
-        return _sliced_labels(node, labels)
-    return None
-
-
-def _sliced_labels(node, labels: np.ndarray) -> np.ndarray | None:
-    key = _full_key(_slice_key(node), labels.ndim)
-    ordinary = all(isinstance(part, (slice, int)) for part in key)
-    if (
-        not ordinary
-        or key[0] != slice(None)
-        or any(
-            size is None and part != slice(None)
-            for size, part in zip(node.inputs[0].shape[1:], key[1:], strict=True)
-        )
-    ):
-        return None
-    return labels[key]
+SHAPES: Ways = ((reshaped, False),)
+SLICES: Ways = ((sliced, True), (dropped, False))
+OTHERS: Ways = ((as_is, False), (taken, True), (picked, False))

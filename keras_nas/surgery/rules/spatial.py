@@ -46,6 +46,8 @@ class SpatialReduction(Spatial):
     def accepts(self, call):
         if not super().accepts(call) or call.layer.axis is None:
             return False
+        if getattr(call.layer, "initial", None) is not None:
+            return False
         rank = len(call.node.inputs[0].shape)
         axes = np.atleast_1d(call.layer.axis)
         return all(0 < axis % rank < rank - 1 for axis in axes)

@@ -59,7 +59,6 @@ def test_sum_with_an_array_is_exact(shape):
         lambda x: layers.Rescaling(np.abs(numbers(6)), numbers(1, 1, 6))(x),
         lambda x: ops.clip(x, -np.abs(numbers(6)), np.abs(numbers(1, 1, 6))),
     ],
-    ids=str,
 )
 def test_other_operations_and_kinds_of_arrays_are_exact(join):
     rebuilt(join)

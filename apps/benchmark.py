@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from apps import config_flags
 from apps.main import run as run_app
-from export.benchmark_schema import BenchmarkReport
-from export.benchmark_table import draw_chart, profile_table, results_table
-from export.errors import ExportError
-from export.host_benchmark import HostBenchmarkConfig, benchmark
 from keras_nas.errors import KerasNasError, UsageError
+from keras_nas.file_checks import check_output_file
 from keras_nas.search.settings import setting
+
+if TYPE_CHECKING:
+    from export.benchmark_schema import BenchmarkReport
+    from export.host_benchmark import HostBenchmarkConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +50,9 @@ class BenchmarkConfig:
             raise UsageError("`models` must name .tflite files (--models). Received: nothing")
         if len(self.size) not in (0, 2):
             raise UsageError(f"`size` must be a height and a width. Received: size={self.size}")
+        from export.errors import ExportError
+        from export.host_benchmark import HostBenchmarkConfig
+
         try:
             return HostBenchmarkConfig(
                 threads=self.threads,
@@ -68,8 +73,14 @@ config_flags.define(BenchmarkConfig())
 
 def main() -> None:
     config = config_flags.read(BenchmarkConfig())
+    measurement = config.measurement()
+    if config.output:
+        check_output_file(config.output)
+    from export.benchmark_table import profile_table, results_table
+    from export.host_benchmark import benchmark
+
     console = Console()
-    report = benchmark(config.models, config.measurement(), console.print)
+    report = benchmark(config.models, measurement, console.print)
     console.print(results_table(report))
     for result in report.results:
         if result.profile:
@@ -83,6 +94,8 @@ def main() -> None:
 
 
 def _save(report: BenchmarkReport, path: Path, console: Console) -> None:
+    from export.benchmark_table import draw_chart
+
     report.save(path)
     draw_chart(report, path.with_suffix(".png"))
     console.print(f"{path} and {path.with_suffix('.png').name}")

@@ -17,9 +17,8 @@ from rich.console import Console
 from apps import config_flags
 from apps.main import run as run_app
 from apps.phone import PhoneConfig
-from export.android_benchmark import benchmark
-from export.benchmark_table import profile_table, results_table
 from keras_nas.errors import KerasNasError
+from keras_nas.file_checks import check_output_file
 from keras_nas.search.settings import setting
 
 
@@ -41,6 +40,11 @@ config_flags.define(BenchmarkAndroidConfig(), PhoneConfig())
 def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     config = config_flags.read(BenchmarkAndroidConfig())
+    if config.output:
+        check_output_file(config.output)
+    from export.android_benchmark import benchmark
+    from export.benchmark_table import profile_table, results_table
+
     console = Console()
     report = benchmark(
         config_flags.read(PhoneConfig()).measurement(

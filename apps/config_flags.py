@@ -10,6 +10,8 @@ from absl import flags
 
 from keras_nas.search.settings import flatten, unflatten
 
+flags.disclaim_key_flags()  # the flags are the app's own: its --help lists them
+
 
 def define(*configs: Any) -> None:
     """Defines a flag for each setting of the configurations, nested ones with their prefix.
@@ -20,10 +22,10 @@ def define(*configs: Any) -> None:
     Args:
         *configs: Instances of dataclasses made with `keras_nas.search.settings.setting`.
     """
-    for config in configs:
-        _define(config, "", shares=True)
-    for config in configs:
-        _define(config, "")
+    defaults = _defaults(configs)
+    for shares in (True, False):  # a flag that is a plain number elsewhere takes both
+        for config in configs:
+            _define(config, "", defaults, shares)
 
 
 def read(config: Any) -> Any:
@@ -39,23 +41,35 @@ def given(*configs: Any) -> set[str]:
     return {name for name in names if flags.FLAGS[name].present}
 
 
-def _define(config: Any, prefix: str, shares: bool = False) -> None:
-    """Defines the flags of a configuration; with `shares` only those that take shares as 0.5x.
+def _defaults(configs: tuple[Any, ...]) -> dict[str, str]:
+    """Each setting's default as the help shows it; by configuration where they differ."""
+    shown: dict[str, dict[str, str]] = {}
+    for config in configs:
+        kind = type(config).__name__.removesuffix("Config").lower()
+        for name, value in flatten(config).items():
+            shown.setdefault(name, {})[kind] = _shown(value)
+    return {
+        name: next(iter(found.values()))
+        if len(set(found.values())) == 1
+        else ", ".join(f"{value} for {kind}" for kind, value in found.items())
+        for name, found in shown.items()
+    }
 
-    A flag that is a plain number elsewhere takes both, so those that take shares come first.
-    """
+
+def _define(config: Any, prefix: str, defaults: dict[str, str], shares: bool) -> None:
+    """Defines the flags of a configuration; with `shares` only those that take shares as 0.5x."""
     hints = typing.get_type_hints(type(config))
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         name = prefix + field.name
         if dataclasses.is_dataclass(value):
-            _define(value, f"{name}_", shares)
+            _define(value, f"{name}_", defaults, shares)
         elif name not in flags.FLAGS and (not shares or hints[field.name] == float | str):
-            _define_one(name, field, hints[field.name], value)
+            _define_one(name, field, hints[field.name], defaults[name])
 
 
-def _define_one(name: str, field: dataclasses.Field, hint: Any, default: Any) -> None:
-    text = f"{field.metadata['help']} (default: {_shown(default)})"
+def _define_one(name: str, field: dataclasses.Field, hint: Any, default: str) -> None:
+    text = f"{field.metadata['help']} (default: {default})"
     choices = field.metadata.get("choices")
     if typing.get_origin(hint) is tuple:
         _define_list(name, typing.get_args(hint)[0], text)

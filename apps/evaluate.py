@@ -9,14 +9,20 @@ from __future__ import annotations
 import json
 
 from apps import config_flags
+from apps.evaluation_config import EvaluationConfig
+from apps.main import load_tensorflow
 from apps.main import run as run_app
-from apps.model_evaluation import EvaluationConfig, evaluate_file
 
 config_flags.define(EvaluationConfig())
 
 
 def main() -> None:
-    print(json.dumps(evaluate_file(config_flags.read(EvaluationConfig())), indent=2))
+    config = config_flags.read(EvaluationConfig())
+    config.check_paths()
+    load_tensorflow()
+    from apps.model_evaluation import evaluate_file
+
+    print(json.dumps(evaluate_file(config), indent=2))
 
 
 if __name__ == "__main__":

@@ -9,13 +9,19 @@ from __future__ import annotations
 from rich.console import Console
 
 from apps import config_flags
+from apps.main import load_tensorflow
 from apps.main import run as run_app
-from apps.super_resolution_files import SuperResolutionEvaluationConfig, score_file
-from keras_nas.reporting.score_table import score_table
+from apps.super_resolution_config import SuperResolutionEvaluationConfig
 
 
 def main() -> None:
-    scores = score_file(config_flags.read(SuperResolutionEvaluationConfig()))
+    config = config_flags.read(SuperResolutionEvaluationConfig())
+    config.check_paths()
+    load_tensorflow()
+    from apps.super_resolution_files import score_file
+    from keras_nas.reporting.score_table import score_table
+
+    scores = score_file(config)
     Console(highlight=False).print(score_table(scores))
 
 

@@ -11,15 +11,21 @@ from __future__ import annotations
 from rich.console import Console
 
 from apps import config_flags
+from apps.export_config import ExportConfig
+from apps.main import load_tensorflow
 from apps.main import run as run_app
-from apps.model_export import ExportConfig, export_file
-from export.export_table import export_table
 
 config_flags.define(ExportConfig())
 
 
 def main() -> None:
-    Console().print(export_table(export_file(config_flags.read(ExportConfig()))))
+    config = config_flags.read(ExportConfig())
+    config.check_paths()
+    load_tensorflow()
+    from apps.model_export import export_file
+    from export.export_table import export_table
+
+    Console().print(export_table(export_file(config)))
 
 
 if __name__ == "__main__":

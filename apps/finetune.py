@@ -10,18 +10,24 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from apps.main import load_tensorflow
 from apps.main import run as run_app
 from apps.run_settings import define_flags, read_flags_over_run
-from keras_nas.reporting.summary import print_summary
-from keras_nas.search.run import run
-from keras_nas.search.run_folder import RunFolder
+from keras_nas.search.run_config import check_paths
 
 define_flags()
 
 
 def main() -> None:
     config, settings = read_flags_over_run()
-    run(dataclasses.replace(config, stages=("finetune",)), settings)
+    config = dataclasses.replace(config, stages=("finetune",))
+    check_paths(config, settings)
+    load_tensorflow()
+    from keras_nas.reporting.summary import print_summary
+    from keras_nas.search.run import run
+    from keras_nas.search.run_folder import RunFolder
+
+    run(config, settings)
     print_summary(RunFolder(Path(config.run_dir)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -9,9 +10,12 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
+import keras_nas.search
+from export.quiet import quiet_stderr
 from keras_nas.errors import KerasNasError, UsageError
 
 _DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
+flags.disclaim_key_flags()
 
 
 def run(main: Callable[[], None]) -> None:
@@ -23,7 +27,11 @@ def run(main: Callable[[], None]) -> None:
 
     Example:
         def main() -> None:
-            print(convert(ExportConfig.from_flags()))
+            config = config_flags.read(ExportConfig())
+            load_tensorflow()
+            from apps.model_export import export_file
+
+            print(export_file(config))
 
         if __name__ == "__main__":
             run(main)
@@ -57,7 +65,20 @@ def run_with_arguments(main: Callable[[list[str]], None]) -> None:
         except Exception as error:  # noqa: BLE001
             _end(error, 1)
 
+    flags.declare_key_flag("debug")
     app.run(guarded, flags_parser=_parse)
+
+
+def load_tensorflow() -> None:
+    """Imports TensorFlow, whose banner is held back, and all of keras_nas.
+
+    An app's `main` calls it when everything is checked that can be without.
+    """
+    with quiet_stderr():
+        import tensorflow  # noqa: F401
+
+        for package in (keras_nas.search, keras_nas):
+            importlib.reload(package)  # with what apps/__init__.py has put off
 
 
 def _parse(argv: Sequence[str]) -> list[str]:

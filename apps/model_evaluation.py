@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
+from apps.evaluation_config import EvaluationConfig
 from export.interpreter import Runner
 from keras_nas import costs, data
-from keras_nas.errors import KerasNasError, UsageError
+from keras_nas.errors import UsageError
+from keras_nas.model_file import load_model
 from keras_nas.search.evaluation import Evaluator
-from keras_nas.search.settings import check_choices, setting
+from keras_nas.search.preflight import check_fits
 from keras_nas.tasks import Classification
-
-
-@dataclasses.dataclass(frozen=True)
-class EvaluationConfig:
-    """Which file to evaluate, and on what."""
-
-    model: str = setting("", "The .keras or .tflite file.")
-    data: str = setting("cifar10", "Data set.", data.NAMES)
-    data_dir: str = setting("", "Where the data is; by default the data set's own place.")
-    split: str = setting("test", "Part of the data.", ("test", "validation"))
-    validation_share: float = setting(0.1, "Share of the training set that is held back.")
-    seed: int = setting(0, "Seed of the held-back share.")
-    batch_size: int = setting(128, "Batch size (of a .keras file).")
-    image_size: int = setting(0, "Side of the images in pixels; 0 for the data set's own.")
-
-    def __post_init__(self):
-        check_choices(self)
 
 
 def evaluate_file(config: EvaluationConfig) -> dict[str, Any]:
@@ -43,22 +26,21 @@ def evaluate_file(config: EvaluationConfig) -> dict[str, Any]:
         `macs` and `flops` too.
 
     Raises:
-        UsageError: If `model` names no .keras or .tflite file.
+        UsageError: If `model` names no .keras, .h5 or .tflite file, or does not fit the data.
         KerasNasError: If the file is missing or cannot be read.
     """
+    config.check_paths()
     path = Path(config.model)
-    if path.suffix not in (".keras", ".tflite"):
-        raise UsageError(
-            "`model` must name a .keras or a .tflite file (--model). "
-            f"Received: model={config.model!r}"
-        )
-    if not path.is_file():
-        raise KerasNasError(f"`model` must be a file. Received: {path}, which does not exist")
-    examples = _examples(config)
     size = {"size": path.stat().st_size}
     if path.suffix == ".tflite":
-        return {**evaluate_tflite(path, examples), **size}
-    model = keras.models.load_model(path, compile=False)
+        runner = Runner(path, threads=2)
+        loaded = _load(config)
+        check_tflite_fits(runner, path, loaded)
+        return {**_evaluate(runner, _part(loaded, config)), **size}
+    model = load_model(path)
+    loaded = _load(config)
+    check_fits(model, loaded, config.data)
+    examples = _part(loaded, config)
     counted = costs.count(model)
     evaluated = Evaluator(model, Classification.of(model), examples)()
     return {
@@ -75,7 +57,28 @@ def evaluate_tflite(path: Path, examples: tf.data.Dataset, threads: int = 2) -> 
         examples: Batches `(images, labels)`.
         threads: Threads of the interpreter.
     """
-    runner = Runner(path, threads)
+    return _evaluate(Runner(path, threads), examples)
+
+
+def check_tflite_fits(runner: Runner, path: Path, loaded: data.TaskData) -> None:
+    """Compares the shapes of a .tflite classifier with the data's.
+
+    Raises:
+        UsageError: The file takes or gives something else than the data has.
+    """
+    where = f"{path} does not fit --data={loaded.name}: it"
+    shapes, wanted = runner.input_shapes, (1, *loaded.image_shape)
+    if not runner.dynamic and shapes != [wanted]:
+        raise UsageError(f"{where} takes inputs of shapes {shapes}, and the data has {wanted}.")
+    outputs = runner.output_shapes
+    if len(outputs) != 1 or outputs[0][-1] != loaded.num_classes:
+        raise UsageError(
+            f"{where} gives outputs of shapes {outputs}, and the data has "
+            f"{loaded.num_classes} classes."
+        )
+
+
+def _evaluate(runner: Runner, examples: tf.data.Dataset) -> dict[str, float]:
     outputs, labels = [], []
     for images, targets in examples.as_numpy_iterator():
         outputs += [runner([image[None]])[0][0] for image in images]
@@ -86,8 +89,8 @@ def evaluate_tflite(path: Path, examples: tf.data.Dataset, threads: int = 2) -> 
     return {metric.name: float(metric.result()) for metric in metrics}
 
 
-def _examples(config: EvaluationConfig) -> tf.data.Dataset:
-    loaded = data.load(
+def _load(config: EvaluationConfig) -> data.TaskData:
+    return data.load(
         config.data,
         data_dir=config.data_dir or None,
         batch_size=config.batch_size,
@@ -95,7 +98,7 @@ def _examples(config: EvaluationConfig) -> tf.data.Dataset:
         image_size=config.image_size or None,
         validation_share=config.validation_share,
     )
-    examples = getattr(loaded, config.split)
-    if examples is None:
-        raise UsageError("split='validation' needs `validation_share` above 0. Received: 0")
-    return examples
+
+
+def _part(loaded: data.TaskData, config: EvaluationConfig) -> tf.data.Dataset:
+    return getattr(loaded, config.split)

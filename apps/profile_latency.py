@@ -14,27 +14,24 @@ from __future__ import annotations
 
 import dataclasses
 import signal
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
 from apps import config_flags
+from apps.main import load_tensorflow
 from apps.main import run as run_app
 from apps.phone import PhoneConfig
-from export.host_benchmark import HostBenchmarkConfig
-from export.latency_grid import GridPoint, grid_of_models, grid_of_sizes
-from export.latency_profile import (
-    STATISTICS,
-    Benchmark,
-    LatencyProfileConfig,
-    on_android,
-    on_host,
-    profile,
-    residuals_table,
-)
-from keras_nas.costs.latency_condition import DTYPES
+from export.choices import STATISTICS
+from keras_nas.choices import LATENCY_DTYPES
 from keras_nas.errors import UsageError
-from keras_nas.search.settings import setting
+from keras_nas.file_checks import check_model_file, check_output_file
+from keras_nas.search.settings import check_choices, check_range, setting
+
+if TYPE_CHECKING:
+    from export.latency_grid import GridPoint
+    from export.latency_profile import Benchmark
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,21 +49,39 @@ class ProfileLatencyConfig:
     strides: tuple[int, ...] = setting((1, 2), "Strides of the grid.")
     groups: tuple[int, ...] = setting((1,), "Groups of the grid's convolutions.")
     channels: tuple[int, ...] = setting((16, 40, 96), "Channels of the grid.")
-    dtypes: tuple[str, ...] = setting(("float32",), f"Of {', '.join(DTYPES)}.")
+    dtypes: tuple[str, ...] = setting(("float32",), f"Of {', '.join(LATENCY_DTYPES)}.")
     threads: tuple[int, ...] = setting((1,), "Numbers of threads.")
     device: str = setting("host", "Where to measure.", choices=("host", "android"))
     runs: int = setting(40, "Timed runs of each point (on the host).")
     batch: int = setting(8, "Points that take turns and are then written down.")
     statistic: str = setting("median", "The time of a point, of its runs.", choices=STATISTICS)
 
-    def grid(self) -> list[GridPoint]:
-        """Returns the points to measure.
+    def __post_init__(self):
+        check_choices(self)
+        check_range(self, ("points", "round_to", "runs", "batch"), 1)
+
+    def check_paths(self) -> None:
+        """Looks at the files that are read and written; needs no TensorFlow.
 
         Raises:
-            UsageError: Neither or both of `models` and `operations` are given.
+            UsageError: Neither or both of `models` and `operations` are given, or no `output`.
+            KerasNasError: A model's file is missing or of another kind, or `output` cannot be
+                written.
         """
+        if not self.output:
+            raise UsageError(
+                "`output` must be the JSON file to write (--output). Received: nothing"
+            )
         if bool(self.models) == bool(self.operations):
             raise UsageError("Give either `models` (--models) or a grid's `operations`.")
+        for path in self.models:
+            check_model_file(path, "models")
+        check_output_file(self.output)
+
+    def grid(self) -> list[GridPoint]:
+        """Returns the points to measure."""
+        from export.latency_grid import grid_of_models, grid_of_sizes
+
         if self.models:
             return grid_of_models(
                 self.models, self.size, self.dtypes, self.threads, self.points, self.round_to
@@ -78,6 +93,9 @@ class ProfileLatencyConfig:
 
     def benchmark(self, phone: PhoneConfig) -> Benchmark:
         """Returns what measures the points."""
+        from export.host_benchmark import HostBenchmarkConfig
+        from export.latency_profile import on_android, on_host
+
         if self.device == "android":
             return on_android(phone.measurement(["grid"]))
         return on_host(HostBenchmarkConfig(warmup=5, runs=self.runs, rounds=8))
@@ -89,8 +107,10 @@ config_flags.define(ProfileLatencyConfig(), PhoneConfig())
 def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     config = config_flags.read(ProfileLatencyConfig())
-    if not config.output:
-        raise UsageError("`output` must be the JSON file to write (--output). Received: nothing")
+    config.check_paths()
+    load_tensorflow()
+    from export.latency_profile import LatencyProfileConfig, profile, residuals_table
+
     settings = LatencyProfileConfig(config.output, batch=config.batch, statistic=config.statistic)
     measure = config.benchmark(config_flags.read(PhoneConfig()))
     console = Console()

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from absl import flags
 
-from apps.main import run_with_arguments
+from apps.main import load_tensorflow, run_with_arguments
 from keras_nas.errors import UsageError
-from keras_nas.reporting.html_report import write_html_report
+from keras_nas.file_checks import check_output_file
+from keras_nas.search.run_config import read_config
 
 _OUTPUT = flags.DEFINE_string("output", "", "The page's file; needed for several runs.")
 
@@ -25,7 +26,14 @@ def main(run_dirs: list[str]) -> None:
         raise UsageError("Give the folders of one run or more: python -m apps.report RUN_DIR …")
     if len(run_dirs) > 1 and not _OUTPUT.value:
         raise UsageError("`output` must name the page (--output) for several runs.")
-    print(write_html_report(run_dirs, _OUTPUT.value or Path(run_dirs[0], "report.html")))
+    for run_dir in run_dirs:
+        read_config(run_dir)
+    output = _OUTPUT.value or Path(run_dirs[0], "report.html")
+    check_output_file(output)
+    load_tensorflow()
+    from keras_nas.reporting.html_report import write_html_report
+
+    print(write_html_report(run_dirs, output))
 
 
 if __name__ == "__main__":

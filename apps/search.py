@@ -10,19 +10,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from apps.main import load_tensorflow
 from apps.main import run as run_app
 from apps.run_settings import define_flags, read_flags
-from apps.tflite_stages import run_tflite_stages
-from keras_nas.reporting.run_plots import draw_run
-from keras_nas.reporting.summary import print_summary
-from keras_nas.search.run import run
-from keras_nas.search.run_folder import RunFolder
+from keras_nas.search.run_config import check_paths
 
 define_flags()
 
 
 def main() -> None:
     config, settings = read_flags()
+    check_paths(config, settings)
+    load_tensorflow()
+    from apps.tflite_stages import run_tflite_stages
+    from keras_nas.reporting.run_plots import draw_run
+    from keras_nas.reporting.summary import print_summary
+    from keras_nas.search.run import run
+    from keras_nas.search.run_folder import RunFolder
+
     run(config, settings)
     folder = RunFolder(Path(config.run_dir))
     run_tflite_stages(config, folder)

@@ -9,41 +9,21 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from apps.super_resolution_config import SuperResolutionEvaluationConfig
 from export.interpreter import Runner
 from keras_nas.data.picture_pairs import find_pair_files, read_pairs
 from keras_nas.data.super_resolution_sets import SuperResolutionData
-from keras_nas.errors import KerasNasError, UsageError
+from keras_nas.errors import UsageError
 from keras_nas.files import atomic_write_text
+from keras_nas.model_file import load_model
 from keras_nas.reporting.plots import save
 from keras_nas.reporting.triptych import triptych
-from keras_nas.search.settings import check_choices, check_range, setting
 from keras_nas.tasks.receptive_field import receptive_radius
 from keras_nas.tasks.super_resolution import PictureScore, evaluate_pairs, mean_score
 from keras_nas.tasks.super_resolution_evaluation import Enlarger, score_output
 
 PICTURES = 3
 _WHOLE = 1 << 20
-
-
-@dataclasses.dataclass(frozen=True)
-class SuperResolutionEvaluationConfig:
-    """Which file to score, on which pictures."""
-
-    model: str = setting("", "The .keras or .tflite file.")
-    folder: str = setting("", "Pictures: Set5, Set14, B100, Urban100 or any folder of them.")
-    scale: int = setting(2, "High over low resolution.")
-    value_range: int = setting(1, "The value of white in the model.", (1, 255))
-    shrink: int = setting(1, "Make each picture smaller by this factor first (JPEG photographs).")
-    tile: int = setting(192, "Side of a tile at low resolution, in pixels.")
-    overlap: int = setting(-1, "Pixels around a tile that the model sees too; -1 for all it needs.")
-    output: str = setting("", "JSON file for the scores; none by default.")
-    triptychs: str = setting("", "Folder for bicubic / model / truth pictures; none by default.")
-
-    def __post_init__(self):
-        check_choices(self)
-        check_range(self, ("tile", "shrink"), 1)
-        check_range(self, ("overlap",), -1)
-        check_range(self, ("scale",), 2)
 
 
 def score_file(config: SuperResolutionEvaluationConfig) -> list[PictureScore]:
@@ -53,12 +33,11 @@ def score_file(config: SuperResolutionEvaluationConfig) -> list[PictureScore]:
         One score a picture, sorted by name.
 
     Raises:
-        UsageError: If `folder` is missing, `model` names no .keras or .tflite file, or a .tflite of
-            a fixed size is given without `overlap`.
+        UsageError: If `folder` is not given, `model` names no model's file, or a .tflite of a fixed
+            size is given without `overlap`.
         KerasNasError: If a file or picture is missing or damaged, or does not fit the scale.
     """
-    if not config.folder:
-        raise UsageError("`folder` must name a folder of pictures (--folder). Received: folder=''")
+    config.check_paths()
     enlarge = _enlarger(config)
     scores = []
     files = find_pair_files(config.folder, config.scale)
@@ -126,16 +105,9 @@ def draw_triptychs(
 
 def _enlarger(config: SuperResolutionEvaluationConfig) -> Enlarger:
     path = Path(config.model)
-    if path.suffix not in (".keras", ".tflite"):
-        raise UsageError(
-            "`model` must name a .keras or a .tflite file (--model). "
-            f"Received: model={config.model!r}"
-        )
-    if not path.is_file():
-        raise KerasNasError(f"`model` must be a file. Received: {path}, which does not exist")
     overlap = None if config.overlap < 0 else config.overlap
-    if path.suffix == ".keras":
-        model = keras.models.load_model(path, compile=False)
+    if path.suffix != ".tflite":
+        model = load_model(path)
         return Enlarger(model, config.value_range, config.tile, overlap)
     return _tflite_enlarger(Runner(path, threads=2), config, overlap)
 

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from absl import flags
 
+from apps.main import load_tensorflow
 from apps.main import run as run_app
 from apps.run_settings import define_flags, read_flags
 from keras_nas.errors import KerasNasError
-from keras_nas.reporting.html_report import write_html_report
-from keras_nas.search.sweep import run_sweep
+from keras_nas.search.run_config import check_paths
 from keras_nas.search.sweep_plan import plan_sweep
 
 define_flags()
@@ -33,7 +33,12 @@ _DEVICES = flags.DEFINE_list(
 
 def main() -> None:
     config, settings = read_flags()
+    check_paths(config, settings)
     sweep = plan_sweep(config, settings, _VARY.value, _VALUES.value)
+    load_tensorflow()
+    from keras_nas.reporting.html_report import write_html_report
+    from keras_nas.search.sweep import run_sweep
+
     failed = run_sweep(sweep, [sys.executable, "-m", "apps.search"], _DEVICES.value)
     finished = [job.folder.path for job in sweep.jobs if job.folder.path.name not in failed]
     if finished:

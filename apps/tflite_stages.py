@@ -15,7 +15,8 @@ from export.export_model import ExportData, ExportOptions, export_model
 from export.host_benchmark import HostBenchmarkConfig, benchmark
 from keras_nas.data.segmentation import SegmentationData
 from keras_nas.data.super_resolution_sets import SuperResolutionData
-from keras_nas.search.run import RunConfig
+from keras_nas.model_file import load_model
+from keras_nas.search.run_config import RunConfig
 from keras_nas.search.run_data import RunData, load_data
 from keras_nas.search.run_folder import RunFolder
 
@@ -49,7 +50,7 @@ def export_run(config: RunConfig, folder: RunFolder) -> None:
     run_data = load_data(config)
     rows = {}
     for source, kinds in ((folder.original, FORMATS[:1]), (small, FORMATS)):
-        model = keras.models.load_model(source, compile=False)
+        model = load_model(source)
         for kind in kinds:
             path = tflite_path(folder, "original" if source == folder.original else "small", kind)
             shape = _input_shape(model, run_data)

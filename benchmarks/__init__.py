@@ -1,3 +1,5 @@
 """Measurements, one command each; run them from a checkout with `python -m benchmarks.<name>`."""
 
-import apps  # noqa: F401  (imports TensorFlow without its banner)
+from apps.main import load_tensorflow
+
+load_tensorflow()

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 from export import metadata, parity, quantization, tflite
+from export.choices import NEED_DATA
 from export.errors import ExportError
 from export.parity import Parity, Tolerance
 from export.random_samples import random_batches
@@ -132,7 +133,7 @@ def _check(
 ) -> Parity:
     held_out, metric, notes = data.held_out, data.metric, []
     again = data.train is not None and not isinstance(data.train, Iterator)
-    if held_out is None and again and exported.format in tflite.NEED_DATA:
+    if held_out is None and again and exported.format in NEED_DATA:
         held_out, metric = data.train, None
         notes.append("compared on the training data: no held-out data were given")
     elif held_out is None:

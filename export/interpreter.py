@@ -62,6 +62,11 @@ class Runner:
         return [(max(shape[0], 1), *shape[1:]) if shape else shape for shape in shapes]
 
     @property
+    def output_shapes(self) -> list[tuple[int, ...]]:
+        """The outputs' shapes for inputs of `input_shapes`."""
+        return [tuple(map(int, d["shape"])) for d in self._interpreter.get_output_details()]
+
+    @property
     def input_dtypes(self) -> list[str]:
         """The types of the file's own inputs."""
         return [np.dtype(d["dtype"]).name for d in self._interpreter.get_input_details()]

@@ -17,12 +17,11 @@ import dataclasses
 import itertools
 from collections.abc import Iterable, Sequence
 
-import keras
-
 from keras_nas.costs.latency_condition import Condition
 from keras_nas.costs.latency_operations import TimedOperation, timed_operations
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.graph import read
+from keras_nas.model_file import load_model
 
 _PICTURE_CHANNELS = 4
 _PRODUCTS = ("conv", "transposed_conv", "dense")
@@ -103,7 +102,7 @@ def grid_of_models(
     """
     grid: dict[GridPoint, None] = {}
     for path in paths:
-        model = _load(path)
+        model = load_model(path, "models")
         shapes = [_closed(tensor.shape, size, path) for tensor in model.inputs]
         for dtype, count in itertools.product(dtypes, threads):
             operations = timed_operations(read(model, shapes), dtype, count)
@@ -147,13 +146,6 @@ def grid_of_sizes(
             )  # fmt: skip
             points.update(_with_channels(condition, channels))
     return sorted(points)
-
-
-def _load(path: str) -> keras.Model:
-    try:
-        return keras.saving.load_model(path, compile=False)
-    except (OSError, ValueError, TypeError) as error:
-        raise KerasNasError(f"Cannot load the model {path!r}: {error}") from error
 
 
 def _closed(shape: Sequence[int | None], size: Sequence[int], path: str) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from absl import logging
 from export import android_benchmark, host_benchmark
 from export.android_benchmark_config import AndroidBenchmarkConfig
 from export.benchmark_schema import BenchmarkReport, BenchmarkResult
+from export.choices import STATISTICS
 from export.host_benchmark import HostBenchmarkConfig
 from export.latency_grid import GridPoint
 from export.latency_points import LatencyPoints
@@ -21,7 +22,6 @@ from export.single_op import build
 from keras_nas.costs.latency_table import LatencyTable
 from keras_nas.errors import KerasNasError, UsageError
 
-STATISTICS = ("median", "min")
 Benchmark = Callable[[Sequence[str], int], BenchmarkReport]
 
 

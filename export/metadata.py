@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from export import flatbuffer
+from export.choices import METADATA_TASKS
 from export.errors import ExportError
 from keras_nas.files import atomic_write_bytes
 
-TASKS = ("classification", "segmentation", "image_to_image")
+TASKS = METADATA_TASKS
 LABELS_FILE = "labels.txt"
 COLORS_FILE = "label_colors.csv"
 _PACKAGE = "tensorflow_lite_support.metadata"

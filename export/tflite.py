@@ -16,23 +16,13 @@ import numpy as np
 import tensorflow as tf
 
 from export import calibration, flatbuffer, interpreter, samples, tracing
+from export.choices import FORMATS, IO_DTYPES
 from export.errors import ExportError, UnsupportedOperationError
 from export.quiet import quiet_stderr
 from export.samples import Shape
 from export.tracing import TracedModel
 from keras_nas.files import atomic_write_bytes
 
-FORMATS = ("float32", "float16", "dynamic_int8", "int8", "int16x8", "qat")
-QUANTIZED_FORMATS = ("dynamic_int8", "int8", "int16x8", "qat")
-IO_DTYPES = {
-    "float32": ("float32",),
-    "float16": ("float32",),
-    "dynamic_int8": ("float32",),
-    "int8": ("float32", "int8", "uint8"),
-    "int16x8": ("float32", "int16"),
-    "qat": ("float32", "int8", "uint8"),
-}
-NEED_DATA = ("int8", "int16x8", "qat")
 _NEED_SAMPLES = ("int8", "int16x8")
 _Samples = Callable[[], Iterator[list[Any]]]
 _FAULTY_OPERATION = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op")

@@ -1,9 +1,29 @@
-"""keras_nas: learn which channels, operations and connections a network needs, and rebuild it."""
+"""keras_nas: learn which channels, operations and connections a network needs, and rebuild it.
 
-from keras_nas import costs, data, gates, graph, layers, models, optimizers, search, surgery, tasks
-from keras_nas.architecture import Architecture
+Importing it registers the layers of gated networks with Keras, which takes TensorFlow. The apps put
+that off until their flags are read: see apps/__init__.py.
+"""
+
+import os
+from typing import TYPE_CHECKING
+
 from keras_nas.errors import KerasNasError
 from keras_nas.version import __version__
+
+if TYPE_CHECKING or "KERAS_NAS_DEFER" not in os.environ:
+    from keras_nas import (
+        costs,
+        data,
+        gates,
+        graph,
+        layers,
+        models,
+        optimizers,
+        search,
+        surgery,
+        tasks,
+    )
+    from keras_nas.architecture import Architecture
 
 __all__ = [
     "Architecture",

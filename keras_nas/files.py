@@ -14,8 +14,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from keras_nas.errors import KerasNasError
-
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -71,73 +69,6 @@ def atomic_write_text(path: str | os.PathLike[str], content: str) -> Path:
     Newlines are written as they stand in `content`.
     """
     return atomic_write_bytes(path, content.encode("utf-8"))
-
-
-def check_output_folder(path: str | os.PathLike[str], name: str = "folder") -> None:
-    """Finds out before any work whether files can be written into a folder, which need not exist.
-
-    It is tried: missing folders are made, a file is written, and both are removed again.
-
-    Args:
-        path: the folder.
-        name: the setting that names it, for the message.
-
-    Raises:
-        KerasNasError: a file is in the way, or the folder cannot be made or written to.
-    """
-    folder = Path(path)
-    made: list[Path] = []
-    try:
-        for place in reversed((folder, *folder.parents)):
-            if not place.exists():
-                place.mkdir(exist_ok=True)
-                made.append(place)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".keras_nas_"):
-            pass
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise KerasNasError(
-            f"`{name}` must be a folder that files can be written to. Received: {path} ({reason})"
-        ) from error
-    finally:
-        for place in reversed(made):
-            with contextlib.suppress(OSError):  # another process may have begun to use it
-                place.rmdir()
-
-
-def check_output_file(path: str | os.PathLike[str], name: str = "output") -> None:
-    """Finds out before any work whether a file can be written at `path`; see the above.
-
-    Raises:
-        KerasNasError: `path` is a folder, or its folder cannot be made or written to.
-    """
-    if Path(path).is_dir():
-        raise KerasNasError(f"`{name}` must be a file. Received: {path}, which is a folder")
-    check_output_folder(Path(path).parent, f"{name}'s folder")
-
-
-def check_input_file(path: str | os.PathLike[str], name: str) -> None:
-    """Finds out before any work whether a file is there to be read.
-
-    Raises:
-        KerasNasError: there is none, it is a folder, or it cannot be opened.
-    """
-    try:
-        with open(path, "rb"):
-            return
-    except FileNotFoundError as error:
-        raise KerasNasError(
-            f"`{name}` must be a file. Received: {path}, which does not exist"
-        ) from error
-    except IsADirectoryError as error:
-        raise KerasNasError(
-            f"`{name}` must be a file. Received: {path}, which is a folder"
-        ) from error
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise KerasNasError(
-            f"`{name}` must be a file that can be read. Received: {path} ({reason})"
-        ) from error
 
 
 def _flush(path: Path) -> None:

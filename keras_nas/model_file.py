@@ -6,28 +6,19 @@ import os
 import re
 import zipfile
 import zlib
-from pathlib import Path
 
 import keras
 
 import keras_nas.layers  # noqa: F401  (gated networks hold its classes)
-from keras_nas.errors import KerasNasError, UsageError
-from keras_nas.files import check_input_file
+from keras_nas.errors import KerasNasError
+from keras_nas.file_checks import check_model_file
 
-SUFFIXES = (".keras", ".h5", ".hdf5")
-_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
-_KERAS_MEMBERS = ("config.json", "model.weights.h5")
 _UNKNOWN = re.compile(r"(?:Could not locate (?:class|function)|Unknown layer:) '([^']+)'")
 _CODE = re.compile(r"Lambda.*(?:unsafe|lambda|arbitrary code|safe_mode)", re.DOTALL)
 _UNREADABLE = (
     TypeError, ValueError, LookupError, AttributeError, NotImplementedError, RuntimeError, OSError,
     EOFError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
-
-
-def is_model_file(name: str) -> bool:
-    """Whether a name ends as the files do that `load_model` reads."""
-    return name.lower().endswith(SUFFIXES)
 
 
 def load_model(path: str | os.PathLike[str], name: str = "model") -> keras.Model:
@@ -38,7 +29,7 @@ def load_model(path: str | os.PathLike[str], name: str = "model") -> keras.Model
         name: The setting that names it, for messages.
 
     Raises:
-        UsageError: If the path ends in none of `SUFFIXES`.
+        UsageError: If the path ends as no model's file does.
         KerasNasError: If the file is missing, broken or of another kind, or holds classes that this
             program does not know.
     """
@@ -47,39 +38,6 @@ def load_model(path: str | os.PathLike[str], name: str = "model") -> keras.Model
         return keras.models.load_model(path, compile=False)
     except _UNREADABLE as error:
         raise KerasNasError(f"The model {path} {_reason(str(error))}") from error
-
-
-def check_model_file(path: str | os.PathLike[str], name: str = "model") -> None:
-    """Looks at a model's file without building the model; raises as `load_model`."""
-    if not is_model_file(str(path)):
-        raise UsageError(
-            f"`{name}` must be a .keras or .h5 file (--{name}). Received: {name}={str(path)!r}"
-        )
-    check_input_file(path, name)
-    if str(path).lower().endswith(".keras"):
-        _check_keras(path)
-    else:
-        with open(path, "rb") as file:
-            if file.read(len(_HDF5_MAGIC)) != _HDF5_MAGIC:
-                raise KerasNasError(f"The model {path} is no HDF5 file: {_damaged(path)}.")
-
-
-def _check_keras(path: str | os.PathLike[str]) -> None:
-    if not zipfile.is_zipfile(path):
-        raise KerasNasError(
-            f"The model {path} is no .keras file (a zip archive): {_damaged(path)}."
-        )
-    with zipfile.ZipFile(path) as archive:
-        missing = sorted(set(_KERAS_MEMBERS) - set(archive.namelist()))
-    if missing:
-        raise KerasNasError(
-            f"The model {path} is no .keras file: the archive lacks {' and '.join(missing)}."
-        )
-
-
-def _damaged(path: str | os.PathLike[str]) -> str:
-    size = Path(path).stat().st_size
-    return f"it is cut short, or another kind of file ({size:,} bytes)"
 
 
 def _reason(message: str) -> str:

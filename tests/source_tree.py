@@ -19,7 +19,9 @@ ELSEWHERE = ("tests/export/clients/",)
 PART_ORDER = (
     "version",
     "errors",
+    "choices",
     "files",
+    "file_checks",
     "layers",
     "model_file",
     "optimizers",
@@ -37,7 +39,9 @@ PART_ORDER = (
 )
 
 # The parts that are a file beside `keras_nas/__init__.py`; the others are folders.
-FILE_PARTS = frozenset({"version", "errors", "files", "model_file", "architecture"})
+FILE_PARTS = frozenset(
+    {"version", "errors", "choices", "files", "file_checks", "model_file", "architecture"}
+)
 
 # Where the name that is imported is not the name that is installed.
 DISTRIBUTIONS = {

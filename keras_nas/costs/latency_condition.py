@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from keras_nas.choices import LATENCY_DTYPES
 from keras_nas.errors import KerasNasError
 
 OPERATIONS = (
@@ -29,7 +30,7 @@ OPERATIONS = (
     "resize",
     "depth_to_space",
 )
-DTYPES = ("float32", "int8")
+DTYPES = LATENCY_DTYPES
 _PRODUCTS = ("conv", "depthwise_conv", "transposed_conv", "dense")
 _SCALING = ("resize", "transposed_conv", "depth_to_space")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 
+from keras_nas.choices import FETCH_TASKS
 from keras_nas.data import fashion_mnist, mni152, photographs, voc_picture
 from keras_nas.data.fetched import Fetched
 from keras_nas.data.tensorflow_datasets_source import prepared_builder
@@ -30,7 +31,7 @@ _TASKS: dict[str, tuple[Fetch, ...]] = {
     "super_resolution": (photographs.fetch,),
     "segmentation": (mni152.fetch, voc_picture.fetch, fashion_mnist.fetch, photographs.fetch),
 }
-TASKS = tuple(_TASKS)
+TASKS = FETCH_TASKS
 
 
 def fetch(task: str, data_dir: str | os.PathLike[str] | None = None) -> Iterator[Fetched]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from keras_nas.errors import KerasNasError
-
 ENVIRONMENT_VARIABLE = "KERAS_NAS_DATA"
 
 
@@ -19,12 +17,3 @@ def data_directory(data_dir: str | os.PathLike[str] | None = None) -> Path:
     """
     chosen = data_dir or os.environ.get(ENVIRONMENT_VARIABLE) or "~/.cache/keras_nas"
     return Path(chosen).expanduser()
-
-
-def check_data_directory(data_dir: str | os.PathLike[str] | None) -> None:
-    """Raises `KerasNasError` for a `data_dir` that is given and is no folder."""
-    if data_dir and not Path(data_dir).expanduser().is_dir():
-        raise KerasNasError(
-            f"`data_dir` must be the folder that holds the data. Received: {data_dir}, which "
-            + ("is a file" if Path(data_dir).expanduser().exists() else "does not exist")
-        )

@@ -8,15 +8,16 @@ from collections.abc import Callable
 
 import numpy as np
 
+from keras_nas.choices import CLASSIFICATION_DATA
 from keras_nas.data import cifar10, fashion_mnist, imagenet
 from keras_nas.data.augmentation import Augmentation
-from keras_nas.data.locations import check_data_directory
 from keras_nas.data.normalization import Normalization
 from keras_nas.data.pipeline import check_seed, image_classification_data
 from keras_nas.data.subsets import balanced_subset, ratio_share, split_indices
 from keras_nas.data.task_data import TaskData
 from keras_nas.data.tensorflow_datasets_source import prepared_builder
 from keras_nas.errors import KerasNasError
+from keras_nas.file_checks import check_data_directory
 
 Arrays = tuple[np.ndarray, np.ndarray]
 
@@ -48,7 +49,7 @@ _IN_MEMORY = {
         cifar10.load, cifar10.CLASS_NAMES, cifar10.NORMALIZATION, Augmentation(pad=4)
     ),
 }
-NAMES = (*_IN_MEMORY, "imagenet2012")
+NAMES = CLASSIFICATION_DATA
 
 
 def load(

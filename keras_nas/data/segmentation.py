@@ -9,9 +9,10 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from keras_nas.choices import SEGMENTATION_DATA
 from keras_nas.data import coco_voc, mni152, synthetic_segmentation, voc_folder
 from keras_nas.data.epochs import EpochDataset
-from keras_nas.data.locations import check_data_directory, data_directory
+from keras_nas.data.locations import data_directory
 from keras_nas.data.normalization import Normalization
 from keras_nas.data.pipeline import check_seed, evaluation_data, training_data
 from keras_nas.data.segmentation_augmentation import centred, random_scale_crop_flip
@@ -19,8 +20,9 @@ from keras_nas.data.subsets import ratio_share
 from keras_nas.data.task_data import TaskData
 from keras_nas.data.voc_picture import CLASS_NAMES as VOC_CLASS_NAMES
 from keras_nas.errors import KerasNasError
+from keras_nas.file_checks import check_data_directory
 
-NAMES = ("mni152", "synthetic_segmentation", "voc2012", "coco_voc")
+NAMES = SEGMENTATION_DATA
 _SYNTHETIC_PICTURES = {"train": 2000, "test": 400}
 _COLOR = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 

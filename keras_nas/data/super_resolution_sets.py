@@ -9,9 +9,9 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from keras_nas.choices import SUPER_RESOLUTION_DATA
 from keras_nas.data import photographs
 from keras_nas.data.epochs import EpochDataset
-from keras_nas.data.locations import check_data_directory
 from keras_nas.data.picture_pairs import PicturePair, find_pair_files, make_pair
 from keras_nas.data.super_resolution import (
     PatchConfig,
@@ -21,8 +21,9 @@ from keras_nas.data.super_resolution import (
     whole_pictures,
 )
 from keras_nas.errors import KerasNasError
+from keras_nas.file_checks import check_data_directory
 
-NAMES = ("photographs", "div2k", "folder")
+NAMES = SUPER_RESOLUTION_DATA
 
 _HELD_OUT_EVERY = 5
 

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_nas import gates, surgery
+from keras_nas.choices import RESOURCES
 from keras_nas.costs import LatencyTable
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.graph import Node, read
@@ -19,8 +20,6 @@ from keras_nas.regularizers.exact_counts import Count, ExactCounts
 from keras_nas.regularizers.prices import Price, counted_prices, timed_prices
 from keras_nas.regularizers.relaxed_counts import RelaxedCounts, binary
 from keras_nas.surgery.analysis import Plan, analyse
-
-RESOURCES = ("params", "macs", "flops", "latency_ms")
 
 
 class Resource:

@@ -10,8 +10,7 @@ from typing import Any
 from keras_nas.reporting.quality import qualities_of
 from keras_nas.reporting.run_contents import RunContents
 from keras_nas.reporting.tables import format_cell
-from keras_nas.search.methods import METHODS, default_config
-from keras_nas.search.run import RunConfig
+from keras_nas.search.run_config import METHOD_CONFIGS, RunConfig, default_config
 from keras_nas.search.settings import flatten, text_of
 
 COSTS = {
@@ -111,7 +110,7 @@ def _settings(run: RunContents) -> dict[str, Any]:
 def _asked(run: RunContents) -> dict[str, Any]:
     method = run.config["run"].get("method")
     defaults = flatten(RunConfig())
-    if method in METHODS:
+    if method in METHOD_CONFIGS:
         defaults |= flatten(default_config(method))
     must = ("run_dir", "method", "model", "data")
     return {

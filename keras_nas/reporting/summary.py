@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from keras_nas.regularizers import RESOURCES
+from keras_nas.choices import RESOURCES
 from keras_nas.reporting.quality import qualities_of
 from keras_nas.reporting.tables import results_table
 from keras_nas.search.records import read_records

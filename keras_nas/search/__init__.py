@@ -1,16 +1,23 @@
 """The searches, over one shared loop."""
 
-from keras_nas.search.dnal import DnalConfig, dnal
-from keras_nas.search.dso import dso
+import os
+from typing import TYPE_CHECKING
+
+from keras_nas.search.dnal_config import DnalConfig
 from keras_nas.search.dso_config import DsoConfig
-from keras_nas.search.fgnas import fgnas
 from keras_nas.search.fgnas_config import FgnasConfig
-from keras_nas.search.finite import DivergedError
-from keras_nas.search.loop import InterruptedSearchError, run_stage
-from keras_nas.search.result import SearchResult
 from keras_nas.search.session import Session
-from keras_nas.search.stage import Stage
-from keras_nas.search.training import TrainConfig, train
+from keras_nas.search.train_config import TrainConfig
+
+if TYPE_CHECKING or "KERAS_NAS_DEFER" not in os.environ:  # see keras_nas/__init__.py
+    from keras_nas.search.dnal import dnal
+    from keras_nas.search.dso import dso
+    from keras_nas.search.fgnas import fgnas
+    from keras_nas.search.finite import DivergedError
+    from keras_nas.search.loop import InterruptedSearchError, run_stage
+    from keras_nas.search.result import SearchResult
+    from keras_nas.search.stage import Stage
+    from keras_nas.search.training import train
 
 __all__ = [
     "DivergedError",

@@ -6,7 +6,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_nas.errors import UsageError
 from keras_nas.search.stage import Data, epoch_of, steps_of
 
 
@@ -59,22 +58,6 @@ class _AllData:
 def all_data(first: Data, second: Data | None) -> Data:
     """The batches of two data sets, evenly mixed; of the first where there is no second."""
     return first if second is None else _AllData(first, second)
-
-
-def parse_ratio(ratio: str) -> tuple[int, int]:
-    """`"4:1"` as (4, 1), in lowest terms.
-
-    Raises:
-        UsageError: If it is not two whole numbers from 1 on.
-    """
-    first, _, second = str(ratio).partition(":")
-    if not (first.isdecimal() and second.isdecimal() and int(first) and int(second)):
-        raise UsageError(
-            f"`split_ratio` must be two whole numbers such as 4:1. Received: {ratio!r}"
-        )
-    x, y = int(first), int(second)
-    divisor = next(d for d in range(min(x, y), 0, -1) if x % d == 0 and y % d == 0)
-    return x // divisor, y // divisor
 
 
 def _grouped(batches: tf.data.Dataset, steps: int) -> tf.data.Dataset:

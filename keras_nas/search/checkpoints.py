@@ -16,8 +16,8 @@ import tensorflow as tf
 
 from keras_nas.errors import KerasNasError
 from keras_nas.search.hosts import numbers_of_hosts
+from keras_nas.search.settings import check_settings
 
-_MISSING = "(not given)"
 _NONE = -1
 _NAME = re.compile(r"ckpt-(\d+)")
 # A torn file is an OpError or, from the reader alone, an IndexError or a ValueError; a checkpoint
@@ -166,21 +166,6 @@ class Checkpoints:
 
 def _number(path: Path) -> int:
     return int(path.name.removeprefix("ckpt-"))
-
-
-def check_settings(saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuses settings that would make a resumed run another run.
-
-    Raises:
-        KerasNasError: Names the first setting that differs.
-    """
-    for name in sorted(saved.keys() | now.keys()):
-        before, after = saved.get(name, _MISSING), now.get(name, _MISSING)
-        if before != after:
-            raise KerasNasError(
-                f"`{name}` was {before!r} when this run began and is {after!r} now, which would "
-                "make it another run: resume with the old value, or start another run folder."
-            )
 
 
 def clear(directory: Path) -> None:

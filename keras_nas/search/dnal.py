@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras_nas import gates, surgery
 from keras_nas.layers import ScaledSigmoidGate
 from keras_nas.regularizers import GateSum
+from keras_nas.search.dnal_config import DnalConfig
 from keras_nas.search.evaluation import Evaluator
 from keras_nas.search.gate_statistics import gate_statistics, probabilities
 from keras_nas.search.gated_method import GatedMethod
@@ -18,13 +19,12 @@ from keras_nas.search.joint_step import Learned, joint_step
 from keras_nas.search.loop import run_stage
 from keras_nas.search.method import Context, search
 from keras_nas.search.result import SearchResult
-from keras_nas.search.schedules import DELTA_SCHEDULES, DeltaSchedule
+from keras_nas.search.schedules import DeltaSchedule
 from keras_nas.search.session import Session
-from keras_nas.search.settings import check_choices, check_range, flatten, setting
+from keras_nas.search.settings import flatten
 from keras_nas.search.stage import Data, Stage
 from keras_nas.search.step import Update, apply, global_mean, once, values
 from keras_nas.search.training import (
-    TrainConfig,
     TrainStage,
     make_optimizer,
     needs_loss_scaling,
@@ -32,61 +32,6 @@ from keras_nas.search.training import (
     validation_record,
 )
 from keras_nas.tasks import Classification, Task
-
-
-@dataclasses.dataclass(frozen=True)
-class DnalConfig:
-    """DNAL's settings; the defaults are the paper's for VGG16 on CIFAR-10 (section V-B).
-
-    Example:
-
-    ```python
-    DnalConfig(lambda_a=1e-4, weights=TrainConfig(epochs=10), finetune=TrainConfig(epochs=10))
-    ```
-    """
-
-    order: str = setting(
-        "conv_bn_gate_relu",
-        "Where a gate stands (Fig. 4).",
-        ("conv_gate_bn_relu", "conv_bn_gate_relu", "conv_bn_relu_gate"),
-    )
-    include: tuple[str, ...] = setting((), "Layers (names or patterns) to gate; all by default.")
-    exclude: tuple[str, ...] = setting((), "Layers (names or patterns) not to gate.")
-    strategy: str = setting(
-        "sequential",
-        "'sequential': weights, then gates (Alg. 1). 'joint': both at once, for as many epochs as "
-        "the two stages together (the ablation of Fig. 5).",
-        ("sequential", "joint"),
-    )
-    weights: TrainConfig = setting(TrainConfig(epochs=100), "Stage 1: the weights, gates off.")
-    architecture: TrainConfig = setting(
-        TrainConfig(epochs=20, weight_decay=0.0), "Stage 2: the gates, weights frozen."
-    )
-    lambda_a: float = setting(1e-4, "λ_a of Eq. (4), times the plain sum of all gates.")
-    delta_max: float = setting(1e4, "Last δ of the annealing, from 1.")
-    delta_schedule: str = setting(
-        "epoch",
-        "When δ moves from 1 to its last value: with each epoch (Alg. 1) or each step; 'authors': "
-        "with each epoch from delta_max^(1/n) on, as in the authors' code.",
-        DELTA_SCHEDULES,
-    )
-    penalty_scaled: bool = setting(
-        True, "λ_a Σ sigmoid(δ s), as in Eq. (4); False: λ_a Σ sigmoid(s), as the authors' code."
-    )
-    reset_momentum: bool = setting(
-        False, "Start the gates' optimizer anew in each epoch, as the authors' code does."
-    )
-    round_to: int = setting(1, "Kept channels a gate become a multiple of this (1, 4 or 8).")
-    align: str = setting("auto", "How surgery aligns channels at joins.", ("auto", "widen", "pad"))
-    finetune: TrainConfig = setting(
-        TrainConfig(epochs=130, schedule="piecewise", boundaries=(30.0, 80.0)),
-        "Stage 3: the small network's weights.",
-    )
-
-    def __post_init__(self):
-        check_choices(self)
-        check_range(self, ("lambda_a",), 0)
-        check_range(self, ("delta_max", "round_to"), 1)
 
 
 class GateStage(Stage):

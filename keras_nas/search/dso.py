@@ -20,9 +20,9 @@ from keras_nas.models.auxiliary_tower import with_auxiliary_tower
 from keras_nas.models.dso import space_config
 from keras_nas.models.dso_space import DsoSpace
 from keras_nas.models.found_network import SPACES, FoundNetwork
-from keras_nas.search.alternating_data import AlternatingData, all_data, parse_ratio
+from keras_nas.search.alternating_data import AlternatingData, all_data
 from keras_nas.search.auxiliary_stage import AuxiliaryStage
-from keras_nas.search.dso_config import DsoConfig, parse_target
+from keras_nas.search.dso_config import DsoConfig, parse_ratio, parse_target
 from keras_nas.search.edge_gammas import (
     Gammas,
     fixed_gammas,

@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from keras_nas.errors import UsageError
-from keras_nas.search.alternating_data import parse_ratio
 from keras_nas.search.settings import check_choices, check_range, setting
-from keras_nas.search.training import TrainConfig
+from keras_nas.search.train_config import TrainConfig
 
 BUDGETS = ("none", "flops", "mac", "latency")
 
@@ -117,6 +116,22 @@ class DsoConfig:
             raise UsageError(
                 "One of `target_macs` and `target_params` may be given. Received: both"
             )
+
+
+def parse_ratio(ratio: str) -> tuple[int, int]:
+    """`"4:1"` as (4, 1), in lowest terms.
+
+    Raises:
+        UsageError: If it is not two whole numbers from 1 on.
+    """
+    first, _, second = str(ratio).partition(":")
+    if not (first.isdecimal() and second.isdecimal() and int(first) and int(second)):
+        raise UsageError(
+            f"`split_ratio` must be two whole numbers such as 4:1. Received: {ratio!r}"
+        )
+    x, y = int(first), int(second)
+    divisor = next(d for d in range(min(x, y), 0, -1) if x % d == 0 and y % d == 0)
+    return x // divisor, y // divisor
 
 
 def parse_target(target: float | str, full: float, name: str = "target") -> float:

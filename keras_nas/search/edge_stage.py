@@ -13,8 +13,8 @@ import tensorflow as tf
 from keras_nas.gates import learnable
 from keras_nas.layers import ScaledEdge
 from keras_nas.optimizers import APGNAG
-from keras_nas.search.alternating_data import AlternatingData, parse_ratio
-from keras_nas.search.dso_config import DsoConfig
+from keras_nas.search.alternating_data import AlternatingData
+from keras_nas.search.dso_config import DsoConfig, parse_ratio
 from keras_nas.search.edge_gammas import Gammas
 from keras_nas.search.edge_graph import EdgeGraph
 from keras_nas.search.recompute import Recomputed

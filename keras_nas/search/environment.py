@@ -8,9 +8,7 @@ import keras
 import tensorflow as tf
 
 from keras_nas.errors import UsageError
-
-STRATEGIES = ("none", "mirrored", "multi_worker")
-POLICIES = ("float32", "mixed_float16", "mixed_bfloat16")
+from keras_nas.search.run_config import STRATEGIES
 
 
 def set_seed(seed: int, deterministic: bool) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
+from keras_nas.choices import RESOURCES
 from keras_nas.errors import UsageError
-from keras_nas.regularizers import RESOURCES
 from keras_nas.search.settings import check_choices, check_range, setting
-from keras_nas.search.training import TrainConfig
+from keras_nas.search.train_config import TrainConfig
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,24 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from keras_nas.errors import UsageError
-from keras_nas.search.dnal import Dnal, DnalConfig
+from keras_nas.search.dnal import Dnal
 from keras_nas.search.dso import Dso
-from keras_nas.search.dso_config import DsoConfig
 from keras_nas.search.fgnas import Fgnas
-from keras_nas.search.fgnas_config import FgnasConfig
 from keras_nas.search.method import Method
 
-METHODS: dict[str, tuple[type[Method], type]] = {
-    "dnal": (Dnal, DnalConfig),
-    "dso": (Dso, DsoConfig),
-    "fgnas": (Fgnas, FgnasConfig),
-}
-"""Each method's class and the class of its configuration."""
-
-
-def default_config(name: str) -> Any:
-    """A method's default settings."""
-    return _entry(name)[1]()
+METHODS: dict[str, type[Method]] = {"dnal": Dnal, "dso": Dso, "fgnas": Fgnas}
+"""Each method's class; its configuration's stands in `run_config.METHOD_CONFIGS`."""
 
 
 def make_method(name: str, config: Any) -> Method:
@@ -31,10 +20,6 @@ def make_method(name: str, config: Any) -> Method:
     Raises:
         UsageError: If there is none of that name.
     """
-    return _entry(name)[0](config)  # type: ignore[call-arg]
-
-
-def _entry(name: str) -> tuple[type[Method], type]:
     if name not in METHODS:
         raise UsageError(f"`method` must be one of {tuple(METHODS)}. Received: method={name!r}")
-    return METHODS[name]
+    return METHODS[name](config)  # type: ignore[call-arg]

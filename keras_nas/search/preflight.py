@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,11 @@ import keras
 from keras_nas.data.segmentation import SegmentationData
 from keras_nas.data.super_resolution_sets import SuperResolutionData
 from keras_nas.errors import KerasNasError, UsageError
-from keras_nas.search.checkpoints import check_settings
 from keras_nas.search.loop import checkpoint_directory
+from keras_nas.search.run_config import read_config
 from keras_nas.search.run_data import RunData, task_of
 from keras_nas.search.run_folder import RunFolder
+from keras_nas.search.settings import check_settings
 from keras_nas.search.stage import epoch_of
 
 
@@ -65,7 +65,7 @@ def check_run_folder(
     if not folder.config.exists():
         return
     if resume:
-        saved = read_config(folder)
+        saved = read_config(folder.path)
         before = {k: v for k, v in {**saved["run"], **saved["settings"]}.items() if k not in free}
         for name in ("method", "model", "data"):  # these bring other settings with them
             check_settings({name: before.get(name)}, {name: now.get(name)})
@@ -78,26 +78,6 @@ def check_run_folder(
                 f"Stage '{stage}' has checkpoints in {checkpoints}: `--resume` continues from "
                 "them, `--overwrite` starts the stage again."
             )
-
-
-def read_config(folder: RunFolder) -> dict[str, Any]:
-    """The content of a run's config.json.
-
-    Raises:
-        KerasNasError: It is missing or damaged.
-    """
-    if not folder.config.exists():
-        raise KerasNasError(f"{folder.path} holds no run: config.json is missing.")
-    try:
-        saved = json.loads(folder.config.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise KerasNasError(f"{folder.config} cannot be read: {error}.") from error
-    for part in ("run", "settings"):
-        if not isinstance(saved, dict) or not isinstance(saved.get(part), dict):
-            raise KerasNasError(
-                f"{folder.config} is not the config.json of a run: it has no '{part}'."
-            )
-    return saved
 
 
 def check_fits(model: keras.Model, run_data: RunData, name: str) -> None:

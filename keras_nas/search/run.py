@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import importlib.metadata
 import json
@@ -16,23 +15,30 @@ import keras
 from keras_nas import costs, models
 from keras_nas.architecture import Architecture
 from keras_nas.errors import KerasNasError, UsageError
-from keras_nas.files import atomic_write_text, check_output_folder
-from keras_nas.model_file import is_model_file, load_model
-from keras_nas.search.environment import POLICIES, STRATEGIES, make_strategy, set_seed
+from keras_nas.file_checks import is_model_file
+from keras_nas.files import atomic_write_text
+from keras_nas.model_file import load_model
+from keras_nas.search.environment import make_strategy, set_seed
 from keras_nas.search.evaluation import Evaluator
 from keras_nas.search.loop import worker_index
 from keras_nas.search.method import Context, Method, surgery_record
-from keras_nas.search.methods import METHODS, default_config, make_method
+from keras_nas.search.methods import make_method
 from keras_nas.search.preflight import (
     check_fits,
     check_run_folder,
     check_stage_inputs,
-    read_config,
 )
 from keras_nas.search.progress import make_progress
 from keras_nas.search.records import read_records, write_records
+from keras_nas.search.run_config import (
+    FREE,
+    STAGES,
+    RunConfig,
+    check_paths,
+    deciding_settings,
+    load_config,
+)
 from keras_nas.search.run_data import (
-    NAMES,
     RunData,
     baseline_rows,
     builder_arguments,
@@ -41,81 +47,10 @@ from keras_nas.search.run_data import (
     task_of,
 )
 from keras_nas.search.run_folder import RunFolder
-from keras_nas.search.session import PROGRESS, Session
-from keras_nas.search.settings import check_choices, check_range, flatten, setting, unflatten
+from keras_nas.search.session import Session
+from keras_nas.search.settings import flatten
 
-STAGES = ("weights", "architecture", "surgery", "finetune")
-TFLITE_STAGES = ("export", "benchmark")
-"""Stages of the apps, after `run`'s own: export/ stands above this package."""
-FREE = frozenset(
-    "run_dir stages data_dir cache_dir resume overwrite checkpoint_every checkpoint_minutes keep "
-    "tensorboard progress distribute replicas".split()
-)
-"""Settings that may differ when a run is resumed: they do not decide what comes out."""
-
-
-@dataclasses.dataclass(frozen=True)
-class RunConfig:
-    """What a run works on, where, and how; the method's own settings stand beside it."""
-
-    run_dir: str = setting("", "Folder of the run: everything is read from and written to it.")
-    method: str = setting("dnal", "Search method.", tuple(METHODS))
-    stages: tuple[str, ...] = setting(
-        STAGES + TFLITE_STAGES, "Stages to run; each reads what the ones before it wrote."
-    )
-    model: str = setting("resnet56_cifar", "A backbone's name, or the path of a .keras file.")
-    model_config: str = setting("{}", "JSON object of arguments for the backbone's builder.")
-    data: str = setting("cifar10", "Data set.", NAMES)
-    data_dir: str = setting("", "Where the data is; by default the data set's own place.")
-    batch_size: int = setting(128, "Global batch size.")
-    train_examples: int = setting(0, "Training images to use, classes in equal shares; 0 for all.")
-    image_size: int = setting(0, "Side of the images in pixels; 0 for the data set's own.")
-    validation_share: float = setting(0.1, "Share of the training set that is held back.")
-    augment: bool = setting(True, "Augment the training images.")
-    cutout: int = setting(0, "Side of the square that cutout removes, in stage finetune alone.")
-    label_smoothing: float = setting(0.0, "ε of the label smoothing.")
-    scale: int = setting(2, "Super-resolution: high over low resolution.")
-    patch_size: int = setting(96, "Super-resolution: side of a patch at high resolution.")
-    steps_per_epoch: int = setting(1000, "Super-resolution: batches of patches an epoch.")
-    value_range: int = setting(1, "Super-resolution: the value of white.", (1, 255))
-    cache_dir: str = setting("", "Super-resolution: folder for decoded pictures; none: memory.")
-    seed: int = setting(0, "Seed of the weights, the data's order and the augmentation.")
-    deterministic: bool = setting(True, "Use deterministic ops: same seed, same result.")
-    mixed_precision: str = setting("float32", "Dtype policy.", POLICIES)
-    distribute: str = setting("none", "tf.distribute strategy.", STRATEGIES)
-    replicas: int = setting(0, "Logical CPUs of --distribute=mirrored where there is no GPU.")
-    resume: bool = setting(False, "Go on from the newest good checkpoints.")
-    overwrite: bool = setting(False, "Start stages that have checkpoints again.")
-    checkpoint_every: int = setting(0, "Steps between checkpoints; 0 for one an epoch.")
-    checkpoint_minutes: float = setting(0.0, "Minutes between checkpoints; 0 for none by time.")
-    keep: int = setting(3, "Checkpoints of a stage that are kept.")
-    tensorboard: bool = setting(True, "Write TensorBoard's events.")
-    progress: str = setting("auto", "How progress is shown.", PROGRESS)
-
-    def __post_init__(self):
-        check_choices(self)
-        check_range(self, ("batch_size", "keep"), 1)
-        not_negative = "train_examples image_size checkpoint_every checkpoint_minutes cutout"
-        check_range(self, tuple(not_negative.split()), 0)
-        check_range(self, ("validation_share", "label_smoothing", "seed", "replicas"), 0)
-        check_range(self, ("patch_size", "steps_per_epoch"), 1)
-        check_range(self, ("scale",), 2)
-        for name in ("validation_share", "label_smoothing"):
-            if getattr(self, name) >= 1:
-                raise UsageError(
-                    f"`{name}` must be below 1. Received: {name}={getattr(self, name)}"
-                )
-        if self.resume and self.overwrite:
-            raise UsageError("`resume` and `overwrite` exclude each other. Received: both")
-        if not self.stages:
-            raise UsageError(
-                f"`stages` must be one or more of {STAGES + TFLITE_STAGES}. Received: none"
-            )
-        for stage in self.stages:
-            if stage not in STAGES + TFLITE_STAGES:
-                raise UsageError(
-                    f"`stages` must be of {STAGES + TFLITE_STAGES}. Received: {stage!r}"
-                )
+__all__ = ["STAGES", "RunConfig", "create_model", "load_config", "model_source", "run", "versions"]
 
 
 def run(config: RunConfig, settings: Any) -> dict[str, Any]:
@@ -135,8 +70,7 @@ def run(config: RunConfig, settings: Any) -> dict[str, Any]:
         KerasNasError: If a stage's input is missing, or as in `run_stage`.
         UsageError: If settings do not go together.
     """
-    if not config.run_dir:
-        raise UsageError("`run_dir` must name a folder (--run_dir). Received: run_dir=''")
+    check_paths(config, settings)
     set_seed(config.seed, config.deterministic)
     strategy = make_strategy(config.distribute, config.replicas)
     previous = keras.config.dtype_policy()
@@ -221,7 +155,6 @@ class _Runner:
             progress=config.progress,
             settings=deciding_settings(config, method.config),
         )
-        check_output_folder(config.run_dir, "run_dir")
         self._check_folder()
         self.data = load_data(config, method.config)
 
@@ -349,35 +282,8 @@ class _Runner:
         return Evaluator(model, task_of(self.data, model), self.data.test)()
 
 
-def deciding_settings(config: RunConfig, settings: Any) -> dict[str, Any]:
-    """The settings that decide what comes out of a run, by flat name."""
-    run_settings = {k: v for k, v in flatten(config).items() if k not in FREE}
-    return run_settings | flatten(settings)
-
-
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide the numbers."""
     packages = ("tensorflow", "keras", "numpy")
     found = {package: importlib.metadata.version(package) for package in packages}
     return {"python": platform.python_version(), **found}
-
-
-def load_config(run_dir: str, **changes: Any) -> tuple[RunConfig, Any]:
-    """The settings that a run was started with, with changes by flat name.
-
-    Args:
-        run_dir: The run's folder.
-        **changes: New values of the run's or the method's settings.
-
-    Returns:
-        The `RunConfig` and the method's configuration.
-
-    Raises:
-        KerasNasError: If the folder holds no run, or its config.json is damaged.
-    """
-    saved = read_config(RunFolder(Path(run_dir)))
-    this_time = {"run_dir": run_dir, "resume": False, "overwrite": False}
-    flat = {**saved["run"], **saved["settings"], **this_time, **changes}
-    config = unflatten(RunConfig, flat)
-    settings = unflatten(type(default_config(config.method)), flat)
-    return config, settings

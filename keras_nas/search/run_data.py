@@ -17,8 +17,6 @@ from keras_nas.tasks import Classification, Segmentation, SuperResolution, Task
 
 RunData: TypeAlias = data.TaskData | SuperResolutionData
 
-NAMES = (*data.NAMES, *segmentation.NAMES, *super_resolution_sets.NAMES)
-
 WITH_CUTOUT = ("fashion_mnist", "cifar10")
 """Data whose pictures cutout can be done on."""
 
@@ -38,7 +36,7 @@ def load_data(config: Any, settings: Any = None, cutout: int = 0) -> RunData:
         KerasNasError: the data is missing or damaged.
         UsageError: a setting that the data does not have was given.
     """
-    _check_cutout(config)
+    _check_cutout(config, max(cutout, config.cutout))
     if config.data in super_resolution_sets.NAMES:
         return _load_super_resolution(config)
     splits = getattr(settings, "split", False)
@@ -136,12 +134,12 @@ def _load_super_resolution(config: Any) -> SuperResolutionData:
     )
 
 
-def _check_cutout(config: Any) -> None:
-    """Raises `UsageError` for a cutout that the last stage could not do."""
+def _check_cutout(config: Any, cutout: int) -> None:
+    """Raises `UsageError` for a cutout that the data does not have, whichever stage asks."""
     if config.data not in WITH_CUTOUT:
-        _refuse(config.data, cutout=config.cutout)
-    elif config.cutout and not config.augment:
-        raise UsageError(f"`cutout` needs `augment`. Received: cutout={config.cutout} without it")
+        _refuse(config.data, cutout=cutout)
+    elif cutout and not config.augment:
+        raise UsageError(f"`cutout` needs `augment`. Received: cutout={cutout} without it")
 
 
 def _refuse(name: str, **foreign: float) -> None:

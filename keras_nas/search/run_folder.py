@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
-
-import keras
+from typing import TYPE_CHECKING, Any
 
 from keras_nas.errors import KerasNasError
 from keras_nas.files import atomic_path, atomic_write_text
-from keras_nas.model_file import load_model
+
+if TYPE_CHECKING:
+    import keras
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +93,8 @@ class RunFolder:
             KerasNasError: If it is not there.
         """
         self.require(path, stage)
+        from keras_nas.model_file import load_model
+
         return load_model(path)
 
     def require(self, path: Path, stage: str) -> None:

@@ -7,9 +7,8 @@ import dataclasses
 import keras
 
 from keras_nas.errors import UsageError
-
-DELTA_SCHEDULES = ("epoch", "step", "authors")
-SCHEDULES = ("constant", "piecewise", "cosine", "cosine_restarts", "linear")
+from keras_nas.search.dnal_config import DELTA_SCHEDULES
+from keras_nas.search.train_config import SCHEDULES
 
 
 @dataclasses.dataclass(frozen=True)

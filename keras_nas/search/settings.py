@@ -7,7 +7,9 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from keras_nas.errors import UsageError
+from keras_nas.errors import KerasNasError, UsageError
+
+_MISSING = "(not given)"
 
 
 def setting(default: Any, text: str, choices: tuple | None = None) -> Any:
@@ -95,6 +97,21 @@ def unflatten(kind: type, flat: Mapping[str, Any], prefix: str = "", base: Any =
         if not prefix or str(error).startswith("Among"):
             raise
         raise UsageError(f"Among the settings `{prefix}…`: {error}") from error
+
+
+def check_settings(saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuses settings that would make a resumed run another run.
+
+    Raises:
+        KerasNasError: Names the first setting that differs.
+    """
+    for name in sorted(saved.keys() | now.keys()):
+        before, after = saved.get(name, _MISSING), now.get(name, _MISSING)
+        if before != after:
+            raise KerasNasError(
+                f"`{name}` was {before!r} when this run began and is {after!r} now, which would "
+                "make it another run: resume with the old value, or start another run folder."
+            )
 
 
 def text_of(value: Any) -> str:

@@ -10,10 +10,9 @@ from typing import Any
 
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.files import atomic_write_bytes
-from keras_nas.search.checkpoints import check_settings
-from keras_nas.search.run import RunConfig, deciding_settings
+from keras_nas.search.run_config import RunConfig, deciding_settings
 from keras_nas.search.run_folder import RunFolder
-from keras_nas.search.settings import flatten, unflatten
+from keras_nas.search.settings import check_settings, flatten, unflatten
 
 WEIGHTS = "weights"
 _LATER_PREFIXES = ("architecture_", "search_", "finetune_", "target_")

@@ -102,9 +102,13 @@ def test_what_cannot_be_done_is_said(files, tmp_path):
     with pytest.raises(UsageError, match=r"`overlap` must be given .* windows of 32×32"):
         score_file(config(files, "fixed.tflite"))
     with pytest.raises(UsageError, match=r"`model` must name a \.keras or a \.tflite file"):
-        score_file(config(files, "edsr.h5"))
+        score_file(config(files, "edsr.onnx"))
     with pytest.raises(KerasNasError, match=r"none\.keras, which does not exist"):
         score_file(config(files, "none.keras"))
+    with pytest.raises(KerasNasError, match=r"none\.h5, which does not exist"):
+        score_file(config(files, "none.h5"))
+    with pytest.raises(KerasNasError, match="`output` must be a file"):
+        score_file(config(files, "edsr.keras", output=str(tmp_path)))
     with pytest.raises(UsageError, match="`folder` must name a folder"):
         score_file(SuperResolutionEvaluationConfig(model=str(files / "edsr.keras")))
     with pytest.raises(KerasNasError, match="must enlarge 3 times"):

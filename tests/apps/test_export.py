@@ -79,7 +79,12 @@ def test_without_data_integer_formats_are_refused(files, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"model": "a.h5"}, UsageError, "`model` must name a .keras file"),
+        ({"model": "a.tflite"}, UsageError, "`model` must name a .keras file"),
+        ({"model": "absent.h5"}, KerasNasError, "absent.h5, which does not exist"),
+        ({"output_dir": __file__}, KerasNasError, "`output_dir` must be a folder"),
+        ({"labels": "absent.txt"}, KerasNasError, "`labels` must be a file"),
+        ({"data_dir": "absent"}, KerasNasError, "`data_dir` must be the folder"),
+        ({"data": "fashion_mnist"}, UsageError, "takes inputs of 8×8×3, and the data has 28×28×1"),
         ({"model": "absent.keras"}, KerasNasError, "absent.keras, which does not exist"),
         ({"data": "mnist"}, UsageError, "`data` must be one of"),
         ({"data": "absent.npz"}, KerasNasError, "Cannot read the data absent.npz"),

@@ -9,8 +9,7 @@ import numpy as np
 from matplotlib.image import imsave
 
 from keras_nas.architecture import Architecture
-from keras_nas.search.methods import default_config
-from keras_nas.search.run import RunConfig
+from keras_nas.search.run_config import RunConfig, default_config
 from keras_nas.search.settings import flatten
 
 ROWS = {

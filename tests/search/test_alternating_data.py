@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from keras_nas.errors import UsageError
-from keras_nas.search.alternating_data import AlternatingData, all_data, parse_ratio
+from keras_nas.search.alternating_data import AlternatingData, all_data
+from keras_nas.search.dso_config import parse_ratio
 from keras_nas.search.stage import steps_of
 
 

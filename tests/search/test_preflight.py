@@ -18,7 +18,7 @@ from keras_nas.costs.latency_fit import Point
 from keras_nas.data.segmentation import SegmentationData
 from keras_nas.data.super_resolution_sets import SuperResolutionData
 from keras_nas.errors import KerasNasError, UsageError
-from keras_nas.files import check_output_folder
+from keras_nas.file_checks import check_output_folder
 from keras_nas.gates import find
 from keras_nas.models import DsoSpace
 from keras_nas.search import DnalConfig, DsoConfig, FgnasConfig, TrainConfig
@@ -302,8 +302,8 @@ def tables(tmp_path_factory):
 
 
 TABLES = [
-    ("missing.json", r"Cannot read the latency table .*missing.json"),
-    ("folder.json", r"Cannot read the latency table .*folder.json"),
+    ("missing.json", r"(`latency_table` must be a file|Cannot read).*missing.json"),
+    ("folder.json", r"(`latency_table` must be a file|Cannot read).*folder.json"),
     ("torn.json", r"Cannot read the latency table .*torn.json"),
     ("alien.json", r"This is not a latency table"),
     ("other.json", r"The latency table of host \(litert\) has no "),

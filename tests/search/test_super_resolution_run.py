@@ -21,7 +21,8 @@ from keras_nas.reporting.run_contents import read_run
 from keras_nas.reporting.run_sections import samples_section
 from keras_nas.search import DnalConfig, TrainConfig
 from keras_nas.search.run import STAGES, RunConfig, load_config, run
-from keras_nas.search.run_data import NAMES, load_data
+from keras_nas.search.run_config import DATA
+from keras_nas.search.run_data import load_data
 from keras_nas.search.run_folder import RunFolder
 
 ADAM = TrainConfig(epochs=1, optimizer="adam", learning_rate=1e-3, weight_decay=0.0)
@@ -102,7 +103,7 @@ def test_tflite_files_score_as_the_networks_do(folder, config):
 
 
 def test_settings_that_the_data_does_not_have_are_refused(config):
-    assert {"photographs", "div2k", "folder", "cifar10"} <= set(NAMES)
+    assert {"photographs", "div2k", "folder", "cifar10"} <= set(DATA)
     with pytest.raises(UsageError, match="`image_size` must be 0 for --data=folder"):
         load_data(dataclasses.replace(config, image_size=32))
     with pytest.raises(UsageError, match="`cutout` must be 0"):

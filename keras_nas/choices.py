@@ -1,0 +1,15 @@
+"""The names that settings choose from and that several parts know; this file imports nothing."""
+
+from __future__ import annotations
+
+CLASSIFICATION_DATA = ("fashion_mnist", "cifar10", "imagenet2012")
+SEGMENTATION_DATA = ("mni152", "synthetic_segmentation", "voc2012", "coco_voc")
+SUPER_RESOLUTION_DATA = ("photographs", "div2k", "folder")
+FETCH_TASKS = ("fashion_mnist", "cifar10", "imagenet2012", "super_resolution", "segmentation")
+"""What `keras_nas.data.fetch` can make the data of ready."""
+
+RESOURCES = ("params", "macs", "flops", "latency_ms")
+"""What a budget may be of."""
+
+LATENCY_DTYPES = ("float32", "int8")
+"""The dtypes of a latency table's conditions."""

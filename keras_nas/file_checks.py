@@ -1,0 +1,138 @@
+"""Looking at the files and folders of a command before any work, without TensorFlow."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import zipfile
+from pathlib import Path
+
+from keras_nas.errors import KerasNasError, UsageError
+
+MODEL_SUFFIXES = (".keras", ".h5", ".hdf5")
+_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+_KERAS_MEMBERS = ("config.json", "model.weights.h5")
+
+
+def check_output_folder(path: str | os.PathLike[str], name: str = "folder") -> None:
+    """Finds out before any work whether files can be written into a folder, which need not exist.
+
+    It is tried: missing folders are made, a file is written, and both are removed again.
+
+    Args:
+        path: the folder.
+        name: the setting that names it, for the message.
+
+    Raises:
+        KerasNasError: a file is in the way, or the folder cannot be made or written to.
+    """
+    folder = Path(path)
+    made: list[Path] = []
+    try:
+        for place in reversed((folder, *folder.parents)):
+            if not place.exists():
+                place.mkdir(exist_ok=True)
+                made.append(place)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".keras_nas_"):
+            pass
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise KerasNasError(
+            f"`{name}` must be a folder that files can be written to. Received: {path} ({reason})"
+        ) from error
+    finally:
+        for place in reversed(made):
+            with contextlib.suppress(OSError):  # another process may have begun to use it
+                place.rmdir()
+
+
+def check_output_file(path: str | os.PathLike[str], name: str = "output") -> None:
+    """Finds out before any work whether a file can be written at `path`; see the above.
+
+    Raises:
+        KerasNasError: `path` is a folder, or its folder cannot be made or written to.
+    """
+    if Path(path).is_dir():
+        raise KerasNasError(f"`{name}` must be a file. Received: {path}, which is a folder")
+    check_output_folder(Path(path).parent, f"{name}'s folder")
+
+
+def check_input_file(path: str | os.PathLike[str], name: str) -> None:
+    """Finds out before any work whether a file is there to be read.
+
+    Raises:
+        KerasNasError: there is none, it is a folder, or it cannot be opened.
+    """
+    try:
+        with open(path, "rb"):
+            return
+    except FileNotFoundError as error:
+        raise KerasNasError(
+            f"`{name}` must be a file. Received: {path}, which does not exist"
+        ) from error
+    except IsADirectoryError as error:
+        raise KerasNasError(
+            f"`{name}` must be a file. Received: {path}, which is a folder"
+        ) from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise KerasNasError(
+            f"`{name}` must be a file that can be read. Received: {path} ({reason})"
+        ) from error
+
+
+def check_data_directory(data_dir: str | os.PathLike[str] | None) -> None:
+    """Raises `KerasNasError` for a `data_dir` that is given and is no folder."""
+    if data_dir and not Path(data_dir).expanduser().is_dir():
+        raise KerasNasError(
+            f"`data_dir` must be the folder that holds the data. Received: {data_dir}, which "
+            + ("is a file" if Path(data_dir).expanduser().exists() else "does not exist")
+        )
+
+
+def is_model_file(name: str) -> bool:
+    """Whether a name ends as a whole model's file does."""
+    return name.lower().endswith(MODEL_SUFFIXES)
+
+
+def check_model_file(path: str | os.PathLike[str], name: str = "model") -> None:
+    """Looks at a model's file without building the model; nothing is said of what it holds.
+
+    Args:
+        path: The file.
+        name: The setting that names it, for messages.
+
+    Raises:
+        UsageError: The path ends in none of `MODEL_SUFFIXES`.
+        KerasNasError: The file is missing, broken or of another kind.
+    """
+    if not is_model_file(str(path)):
+        raise UsageError(
+            f"`{name}` must be a .keras or .h5 file (--{name}). Received: {name}={str(path)!r}"
+        )
+    check_input_file(path, name)
+    if str(path).lower().endswith(".keras"):
+        _check_keras(path)
+    else:
+        with open(path, "rb") as file:
+            if file.read(len(_HDF5_MAGIC)) != _HDF5_MAGIC:
+                raise KerasNasError(f"The model {path} is no HDF5 file: {_damaged(path)}.")
+
+
+def _check_keras(path: str | os.PathLike[str]) -> None:
+    if not zipfile.is_zipfile(path):
+        raise KerasNasError(
+            f"The model {path} is no .keras file (a zip archive): {_damaged(path)}."
+        )
+    with zipfile.ZipFile(path) as archive:
+        missing = sorted(set(_KERAS_MEMBERS) - set(archive.namelist()))
+    if missing:
+        raise KerasNasError(
+            f"The model {path} is no .keras file: the archive lacks {' and '.join(missing)}."
+        )
+
+
+def _damaged(path: str | os.PathLike[str]) -> str:
+    size = Path(path).stat().st_size
+    return f"it is cut short, or another kind of file ({size:,} bytes)"

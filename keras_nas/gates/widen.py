@@ -92,7 +92,8 @@ def widen(
         entries: Put a gated 1×1 convolution (at first the identity) before the first convolution of
             each residual or dense block that follows an identity connection, so that the block may
             read fewer channels than the connection has (section 3.4); see `block_beginnings`.
-        original_only: Close all but the original operations; by default all are open.
+        original_only: Close all but the original operations; by default all are open. With
+            `pretrained` the copy then equals `model`.
         include: Names or patterns of the layers to treat, instead of every convolution.
         exclude: Names or patterns of layers that stay as they are.
         name: Name of the copy; by default that of `model`.

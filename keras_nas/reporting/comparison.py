@@ -11,7 +11,7 @@ from keras_nas.reporting.quality import Quality, qualities_of
 from keras_nas.reporting.run_contents import RunContents
 from keras_nas.reporting.run_sections import Section
 from keras_nas.reporting.run_tables import Table
-from keras_nas.reporting.tables import format_count
+from keras_nas.reporting.tables import format_count, reference_of
 
 _PLACES = ("run_dir", "cache_dir", "data_dir", "stages", "resume", "overwrite", "progress")
 
@@ -72,8 +72,9 @@ def _points(runs: Sequence[RunContents], quality: Quality) -> list[Point]:
     points: list[Point] = []
     differing = differing_settings(runs)
     for run in runs:
-        original = run.rows.get("original", {})
-        point = _point(original, f"original ({run.setting('model')})", quality, True)
+        name = "baseline" if "baseline" in run.rows else "original"
+        label = f"{name} ({run.setting('model')})"
+        point = _point(reference_of(run.rows), label, quality, True)
         if point is not None and point not in points:
             points.append(point)
     for run in runs:

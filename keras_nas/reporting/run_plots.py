@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from keras_nas.architecture import Architecture
+from keras_nas.reporting.curves import held_out_curves
 from keras_nas.reporting.plots import channels_per_layer, gate_histograms, save
 from keras_nas.search.records import read_records
 from keras_nas.search.run_folder import RunFolder
@@ -14,8 +15,8 @@ def draw_run(folder: RunFolder) -> list[Path]:
     """Draws what the run's files allow into its `plots/`.
 
     Returns:
-        The paths of the pictures: channels.png where the architecture stage is done, and gates.png
-        where gates were annealed.
+        The paths of the pictures: channels.png where the architecture stage is done, gates.png
+        where gates were annealed, and curves.png where there is held-out data.
     """
     drawn = []
     if folder.architecture.exists():
@@ -23,7 +24,11 @@ def draw_run(folder: RunFolder) -> list[Path]:
         kept = {name: len(channels) for name, channels in architecture.kept_channels.items()}
         figure = channels_per_layer(architecture.channels, kept)
         drawn.append(save(figure, folder.plots / "channels.png"))
-    records = [record for record in read_records(folder.metrics) if "histogram" in record]
-    if records:
-        drawn.append(save(gate_histograms(records), folder.plots / "gates.png"))
+    records = read_records(folder.metrics)
+    annealed = [record for record in records if "histogram" in record]
+    if annealed:
+        drawn.append(save(gate_histograms(annealed), folder.plots / "gates.png"))
+    curves = held_out_curves(records)
+    if curves is not None:
+        drawn.append(save(curves, folder.plots / "curves.png"))
     return drawn

@@ -8,6 +8,7 @@ from pathlib import Path
 from keras_nas.architecture import Architecture
 from keras_nas.reporting.block_drawings import block_drawings
 from keras_nas.reporting.block_edges import edges_by_block, operations_by_block
+from keras_nas.reporting.curves import held_out_curves
 from keras_nas.reporting.embedding import Picture, embed_figure, embed_file
 from keras_nas.reporting.latency_bars import latency_bars
 from keras_nas.reporting.operation_plots import kernels_per_layer, operations_per_layer
@@ -15,7 +16,7 @@ from keras_nas.reporting.plots import channels_per_layer, gate_histograms
 from keras_nas.reporting.run_contents import RunContents
 from keras_nas.reporting.run_tables import Table, networks_table
 
-DRAWN_HERE = frozenset({"channels.png", "gates.png"})
+DRAWN_HERE = frozenset({"channels.png", "gates.png", "curves.png"})
 """Pictures of `run_plots.draw_run` that the page draws anew from the same files."""
 BLOCK_WORDS = ("block", "genotype")
 
@@ -43,6 +44,7 @@ def sections_of(run: RunContents) -> list[Section]:
     """All sections of a run, in the order of the page."""
     return [
         results_section(run),
+        curves_section(run),
         channels_section(run),
         operations_section(run),
         gates_section(run),
@@ -68,6 +70,19 @@ def results_section(run: RunContents) -> Section:
         if row not in run.rows
     ]
     return Section(title, table=networks_table(run.rows), notes=notes)
+
+
+def curves_section(run: RunContents) -> Section:
+    title = "Held-out data by epoch"
+    figure = held_out_curves(run.records)
+    if figure is None:
+        return Section(
+            title,
+            missing="Nothing was evaluated after the epochs so far: --validation_share holds data "
+            "back for that.",
+        )
+    caption = "The metric on held-out data after each epoch, stage by stage."
+    return Section(title, [embed_figure(figure, caption)])
 
 
 def channels_section(run: RunContents) -> Section:

@@ -9,7 +9,7 @@ from typing import Any
 
 from keras_nas.reporting.quality import qualities_of
 from keras_nas.reporting.run_contents import RunContents
-from keras_nas.reporting.tables import format_cell
+from keras_nas.reporting.tables import format_cell, reference_of
 from keras_nas.search.run_config import METHOD_CONFIGS, RunConfig, default_config
 from keras_nas.search.settings import flatten, text_of
 
@@ -22,6 +22,7 @@ COSTS = {
 }
 STAGES_OF_ROWS = {
     "original": "before the search",
+    "baseline": "trained by itself",
     "gated": "before surgery",
     "pruned": "after surgery",
     "finetuned": "after finetuning",
@@ -44,14 +45,14 @@ class Table:
 
 
 def networks_table(rows: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Quality and cost of each network of a run, costs beside the original's.
+    """Quality and cost of each network of a run, costs beside those of `reference_of`.
 
     Args:
         rows: results.json's `rows`.
     """
     qualities = qualities_of(rows.values())
     costs = [key for key in COSTS if any(key in row for row in rows.values())]
-    base = rows.get("original", {})
+    base = reference_of(rows)
     head = ["network", "stage", *(q.label for q in qualities), *(COSTS[key] for key in costs)]
     body = []
     for name, row in rows.items():

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from keras_nas.choices import RESOURCES
 from keras_nas.reporting.quality import qualities_of
-from keras_nas.reporting.tables import results_table
+from keras_nas.reporting.tables import reference_of, results_table
 from keras_nas.search.records import read_records
 from keras_nas.search.run_folder import RunFolder
 
@@ -74,7 +74,8 @@ def _budget(rows: dict[str, Any], records: list[dict[str, Any]]) -> list[str]:
 
 def _changes(rows: dict[str, Any]) -> list[str]:
     lines: list[str] = []
-    original = rows.get("original", {})
+    original = reference_of(rows)
+    whose = "baseline" if "baseline" in rows else "original"
     quality = next(iter(qualities_of([original])), None)
     if quality is None:
         return lines
@@ -91,7 +92,7 @@ def _changes(rows: dict[str, Any]) -> list[str]:
         unit = " points" if quality.unit == "%" else f" {quality.unit}".rstrip()
         change = f"{quality.shown(abs(drop))}{unit} {'below' if drop > 0 else 'above'}"
         lines.append(
-            f"After finetuning: {share:.2f}× the MACs, {quality.name} {change} the original's."
+            f"After finetuning: {share:.2f}× the MACs, {quality.name} {change} the {whose}'s."
         )
     return lines
 

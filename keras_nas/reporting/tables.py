@@ -16,13 +16,21 @@ _BY_KEY = {quality.key: quality for quality in QUALITIES}
 _HEAD_WIDTH = 8
 
 
-def results_table(rows: Mapping[str, Mapping[str, Any]], reference: str = "original") -> Table:
-    """What a run gained: one row a network, each number beside the original's.
+def reference_of(rows: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The row that a run's networks are compared with: the baseline, where one was trained.
+
+    Else the original: what the search's own network was after the weight stage (with FGNAS' further
+    operations, where it has them).
+    """
+    return rows.get("baseline") or rows.get("original", {})
+
+
+def results_table(rows: Mapping[str, Mapping[str, Any]]) -> Table:
+    """What a run gained: one row a network, each number beside that of `reference_of`.
 
     Args:
         rows: results.json's `rows`: by name, a mapping with some of the keys of `QUALITIES`,
             `params`, `macs`, `size` (bytes), `latency_ms`. A column that no row has is left out.
-        reference: The row that the others' params and MACs are compared with.
     """
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, collapse_padding=True)
     table.add_column("network", no_wrap=True)
@@ -34,7 +42,7 @@ def results_table(rows: Mapping[str, Mapping[str, Any]], reference: str = "origi
     for key in costs:
         table.add_column(COSTS[key], justify="right", no_wrap=key not in ("params", "macs"))
     keys = [*(quality.key for quality in qualities), *costs]
-    base = rows.get(reference, {})
+    base = reference_of(rows)
     for label, row in rows.items():
         label = label.replace("_dynamic_int8.tflite", " int8.tflite")
         table.add_row(label, *(format_cell(key, row, base) for key in keys))

@@ -38,7 +38,6 @@ from keras_nas.search.result import SearchResult
 from keras_nas.search.session import Session
 from keras_nas.search.settings import flatten
 from keras_nas.search.stage import Data
-from keras_nas.search.training import train
 from keras_nas.search.width_multiplier import NEARER, solve_widths
 from keras_nas.tasks import Classification, Task
 
@@ -194,20 +193,18 @@ class Dso(Method):
 
     def finetune(self, small, context, name="finetune"):
         """The found network's weights, on all data; with the auxiliary tower where it fits."""
-        data, task = all_data(context.train, context.structure), context.task
+        task = context.task
         place = _before_last_reduction(small)
         if self.config.auxiliary_weight and place and isinstance(task, Classification):
             with tf.distribute.get_strategy().scope():
                 tower = with_auxiliary_tower(small, place, task.classes)
             stage = AuxiliaryStage(
-                name, small, tower, self.config.auxiliary_weight, data, context.validation,
+                name, small, tower, self.config.auxiliary_weight,
+                all_data(context.train, context.structure), context.validation,
                 task, self.config.finetune,
             )  # fmt: skip
             return run_stage(stage, context.session)
-        return train(
-            small, data, context.validation, self.config.finetune,
-            task=task, session=context.session, name=name,
-        )  # fmt: skip
+        return self.train(name, small, self.config.finetune, context)
 
 
 def dso(

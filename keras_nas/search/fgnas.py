@@ -111,7 +111,8 @@ def fgnas(
 
     Args:
         model: A functional or Sequential model with one input, or a supernet with `STEGate`s, such
-            as `keras_nas.gates.widen` makes.
+            as `keras_nas.gates.widen` makes. Where the configuration widens it, `config.pretrained`
+            says whether its weights are trained ("auto": if there is no weight stage).
         train_data: A `tf.data.Dataset` of batches `(inputs, targets)`, or what gives one for each
             epoch; see `keras_nas.search.stage.Data`.
         validation_data: Evaluated after each epoch; None for none.

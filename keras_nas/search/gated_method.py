@@ -11,9 +11,8 @@ import keras
 from keras_nas import gates, surgery
 from keras_nas.architecture import Architecture
 from keras_nas.layers import Gate
-from keras_nas.search.method import Context, Method, Records
+from keras_nas.search.method import Method
 from keras_nas.search.settings import flatten
-from keras_nas.search.training import TrainConfig, train
 
 
 class GatedMethod(Method):
@@ -73,12 +72,3 @@ class GatedMethod(Method):
     def finetune(self, small, context, name="finetune"):
         """Trains the small network's weights, which are the gated one's; nothing for 0 epochs."""
         return self.train(name, small, self.config.finetune, context)
-
-    def train(
-        self, name: str, model: keras.Model, config: TrainConfig, context: Context
-    ) -> Records:
-        """Trains all the weights of a network, in place, in a stage of that name."""
-        return train(
-            model, context.train, context.validation, config,
-            task=context.task, session=context.session, name=name,
-        )  # fmt: skip

@@ -10,11 +10,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_nas import gates
 from keras_nas.architecture import Architecture
+from keras_nas.search.alternating_data import all_data
 from keras_nas.search.evaluation import Evaluator
 from keras_nas.search.result import SearchResult
 from keras_nas.search.session import Session
 from keras_nas.search.stage import Data
+from keras_nas.search.training import TrainConfig, train
 from keras_nas.tasks import Task
 
 Records = list[dict[str, Any]]
@@ -79,6 +82,10 @@ class Method(abc.ABC):
             KerasNasError: The settings ask for what this network or data cannot give.
         """
 
+    def bare(self, model: keras.Model) -> keras.Model:
+        """The network without gates that `make_supernet` is given: `model`, if it has none."""
+        return self.original(self.make_supernet(model)) if gates.find(model) else model
+
     @abc.abstractmethod
     def train_weights(self, supernet: keras.Model, context: Context) -> Records:
         """Trains the weights of the full network."""
@@ -111,6 +118,15 @@ class Method(abc.ABC):
     @abc.abstractmethod
     def finetune(self, small: keras.Model, context: Context, name: str = "finetune") -> Records:
         """Trains the small network, in place, in a stage of that name."""
+
+    def train(
+        self, name: str, model: keras.Model, config: TrainConfig, context: Context
+    ) -> Records:
+        """Trains all the weights of a network, in place, in a stage of that name."""
+        return train(
+            model, all_data(context.train, context.structure), context.validation, config,
+            task=context.task, session=context.session, name=name,
+        )  # fmt: skip
 
     def rivals(
         self, small: keras.Model, architecture: Architecture, seed: int

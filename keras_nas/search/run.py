@@ -31,6 +31,7 @@ from keras_nas.search.preflight import (
 from keras_nas.search.progress import make_progress
 from keras_nas.search.records import read_records, write_records
 from keras_nas.search.run_config import (
+    BASELINE,
     FREE,
     STAGES,
     RunConfig,
@@ -144,6 +145,7 @@ class _Runner:
         self.method = method
         worker = worker_index()
         self.folder = RunFolder(Path(config.run_dir, f"worker{worker}" if worker else "."))
+        self.stage = ""
         self.session = Session(
             directory=Path(config.run_dir),
             resume=config.resume,
@@ -176,7 +178,8 @@ class _Runner:
         self.folder.update_results(data=self.data.describe(), method=self.method.name)
         self.folder.update_results(rows=baseline_rows(self.data))
         for stage in STAGES:
-            if stage in self.config.stages:
+            if self.config.runs(stage):
+                self._enter(stage)
                 began = time.monotonic() - self._seconds_before(stage)
                 if stage == STAGES[0]:
                     self._weights(supernet)
@@ -185,6 +188,13 @@ class _Runner:
                 seconds = round(time.monotonic() - began, 1)
                 self.folder.update_results(seconds={stage: seconds})
         return self.folder.read_results()
+
+    def _enter(self, stage: str) -> None:
+        """Loads the data again where the stage's batches or cutout are not those at hand."""
+        config = self.config
+        if any(of(stage) != of(self.stage) for of in (config.batch_size_of, config.cutout_of)):
+            self.data = load_data(config, self.method.config, stage)
+        self.stage = stage
 
     def _seconds_before(self, stage: str) -> float:
         """What a resumed stage took so far; of a leg that was killed, its complete epochs."""
@@ -207,6 +217,7 @@ class _Runner:
 
     def _supernet(self) -> keras.Model:
         """The network of the first stage, once all that can be known to go wrong is looked at."""
+        self._enter(STAGES[0])
         model = create_model(self.config, self.data)
         check_fits(model, self.data, self.config.data)
         supernet = self.method.make_supernet(model, from_file="path" in self._source())
@@ -227,6 +238,12 @@ class _Runner:
         self.method.train_weights(supernet, self._context(supernet))
         self.folder.save_model(self.folder.supernet, supernet)
         self._record("original", self.method.original(supernet), self.folder.original)
+
+    def _baseline(self) -> None:
+        set_seed(self.config.seed, self.config.deterministic)
+        model = self.method.bare(create_model(self.config, self.data))
+        self.method.train(BASELINE, model, self.config.baseline, self._context(model))
+        self._record(BASELINE, model, self.folder.baseline)
 
     def _architecture(self) -> None:
         supernet = self.folder.load_model(self.folder.supernet, "weights")
@@ -255,8 +272,6 @@ class _Runner:
         small = self.folder.load_model(self.folder.small, "surgery")
         self.folder.require(self.folder.architecture, "architecture")
         architecture = Architecture.load(self.folder.architecture)
-        if self.config.cutout:
-            self.data = load_data(self.config, self.method.config, self.config.cutout)
         small = self.method.retrained(small, architecture)
         self.method.finetune(small, self._context(small))
         self._record("finetuned", small, self.folder.finetuned)

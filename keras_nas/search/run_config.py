@@ -21,13 +21,16 @@ from keras_nas.search.dso_config import DsoConfig
 from keras_nas.search.fgnas_config import FgnasConfig
 from keras_nas.search.session import PROGRESS
 from keras_nas.search.settings import check_choices, check_range, flatten, setting, unflatten
+from keras_nas.search.train_config import TrainConfig
 
 METHOD_CONFIGS: dict[str, type] = {"dnal": DnalConfig, "dso": DsoConfig, "fgnas": FgnasConfig}
 """The class of each method's configuration."""
 DATA = (*CLASSIFICATION_DATA, *SEGMENTATION_DATA, *SUPER_RESOLUTION_DATA)
 STRATEGIES = ("none", "mirrored", "multi_worker")
 POLICIES = ("float32", "mixed_float16", "mixed_bfloat16")
-STAGES = ("weights", "architecture", "surgery", "finetune")
+BASELINE = "baseline"
+STAGES = ("weights", BASELINE, "architecture", "surgery", "finetune")
+TRAINING_STAGES = tuple(stage for stage in STAGES if stage != "surgery")
 TFLITE_STAGES = ("export", "benchmark")
 """Stages of the apps, after `run`'s own: export/ stands above this package."""
 FREE = frozenset(
@@ -53,11 +56,18 @@ class RunConfig:
     data: str = setting("cifar10", "Data set.", DATA)
     data_dir: str = setting("", "Where the data is; by default the data set's own place.")
     batch_size: int = setting(128, "Global batch size.")
+    weights_batch_size: int = setting(0, "That of stage weights; 0 for batch_size.")
+    baseline_batch_size: int = setting(0, "That of stage baseline; 0 for batch_size.")
+    architecture_batch_size: int = setting(0, "That of stage architecture; 0 for batch_size.")
+    finetune_batch_size: int = setting(0, "That of stage finetune; 0 for batch_size.")
     train_examples: int = setting(0, "Training images to use, classes in equal shares; 0 for all.")
     image_size: int = setting(0, "Side of the images in pixels; 0 for the data set's own.")
     validation_share: float = setting(0.1, "Share of the training set that is held back.")
     augment: bool = setting(True, "Augment the training images.")
-    cutout: int = setting(0, "Side of the square that cutout removes, in stage finetune alone.")
+    cutout: int = setting(0, "Side of the square that cutout removes.")
+    cutout_stages: tuple[str, ...] = setting(
+        ("finetune",), f"Stages with cutout, of {', '.join(TRAINING_STAGES)}."
+    )
     label_smoothing: float = setting(0.0, "ε of the label smoothing.")
     scale: int = setting(2, "Super-resolution: high over low resolution.")
     patch_size: int = setting(96, "Super-resolution: side of a patch at high resolution.")
@@ -76,6 +86,11 @@ class RunConfig:
     keep: int = setting(3, "Checkpoints of a stage that are kept.")
     tensorboard: bool = setting(True, "Write TensorBoard's events.")
     progress: str = setting("auto", "How progress is shown.", PROGRESS)
+    baseline: TrainConfig = setting(
+        TrainConfig(epochs=0),
+        "Stage baseline: the original network without gates, trained by itself, to compare with; "
+        "off for 0 epochs.",
+    )
 
     def __post_init__(self):
         check_choices(self)
@@ -83,6 +98,7 @@ class RunConfig:
         not_negative = "train_examples image_size checkpoint_every checkpoint_minutes cutout"
         check_range(self, tuple(not_negative.split()), 0)
         check_range(self, ("validation_share", "label_smoothing", "seed", "replicas"), 0)
+        check_range(self, tuple(f"{stage}_batch_size" for stage in TRAINING_STAGES), 0)
         check_range(self, ("patch_size", "steps_per_epoch"), 1)
         check_range(self, ("scale",), 2)
         for name in ("validation_share", "label_smoothing"):
@@ -96,11 +112,25 @@ class RunConfig:
             raise UsageError(
                 f"`stages` must be one or more of {STAGES + TFLITE_STAGES}. Received: none"
             )
-        for stage in self.stages:
-            if stage not in STAGES + TFLITE_STAGES:
-                raise UsageError(
-                    f"`stages` must be of {STAGES + TFLITE_STAGES}. Received: {stage!r}"
-                )
+        for name, allowed in (
+            ("stages", STAGES + TFLITE_STAGES),
+            ("cutout_stages", TRAINING_STAGES),
+        ):
+            for stage in getattr(self, name):
+                if stage not in allowed:
+                    raise UsageError(f"`{name}` must be of {allowed}. Received: {stage!r}")
+
+    def runs(self, stage: str) -> bool:
+        """Whether a stage is asked for; the baseline is not where it has no epochs."""
+        return stage in self.stages and (stage != BASELINE or self.baseline.epochs > 0)
+
+    def batch_size_of(self, stage: str) -> int:
+        """The global batch size of a stage; `batch_size` where it has none of its own."""
+        return getattr(self, f"{stage}_batch_size", 0) or self.batch_size
+
+    def cutout_of(self, stage: str) -> int:
+        """The side of cutout's square in a stage; 0 for none."""
+        return self.cutout if stage in self.cutout_stages else 0
 
 
 def default_config(method: str) -> Any:

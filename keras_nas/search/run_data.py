@@ -23,26 +23,28 @@ WITH_CUTOUT = ("fashion_mnist", "cifar10")
 _HD_OUTPUT = (720, 1280)
 
 
-def load_data(config: Any, settings: Any = None, cutout: int = 0) -> RunData:
-    """The data of a run.
+def load_data(config: Any, settings: Any = None, stage: str = "") -> RunData:
+    """The data of a run, or of one of its stages.
 
     Args:
         config: a `keras_nas.search.run.RunConfig`.
         settings: the method's configuration. Where it learns structure on data of their own
             (DSO's `split` and `split_ratio`), the data has that part, `structure`.
-        cutout: side of the square that cutout removes from training images; 0 for none.
+        stage: the stage that it is for, whose batch size and cutout it has; by default the run's
+            batch size and no cutout.
 
     Raises:
         KerasNasError: the data is missing or damaged.
         UsageError: a setting that the data does not have was given.
     """
-    _check_cutout(config, max(cutout, config.cutout))
+    _check_cutout(config)
+    batch_size = config.batch_size_of(stage)
     if config.data in super_resolution_sets.NAMES:
-        return _load_super_resolution(config)
+        return _load_super_resolution(config, batch_size)
     splits = getattr(settings, "split", False)
     common = {
         "data_dir": config.data_dir or None,
-        "batch_size": config.batch_size,
+        "batch_size": batch_size,
         "seed": config.seed,
         "train_examples": config.train_examples or None,
         "image_size": config.image_size or None,
@@ -53,7 +55,7 @@ def load_data(config: Any, settings: Any = None, cutout: int = 0) -> RunData:
     if config.data in segmentation.NAMES:
         _refuse(config.data, label_smoothing=config.label_smoothing)
         return segmentation.load(config.data, **common)
-    return data.load(config.data, **common, cutout=cutout)
+    return data.load(config.data, **common, cutout=config.cutout_of(stage))
 
 
 def task_of(run_data: RunData, model: keras.Model, label_smoothing: float = 0.0) -> Task:
@@ -111,7 +113,7 @@ def baseline_rows(run_data: RunData) -> dict[str, dict[str, float]]:
     return {"bicubic": {metric.name: float(metric.result()) for metric in metrics}}
 
 
-def _load_super_resolution(config: Any) -> SuperResolutionData:
+def _load_super_resolution(config: Any, batch_size: int) -> SuperResolutionData:
     _refuse(
         config.data,
         train_examples=config.train_examples,
@@ -124,7 +126,7 @@ def _load_super_resolution(config: Any) -> SuperResolutionData:
         scale=config.scale,
         patches=PatchConfig(
             patch_size=config.patch_size,
-            batch_size=config.batch_size,
+            batch_size=batch_size,
             steps_per_epoch=config.steps_per_epoch,
             augment=config.augment,
             value_range=float(config.value_range),
@@ -134,12 +136,12 @@ def _load_super_resolution(config: Any) -> SuperResolutionData:
     )
 
 
-def _check_cutout(config: Any, cutout: int) -> None:
+def _check_cutout(config: Any) -> None:
     """Raises `UsageError` for a cutout that the data does not have, whichever stage asks."""
     if config.data not in WITH_CUTOUT:
-        _refuse(config.data, cutout=cutout)
-    elif cutout and not config.augment:
-        raise UsageError(f"`cutout` needs `augment`. Received: cutout={cutout} without it")
+        _refuse(config.data, cutout=config.cutout)
+    elif config.cutout and not config.augment:
+        raise UsageError(f"`cutout` needs `augment`. Received: cutout={config.cutout} without it")
 
 
 def _refuse(name: str, **foreign: float) -> None:

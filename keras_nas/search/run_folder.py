@@ -24,6 +24,7 @@ class RunFolder:
     | checkpoint/<stage>/  | each stage     | what is needed to resume                         |
     | metrics.jsonl        | each stage     | one record an epoch                              |
     | original.keras       | weights        | the trained network without gates                |
+    | baseline.keras       | baseline       | the network without gates, trained by itself     |
     | supernet.keras       | weights, gates | the gated network                                |
     | architecture.json    | gates          | what is kept, and the costs                      |
     | small.keras          | surgery        | the small network                                |
@@ -52,6 +53,10 @@ class RunFolder:
     @property
     def original(self) -> Path:
         return self.path / "original.keras"
+
+    @property
+    def baseline(self) -> Path:
+        return self.path / "baseline.keras"
 
     @property
     def supernet(self) -> Path:

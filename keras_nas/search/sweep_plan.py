@@ -5,25 +5,28 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.files import atomic_write_bytes
-from keras_nas.search.run_config import RunConfig, deciding_settings
+from keras_nas.search.run_config import BASELINE, RunConfig, deciding_settings
 from keras_nas.search.run_folder import RunFolder
 from keras_nas.search.settings import check_settings, flatten, unflatten
 
 WEIGHTS = "weights"
+SHARED = (WEIGHTS, BASELINE)
+"""Stages that are the same for all values of a setting that only later ones read."""
 _LATER_PREFIXES = ("architecture_", "search_", "finetune_", "target_")
 _LATER = frozenset(
     "lambda_a delta_max delta_schedule penalty_scaled reset_momentum round_to align "
     "resource lambda_r steer steer_gain gate_optimizer gate_learning_rate latency_table "
     "interpolate gamma gamma_0 gamma_growth adaptive edge_learning_rate edge_momentum "
     "clip_lookahead stop patience from_scratch dropout drop_path auxiliary_weight "
-    "random_networks cutout".split()
+    "random_networks".split()
 )
-"""Settings that the weight stage does not read, whatever the method."""
+"""Settings that the shared stages do not read, whatever the method."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Sweep:
     """The runs of a sweep.
 
     Attributes:
-        weights: The run of the weight stage that the others share; None where each has its own.
+        weights: The run of the stages that the others share; None where each has its own.
         jobs: A run for each value.
     """
 
@@ -71,8 +74,9 @@ class Sweep:
 def plan_sweep(config: RunConfig, settings: Any, vary: str, values: list[str]) -> Sweep:
     """Plans a run for each value of a setting, in folders of `config.run_dir`.
 
-    The weight stage is run once, in the folder `weights`, where it does not read the setting
-    (DNAL's is the same for every λ_a); else each run has its own.
+    The weight stage, and the baseline where there is one, are run once, in the folder `weights`,
+    where they do not read the setting (DNAL's are the same for every λ_a); else each run has its
+    own.
 
     Args:
         config: What every run works on; `run_dir` is the sweep's folder.
@@ -95,21 +99,29 @@ def plan_sweep(config: RunConfig, settings: Any, vary: str, values: list[str]) -
             f"`vary` must be a setting of the run or of method {config.method!r}. "
             f"Received: vary={vary!r}"
         )
-    shares = is_later(vary) and WEIGHTS in config.stages
+    stages = [stage for stage in config.stages if stage != BASELINE or config.runs(stage)]
+    shares = is_later(vary, config.cutout_stages) and WEIGHTS in stages
     root = Path(config.run_dir)
-    own = tuple(stage for stage in config.stages if not (shares and stage == WEIGHTS))
+    own = tuple(stage for stage in stages if not (shares and stage in SHARED))
     jobs = [_job(root, config, settings, vary, value, own) for value in values]
     weights = None
     if shares:
         folder = RunFolder(root / WEIGHTS)
         at_base = {**base, "run_dir": str(folder.path)}
-        weights = Job(folder, at_base, (WEIGHTS,))
+        weights = Job(folder, at_base, tuple(stage for stage in SHARED if stage in stages))
         _check_same(weights, config, settings, later=False)
     return Sweep(weights, jobs)
 
 
-def is_later(name: str) -> bool:
-    """Whether a setting plays no part before the architecture stage."""
+def is_later(name: str, cutout_stages: Sequence[str] = ()) -> bool:
+    """Whether a setting plays no part before the architecture stage, nor in the baseline.
+
+    Args:
+        name: The setting's flat name.
+        cutout_stages: The run's, on which it depends for `cutout`.
+    """
+    if name == "cutout":
+        return not set(cutout_stages) & set(SHARED)
     return name in _LATER or name.startswith(_LATER_PREFIXES)
 
 
@@ -125,6 +137,8 @@ def share_weights(weights: RunFolder, folder: RunFolder) -> None:
     ):
         weights.require(source, WEIGHTS)
         atomic_write_bytes(target, source.read_bytes())
+    if weights.baseline.exists():
+        atomic_write_bytes(folder.baseline, weights.baseline.read_bytes())
 
 
 def _job(root: Path, config, settings, vary: str, text: str, stages: tuple[str, ...]) -> Job:
@@ -162,7 +176,11 @@ def _check_same(job: Job, config: RunConfig, settings: Any, later: bool) -> None
     content = json.loads(job.folder.config.read_text(encoding="utf-8"))
     now = json.loads(json.dumps(deciding_settings(config, settings)))
     saved = {**content["run"], **content["settings"]}
-    names = [name for name in now if name in saved and (later or not is_later(name))]
+    names = [
+        name
+        for name in now
+        if name in saved and (later or not is_later(name, config.cutout_stages))
+    ]
     try:
         check_settings({name: saved[name] for name in names}, {name: now[name] for name in names})
     except KerasNasError as error:

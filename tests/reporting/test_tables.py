@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from rich.console import Console
 
+from keras_nas.reporting.run_tables import networks_table
 from keras_nas.reporting.summary import findings
 from keras_nas.reporting.tables import format_cell, format_count, results_table
 
@@ -115,6 +116,23 @@ def test_findings_have_each_metric_s_unit_and_digits():
     assert findings({"rows": only_ssim}, []) == [
         "After finetuning: 1.00× the MACs, SSIM (Y) 0.0500 below the original's."
     ]
+
+
+def test_a_trained_baseline_is_what_the_others_are_compared_with():
+    rows = {
+        "original": {"top1": 0.9, "macs": 600, "params": 60},
+        "baseline": {"top1": 0.94, "macs": 200, "params": 20},
+        "finetuned": {"top1": 0.93, "macs": 100, "params": 5},
+    }
+    assert findings({"rows": rows}, []) == [
+        "After finetuning: 0.50× the MACs, top-1 1.00 points below the baseline's."
+    ]
+    cells = {row[0]: row[1:] for row in networks_table(rows).rows}
+    assert cells["baseline"] == ["trained by itself", "94.00", "20 (1.00×)", "200 (1.00×)"]
+    assert cells["finetuned"][2:] == ["5 (0.25×)", "100 (0.50×)"]
+    text = shown(rows)
+    assert "3.00×" in text
+    assert "0.25×" in text
 
 
 def test_findings_hold_the_budget_against_what_was_measured():

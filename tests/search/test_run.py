@@ -18,6 +18,7 @@ from tests.search.nets import pictures, small_net
 
 SETTINGS = DnalConfig(
     lambda_a=5e-3,
+    delta_schedule="step",
     round_to=4,
     weights=TrainConfig(epochs=1, learning_rate=0.05),
     architecture=TrainConfig(epochs=2, learning_rate=0.1, weight_decay=0.0),
@@ -220,11 +221,65 @@ def test_mixed_precision_policy_does_not_outlive_the_run(tmp_path):
         ({"keep": 0}, "`keep` must be 1 or more. Received: keep=0"),
         ({"mixed_precision": "int8"}, "mixed_precision='int8'"),
         ({"stages": ("weights", "dream")}, "'dream'"),
+        ({"cutout_stages": ("surgery",)}, "`cutout_stages` must be of .* Received: 'surgery'"),
+        ({"finetune_batch_size": -1}, "`finetune_batch_size` must be 0 or more"),
     ],
 )
 def test_wrong_values_are_refused(changes, message):
     with pytest.raises(UsageError, match=message):
         RunConfig(run_dir="x", **changes)
+
+
+@pytest.fixture(scope="module")
+def with_baseline(tmp_path_factory):
+    """FGNAS on a widened network, with a baseline, and batches of its own in each stage."""
+    path, asked = tmp_path_factory.mktemp("baseline"), []
+
+    def load(config, settings, stage=""):
+        asked.append((stage, config.batch_size_of(stage)))
+        data = Data()
+        data.train = pictures(64, batch=config.batch_size_of(stage))
+        return data
+
+    settings = FgnasConfig(
+        kernels=(1,), weights=TrainConfig(epochs=1), search=TrainConfig(epochs=4),
+        finetune=TrainConfig(epochs=1), target_flops="0.9x", lambda_r=1e-5, gate_learning_rate=0.3,
+    )  # fmt: skip
+    changes = {"baseline_batch_size": 8, "architecture_batch_size": 32, "finetune_batch_size": 4}
+    asking = config(
+        path, method="fgnas", baseline=TrainConfig(epochs=2), model="small_resnet",
+        model_config='{"stage_widths": [4, 4, 4]}', **changes,
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_module, "load_data", load)
+        run(asking, settings)
+        first = RunFolder(path).read_results()
+        run(dataclasses.replace(asking, resume=True), settings)
+    return RunFolder(path), first, asked
+
+
+def test_the_baseline_is_the_network_without_gates_trained_by_itself(with_baseline):
+    folder, results, _ = with_baseline
+    rows = results["rows"]
+    assert list(rows) == ["original", "baseline", "gated", "pruned", "finetuned"]
+    own = kn.models.small_resnet((8, 8, 2), 4, stage_widths=[4, 4, 4])
+    assert rows["baseline"]["macs"] == kn.costs.count(own).macs
+    assert rows["original"]["macs"] > rows["baseline"]["macs"]  # further operations
+    baseline = folder.load_model(folder.baseline, "baseline")
+    assert [layer.name for layer in baseline.layers] == [layer.name for layer in own.layers]
+    assert rows["baseline"]["file"] == "baseline.keras"
+    records = read_records(folder.metrics)
+    assert [r["epoch"] for r in records if r["stage"] == "baseline"] == [1, 2]
+    assert folder.read_results()["rows"]["baseline"] == rows["baseline"]  # resumed, not trained
+
+
+def test_each_stage_has_its_own_batches(with_baseline):
+    folder, _, asked = with_baseline
+    steps = {record["stage"]: record.get("steps") for record in read_records(folder.metrics)}
+    assert (steps["weights"], steps["baseline"], steps["finetune"]) == (4, 8, 16)
+    assert asked[:5] == [
+        ("", 16), ("baseline", 8), ("architecture", 32), ("surgery", 16), ("finetune", 4),
+    ]  # fmt: skip
 
 
 def test_a_network_from_a_file_is_widened_as_a_trained_one(tmp_path, model_file):

@@ -107,7 +107,7 @@ def test_settings_that_the_data_does_not_have_are_refused(config):
     with pytest.raises(UsageError, match="`image_size` must be 0 for --data=folder"):
         load_data(dataclasses.replace(config, image_size=32))
     with pytest.raises(UsageError, match="`cutout` must be 0"):
-        load_data(config, cutout=8)
+        load_data(dataclasses.replace(config, cutout=8))
 
 
 def test_network_of_another_scale_is_refused(config, tmp_path):

@@ -11,7 +11,8 @@ import time
 import pytest
 
 from keras_nas.errors import KerasNasError, UsageError
-from keras_nas.search import DnalConfig, DsoConfig
+from keras_nas.search import DnalConfig, DsoConfig, TrainConfig
+from keras_nas.search.run import STAGES as RUN_STAGES
 from keras_nas.search.run import RunConfig
 from keras_nas.search.sweep import arguments_of, run_sweep
 from keras_nas.search.sweep_plan import is_later, plan_sweep
@@ -36,6 +37,8 @@ for stage in flags["stages"].split(","):
     if stage == "weights":
         for name in ("original.keras", "supernet.keras", "metrics.jsonl"):
             (folder / name).write_text(f"{name} of {folder.name}")
+    elif stage == "baseline":
+        (folder / "baseline.keras").write_text(f"baseline.keras of {folder.name}")
     elif not (folder / "supernet.keras").exists():
         sys.exit("no supernet")
 path.write_text(json.dumps(results))
@@ -78,6 +81,27 @@ def test_the_weight_stage_is_shared_between_the_values_of_lambda_a(tmp_path, com
     for job in sweep.jobs:
         assert job.folder.supernet.read_text() == "supernet.keras of weights"
         assert set(job.folder.read_results()["seconds"]) == set(STAGES)
+
+
+def test_the_baseline_is_trained_once_too(tmp_path, command):
+    config = dataclasses.replace(
+        config_of(tmp_path, baseline=TrainConfig(epochs=3)), stages=RUN_STAGES
+    )
+    sweep = plan_sweep(config, DnalConfig(), "lambda_a", ["1e-4", "2e-4"])
+    assert run_sweep(sweep, command) == []
+    assert [call["stages"] for call in calls(tmp_path)] == [
+        "weights,baseline", *["architecture,surgery,finetune"] * 2,
+    ]  # fmt: skip
+    for job in sweep.jobs:
+        assert job.folder.baseline.read_text() == "baseline.keras of weights"
+        assert set(job.folder.read_results()["seconds"]) == set(RUN_STAGES)
+
+
+def test_a_baseline_without_epochs_is_no_stage(tmp_path):
+    config = dataclasses.replace(config_of(tmp_path), stages=RUN_STAGES)
+    sweep = plan_sweep(config, DnalConfig(), "lambda_a", ["1e-4"])
+    assert sweep.weights.stages == ("weights",)
+    assert sweep.jobs[0].stages == ("architecture", "surgery", "finetune")
 
 
 def test_what_is_done_is_skipped_and_new_values_are_added(tmp_path, command):
@@ -161,6 +185,12 @@ def test_what_the_weight_stage_reads_is_not_later():
     assert all(map(is_later, ("lambda_a", "gamma", "target_macs", "finetune_epochs", "round_to")))
     for name in ("weights_epochs", "order", "include", "strategy", "seed", "model", "split_ratio"):
         assert not is_later(name)
+    assert is_later("finetune_batch_size")
+    for name in ("weights_batch_size", "baseline_epochs", "baseline_batch_size", "cutout_stages"):
+        assert not is_later(name)
+    assert is_later("cutout", ("architecture", "finetune"))
+    assert not is_later("cutout", ("weights", "finetune"))
+    assert not is_later("cutout", ("baseline",))
 
 
 def test_flags_spell_every_setting(tmp_path):

@@ -57,6 +57,7 @@ def test_cifar_settings_are_section_4_2s(parsed, path):
 def test_cutout_stands_in_table_1_alone(parsed):
     for name in ("full", "share", "random_full", "random_share", "full_network"):
         assert parsed[f"dso_cifar10_{name}"]["cutout"] == 16
+        assert parsed[f"dso_cifar10_{name}"]["cutout_stages"] == ["finetune"]
     assert parsed["dso_cifar10_pretrain120_share"]["cutout"] == 0
 
 

@@ -20,8 +20,8 @@ FILES = sorted(FOLDER.glob("fgnas_*.cfg"))
 ROWS = {
     "efficientnet_b0_cifar10_large": {"target_params": 3.9e6, "mix": "depthwise", "lambda_r": 1e-7},
     "efficientnet_b0_cifar10_small": {"target_params": 2.7e6, "mix": "depthwise", "lambda_r": 1e-7},
-    "mobilenet_v2_imagenet": {"target_latency_ms": "0.707x", "kernels": [3, 5], "lambda_r": 0.0012},
-    "p_mobilenet_v2_imagenet": {"target_latency_ms": "0.707x", "kernels": [], "lambda_r": 0.0012},
+    "mobilenet_v2_imagenet": {"target_latency_ms": 53, "kernels": [3, 5], "lambda_r": 0.0012},
+    "p_mobilenet_v2_imagenet": {"target_latency_ms": 53, "kernels": [], "lambda_r": 0.0012},
     "p_vgg16_cifar10": {"target_flops": 149e6, "kernels": [], "activations": []},
     "vgg16_cifar10_kernels": {"target_flops": 119e6, "kernels": [1, 3, 5, 7, 9, 11]},
     "vgg16_cifar10_activations": {"target_flops": 110e6, "activations": ["relu", "prelu", "tanh"]},
@@ -29,10 +29,10 @@ ROWS = {
     "vgg16_cifar10_table7_type2": {"target_flops": 131e6, "multiple_operations": False},
     "vgg16_cifar10_table7_ours": {"target_flops": 61e6, "prune_channels": True},
     "p_vgg19_cifar10": {"target_flops": 348e6},
-    "p_resnet18_cifar10": {"target_flops": "0.05x"},
+    "p_resnet18_cifar10": {"target_flops": 181.4e6},
     "p_resnet20_cifar10": {"target_flops": 34e6},
     "p_densenet40_cifar10": {"target_flops": 149e6},
-    "edsr_div2k": {"target_flops": 97.6e9, "lambda_r": 1e-9, "batch_size": 16, "patch_size": 96},
+    "edsr_div2k": {"target_flops": 0.976e9, "lambda_r": 1e-9, "batch_size": 16, "patch_size": 96},
 }  # fmt: skip
 
 
@@ -73,6 +73,43 @@ def test_networks_are_trained_from_scratch(parsed, row):
     assert not settings.takes_trained()
 
 
+@pytest.mark.parametrize("row", ROWS)
+def test_blocks_begin_with_the_1x1_of_section_3_4(parsed, row):
+    """Wherever the backbone has residual or dense blocks; VGG has none."""
+    assert parsed[f"fgnas_{row}.cfg"]["entries"] == ("vgg" not in row)
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_the_baseline_has_the_epochs_of_the_three_steps(parsed, row):
+    values = parsed[f"fgnas_{row}.cfg"]
+    steps = [values[f"{step}_epochs"] for step in ("weights", "search", "finetune")]
+    assert values["baseline_epochs"] == sum(steps)
+    names = ["optimizer", "learning_rate", "weight_decay", "schedule"]
+    names += ["nesterov"] if values["weights_optimizer"] == "sgd" else ["epsilon"]
+    for name in names:
+        assert values[f"baseline_{name}"] == values[f"weights_{name}"]
+    shares = [boundary / sum(steps) for boundary in values["baseline_boundaries"]]
+    assert shares == ([0.5, 0.75] if values["weights_schedule"] == "piecewise" else [])
+
+
+@pytest.mark.parametrize("size", ["small", "large"])
+def test_cutout_stands_in_all_stages_of_table_3(parsed, size):
+    values = parsed[f"fgnas_efficientnet_b0_cifar10_{size}.cfg"]
+    assert values["cutout"] == 16
+    assert values["cutout_stages"] == ["weights", "architecture", "finetune"]
+
+
+def test_resnet_18_keeps_the_printed_share(parsed):
+    full = kn.costs.count(kn.models.resnet18((224, 224, 3), 10)).flops
+    target = parsed["fgnas_p_resnet18_cifar10.cfg"]["target_flops"]
+    assert target / full == pytest.approx(1.3 / 26.0, rel=1e-3)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_heads_are_narrow(path):
+    assert all(len(line) <= 100 for line in path.read_text().splitlines() if line.startswith("#"))
+
+
 def test_super_resolution_is_trained_as_printed(parsed):
     """Section 4.2, DIV2K; Table 8 counts flops for an output of 1280×720."""
     values = parsed["fgnas_edsr_div2k.cfg"]
@@ -81,7 +118,12 @@ def test_super_resolution_is_trained_as_printed(parsed):
     assert values["activations"] == ["relu", "prelu", "tanh"]
     assert values["entries"]
     assert not values["kernels"]
-    assert values["resource_shape"] == [360, 640, 3]
+    assert values["resource_shape"] == [48, 48, 3]  # the patch of 96×96, not yet enlarged
+    network = kn.models.edsr(**json.loads(values["model_config"]))
+    patch, picture = (kn.costs.count(network, (*size, 3)).flops for size in ((48, 48), (360, 640)))
+    assert values["target_flops"] / patch == pytest.approx(97.6e9 / picture)
+    assert 5 < values["lambda_r"] * patch < 10  # beside an L1 of a few of 255 levels
+    assert values["baseline_optimizer"] == "adam"
     assert values["weights_epochs"] == 300
     for stage in ("weights", "search", "finetune"):
         rule = [values[f"{stage}_{name}"] for name in ("optimizer", "learning_rate", "epsilon")]

@@ -32,6 +32,13 @@ SETTINGS = {
     "resnet50_imagenet": ((30, 10, 70), 256, 1e-4, 0.01, [10, 40]),
     "mobilenet_v2_imagenet": ((80, 10, 90), 256, 4e-5, 0.01, []),
 }
+# Tables IV to VII: epochs of the baselines. For CIFAR-10 none are printed: those of all stages.
+BASELINES = {
+    "vgg16_imagenet": 90, "resnet50_imagenet": 90, "mobilenet_v2_imagenet": 120,
+    "proxyless_imagenet": 150,
+}  # fmt: skip
+PROXYLESS = ("4e-5", "5e-5", "6e-5")
+ORDERS = ("conv_gate_bn_relu", "conv_bn_gate_relu", "conv_bn_relu_gate")
 SCRIPT = """
 import json, sys
 from absl import flags
@@ -63,7 +70,10 @@ def parsed():
 def test_every_row_of_tables_1_to_6_has_a_file():
     rows = {f"dnal_{key}_{lam}.cfg" for key, lams in TABLES.items() for lam in lams}
     assert len(rows) == 28
-    assert {path.name for path in FILES} >= rows
+    proxyless = {f"dnal_proxyless_imagenet_{lam}.cfg" for lam in PROXYLESS}
+    figures = {path.name for path in FILES if path.name.startswith("dnal_fig")}
+    assert {path.name for path in FILES} == rows | proxyless | figures
+    assert len(figures) == 2 * (len(ORDERS) + 2)
 
 
 @pytest.mark.parametrize("key", TABLES)
@@ -88,7 +98,38 @@ def test_the_settings_are_the_papers(parsed, key):
         assert values["weights_momentum"] == 0.9
         assert (values["delta_max"], values["strategy"]) == (1e4, "sequential")
         assert values["delta_schedule"] == "epoch"
+        assert values["baseline_epochs"] == BASELINES.get(key, sum(epochs))
+        assert values["baseline_schedule"] == values["finetune_schedule"]
+        assert values["baseline_weight_decay"] == decay
+        assert values["baseline_learning_rate"] == 0.1
         assert (values["order"], values["round_to"]) == ("conv_bn_gate_relu", 1)
+
+
+@pytest.mark.parametrize("lam", PROXYLESS)
+def test_the_rows_of_proxyless_are_the_papers_and_the_authors_readmes(parsed, lam):
+    values = parsed[f"dnal_proxyless_imagenet_{lam}.cfg"]
+    assert (values["lambda_a"], values["model"]) == (float(lam), "proxyless")
+    epochs = [values[f"{stage}_epochs"] for stage in ("weights", "architecture", "finetune")]
+    assert epochs == [100, 10, 110]
+    assert values["baseline_epochs"] == BASELINES["proxyless_imagenet"]
+    assert values["weights_learning_rate"] == values["finetune_learning_rate"] == 0.05
+    assert values["weights_schedule"] == values["finetune_schedule"] == "cosine"
+    assert (values["batch_size"], values["finetune_batch_size"]) == (256, 96)
+    assert (values["weights_batch_size"], values["architecture_batch_size"]) == (0, 0)
+
+
+@pytest.mark.parametrize("key", ["vgg16_cifar10", "mobilenet_v2_cifar10"])
+def test_figures_4_and_5_are_a_row_of_the_tables_with_a_held_out_curve(parsed, key):
+    row = parsed[f"dnal_{key}_1e-4.cfg"]
+    net = key.removesuffix("_cifar10")
+    figures = {f"fig4_{net}_{order}": {"order": order} for order in ORDERS}
+    figures |= {f"fig5_{net}_{kind}": {"strategy": kind} for kind in ("sequential", "joint")}
+    for name, changed in figures.items():
+        found = parsed[f"dnal_{name}.cfg"]
+        expected = {**row, **changed, "validation_share": 0.1, "run_dir": f"runs/dnal_{name}"}
+        differing = {k for k in row if found[k] != expected[k]}
+        assert all(setting.startswith("baseline_") for setting in differing), (name, differing)
+        assert found["baseline_epochs"] == 0
 
 
 def test_mobilenet_v2_is_trained_without_dropout_on_imagenet(parsed):
@@ -101,8 +142,9 @@ def test_mobilenet_v2_is_trained_without_dropout_on_imagenet(parsed):
 def test_the_demo_is_the_one_that_make_runs(parsed):
     values = parsed["demo_dnal.cfg"]
     assert values["data"] == "fashion_mnist"
+    assert values["baseline_epochs"] == 0
     assert values["stages"] == [
-        "weights", "architecture", "surgery", "finetune", "export", "benchmark",
+        "weights", "baseline", "architecture", "surgery", "finetune", "export", "benchmark",
     ]  # fmt: skip
     assert "--flagfile=apps/flagfiles/demo_dnal.cfg" in (ROOT / "Makefile").read_text()
 
@@ -113,3 +155,4 @@ def test_the_head_gives_command_result_and_time(path):
     assert f"python -m apps.search --flagfile=apps/flagfiles/{path.name}" in "\n".join(head)
     assert any(re.match(r"# (Printed|Expected): .*macs.*top-1", line) for line in head)
     assert any(line.startswith("# Time: ") for line in head)
+    assert all(len(line) <= 100 for line in head)

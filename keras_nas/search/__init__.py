@@ -10,6 +10,7 @@ from keras_nas.search.session import Session
 from keras_nas.search.train_config import TrainConfig
 
 if TYPE_CHECKING or "KERAS_NAS_DEFER" not in os.environ:  # see keras_nas/__init__.py
+    from keras_nas.search.dead_network import DeadNetworkError
     from keras_nas.search.dnal import dnal
     from keras_nas.search.dso import dso
     from keras_nas.search.fgnas import fgnas
@@ -20,6 +21,7 @@ if TYPE_CHECKING or "KERAS_NAS_DEFER" not in os.environ:  # see keras_nas/__init
     from keras_nas.search.training import train
 
 __all__ = [
+    "DeadNetworkError",
     "DivergedError",
     "DnalConfig",
     "DsoConfig",

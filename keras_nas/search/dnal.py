@@ -22,7 +22,7 @@ from keras_nas.search.result import SearchResult
 from keras_nas.search.schedules import DeltaSchedule
 from keras_nas.search.session import Session
 from keras_nas.search.settings import flatten
-from keras_nas.search.stage import Data, Stage
+from keras_nas.search.stage import Data, Stage, inputs_of
 from keras_nas.search.step import Update, apply, global_mean, once, values
 from keras_nas.search.training import (
     TrainStage,
@@ -194,6 +194,7 @@ class Dnal(GatedMethod):
     """
 
     name = "dnal"
+    remedy = "Lower `lambda_a`, or give the gates' stage a lower learning rate or fewer epochs."
     gate = ScaledSigmoidGate
 
     def __init__(self, config: DnalConfig | None = None):
@@ -209,12 +210,13 @@ class Dnal(GatedMethod):
     def learn(self, supernet, context):
         """Lines 5 to 8: the gates, which end in mode "hard".
 
-        A group that would lose its last channel with no way round it keeps its best.
+        A group that would lose its last channel with no way round it keeps its best, and more where
+        the network would not tell the first training batch's inputs apart.
         """
         kind = JointStage if self.config.strategy == "joint" else GateStage
         stage = kind(supernet, context.train, context.validation, context.task, self.config)
         records = run_stage(stage, context.session)
-        surgery.rescue(supernet)
+        surgery.rescue(supernet, inputs_of(context.train))
         gates.set_mode(supernet, "hard")
         return records
 
@@ -256,6 +258,7 @@ def dnal(
 
     Raises:
         KerasNasError: If the model cannot be gated, or as in `run_stage`.
+        DeadNetworkError: If the network that is left is no better than a constant.
 
     References:
         Guo et al., Differentiable Neural Architecture Learning for Efficient Neural Network Design,

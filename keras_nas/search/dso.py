@@ -37,7 +37,7 @@ from keras_nas.search.method import Context, Method, search
 from keras_nas.search.result import SearchResult
 from keras_nas.search.session import Session
 from keras_nas.search.settings import flatten
-from keras_nas.search.stage import Data
+from keras_nas.search.stage import Data, inputs_of
 from keras_nas.search.width_multiplier import NEARER, solve_widths
 from keras_nas.tasks import Classification, Task
 
@@ -50,6 +50,7 @@ class Dso(Method):
     """
 
     name = "dso"
+    remedy = "Lower `gamma` (or `gamma_growth`), or train the weights for longer first."
 
     def __init__(self, config: DsoConfig | None = None):
         self.config = config or DsoConfig()
@@ -121,6 +122,8 @@ class Dso(Method):
         )
         records = run_stage(stage, context.session)
         reopened = stage.close()
+        # An edge may feed one side of a product only: the ways that `close` goes do not see that.
+        reopened += surgery.rescue(supernet, inputs_of(context.train))
         if records:
             records[-1]["reopened_edges"] = reopened
         return records
@@ -246,6 +249,7 @@ def dso(
 
     Raises:
         KerasNasError: If the model has no edges, or as in `run_stage`.
+        DeadNetworkError: If the network that is left is no better than a constant.
         UsageError: If `structure_data` is missing.
 
     References:

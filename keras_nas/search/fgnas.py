@@ -6,7 +6,7 @@ import dataclasses
 
 import keras
 
-from keras_nas import gates, surgery
+from keras_nas import gates
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.layers import STEGate
 from keras_nas.search.fgnas_config import FgnasConfig
@@ -29,6 +29,10 @@ class Fgnas(GatedMethod):
     """
 
     name = "fgnas"
+    remedy = (
+        "Take a milder target, or lower `lambda_r` and `gate_learning_rate` so that the weights "
+        "keep up with the gates."
+    )
     gate = STEGate
 
     def __init__(self, config: FgnasConfig | None = None):
@@ -73,7 +77,7 @@ class Fgnas(GatedMethod):
         """
         stage = FgnasStage(supernet, context.train, context.validation, context.task, self.config)
         records = run_stage(stage, context.session)
-        surgery.rescue(supernet)
+        stage.mend()
         gates.set_mode(supernet, "hard")
         if stage.target is not None and not stage.is_met():
             what = stage.resource.what
@@ -126,6 +130,7 @@ def fgnas(
     Raises:
         KerasNasError: If the model cannot be gated, the target is out of reach or not reached, or
             as in `run_stage`.
+        DeadNetworkError: If the network that is left is no better than a constant.
 
     References:
         Kim et al., Fine-Grained Neural Architecture Search, section 4.2.

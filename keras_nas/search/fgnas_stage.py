@@ -14,10 +14,11 @@ from keras_nas import gates, surgery
 from keras_nas.architecture import Architecture, rounded_mask
 from keras_nas.costs import LatencyTable
 from keras_nas.errors import UsageError
+from keras_nas.graph import read
 from keras_nas.layers import STEGate
 from keras_nas.regularizers import Resource
 from keras_nas.search.fgnas_config import FgnasConfig
-from keras_nas.search.fgnas_constraint import make_constraint
+from keras_nas.search.fgnas_constraint import Protection, make_constraint, open_channels
 from keras_nas.search.folded_gates import fold_gates
 from keras_nas.search.gate_statistics import gate_statistics, probabilities
 from keras_nas.search.joint_step import Learned, joint_step
@@ -41,6 +42,8 @@ class FgnasStage(TrainStage):
     It ends after the step in which the network that surgery would build meets the target; an epoch
     may be cut short by it. Where that step closed more than was needed, the closed gates that were
     nearest to open (by ψ_on − ψ_off, over all layers) are opened again as far as the target allows.
+    A gate that has no way round it keeps its best channel, from step to step; where gates together
+    cut the network, what is counted has the channels that a rescue would reopen.
     Each epoch's record has the resource, its target, λ, and the channels kept.
 
     Args:
@@ -75,6 +78,10 @@ class FgnasStage(TrainStage):
         with tf.distribute.get_strategy().scope():
             self.strength = keras.Variable(config.lambda_r, trainable=False, name="lambda_r")
         self.constraint = make_constraint(self.gates, config)
+        self.dependence = surgery.Dependence(
+            read(supernet), {gate.name: gate for gate in self.gates}
+        )
+        self.protection = Protection(self.gates, self.dependence)
         self.reached = False
         self._measure = tf.function(self._exact, autograph=False)
         self._seen: bytes | None = None
@@ -98,7 +105,8 @@ class FgnasStage(TrainStage):
         """Raises `UsageError` if the target is below what the least network has, or above all."""
         if self.target is None:
             return
-        least = self._cost(least_masks(self.model, self.gates, self.settings.round_to))
+        closed = {gate.name: np.zeros(gate.channels, bool) for gate in self.gates}
+        least = self._cost(self._rounded(self._rescued(closed)))
         what = self.resource.what
         if self.target < least:
             raise UsageError(
@@ -147,10 +155,18 @@ class FgnasStage(TrainStage):
     def satisfied(self):
         if self.constraint is not None:
             self.constraint()
+        self.protection()
         self.reached = self.target is not None and self._meets(self.target)
         if self.target is not None and self.reached:
             self._land(self.target)
+            self.mend()
         return self.reached
+
+    def mend(self) -> None:
+        """Opens the channels without which the gates that are closed would cut the network."""
+        masks = self._rescued({gate.name: gate.mask() for gate in self.gates})
+        for gate in self.gates:
+            open_channels(gate, masks[gate.name])
 
     def finished(self, records):
         return self.reached
@@ -171,11 +187,11 @@ class FgnasStage(TrainStage):
         return {"gates/all": probabilities(self.gates)}
 
     def left(self) -> float:
-        """The resource of what surgery would build, rounding and aligning counted in."""
-        masks = self._masks()
+        """The resource of what surgery would build: rescued, rounding and aligning counted in."""
+        masks = {gate.name: gate.mask() for gate in self.gates}
         state = b"".join(np.packbits(mask).tobytes() for mask in masks.values())
         if state != self._seen:
-            self._seen, self._value = state, self._cost(masks)
+            self._seen, self._value = state, self._cost(self._rounded(self._rescued(masks)))
         return self._value
 
     def measured(self) -> float:
@@ -193,8 +209,13 @@ class FgnasStage(TrainStage):
     def _meets(self, target: float) -> bool:
         return self.measured() <= target and self.left() <= target
 
-    def _masks(self) -> dict[str, np.ndarray]:
-        return {gate.name: rounded_mask(gate, self.settings.round_to) for gate in self.gates}
+    def _rescued(self, masks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        scores = {gate.name: gate.scores() for gate in self.gates}
+        return surgery.rescued(masks, scores, self.dependence)
+
+    def _rounded(self, masks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        multiple = self.settings.round_to
+        return {gate.name: rounded_mask(gate, multiple, masks[gate.name]) for gate in self.gates}
 
     def _land(self, target: float) -> None:
         """Opens again, best first, what the last step closed beyond the target."""
@@ -247,19 +268,3 @@ def make_resource(supernet: keras.Model, config: FgnasConfig) -> Resource:
 def batched_shape(config: FgnasConfig) -> list[tuple[int, ...]] | None:
     """`resource_shape` with a batch of 1, as `keras_nas.graph.read` takes it."""
     return [(1, *config.resource_shape)] if config.resource_shape else None
-
-
-def least_masks(
-    supernet: keras.Model, found: list[STEGate], round_to: int = 1
-) -> dict[str, np.ndarray]:
-    """The masks that leave least: all gates closed but those that hold the network together."""
-    before = [(gate, gate.mode, keras.ops.convert_to_numpy(gate.logits)) for gate in found]
-    try:
-        for gate in found:
-            gate.set_mask(np.zeros(gate.channels, bool))
-        surgery.rescue(supernet)
-        return {gate.name: rounded_mask(gate, round_to) for gate in found}
-    finally:
-        for gate, mode, logits in before:
-            gate.logits.assign(logits)
-            gate.mode = mode

@@ -13,6 +13,7 @@ import tensorflow as tf
 from keras_nas import gates
 from keras_nas.architecture import Architecture
 from keras_nas.search.alternating_data import all_data
+from keras_nas.search.dead_network import check_alive
 from keras_nas.search.evaluation import Evaluator
 from keras_nas.search.result import SearchResult
 from keras_nas.search.session import Session
@@ -50,10 +51,12 @@ class Method(abc.ABC):
 
     Attributes:
         name: The method's name, as in `Architecture.method`.
+        remedy: What to do about a search that left too little, for messages.
         config: A frozen dataclass of settings.
     """
 
     name: str
+    remedy: str
     config: Any
 
     @abc.abstractmethod
@@ -148,6 +151,9 @@ def search(
         model: A functional or Sequential model, or a supernet that was born with gates.
         context: Data, task and session.
         source: Where the model comes from, for the `Architecture`.
+
+    Raises:
+        DeadNetworkError: If what the search found is no better than a constant.
     """
     with tf.distribute.get_strategy().scope():
         supernet = method.make_supernet(model)
@@ -157,11 +163,30 @@ def search(
     architecture = method.architecture(supernet, source=source)
     with tf.distribute.get_strategy().scope():
         small = method.rebuild(supernet, architecture)
-    history.append(surgery_record(supernet, small, context))
+    record = surgery_record(supernet, small, context)
+    value = record.get(f"val_{context.task.monitor}")
+    check_result(method, supernet, architecture, context, context.validation, value, history)
+    history.append(record)
     with tf.distribute.get_strategy().scope():
         small = method.retrained(small, architecture)
     history += method.finetune(small, context)
     return SearchResult(supernet, architecture, small, history)
+
+
+def check_result(
+    method: Method,
+    supernet: keras.Model,
+    architecture: Architecture,
+    context: Context,
+    held_out: Data | None,
+    value: float | None,
+    records: Records,
+) -> None:
+    """Refuses a found network that is no better than a constant; see `check_alive`."""
+    check_alive(
+        lambda: method.rebuild(supernet, architecture), architecture, context.task, context.train,
+        held_out, value=value, records=records, remedy=method.remedy,
+    )  # fmt: skip
 
 
 def surgery_record(supernet: keras.Model, small: keras.Model, context: Context) -> dict[str, Any]:

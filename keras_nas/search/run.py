@@ -21,7 +21,7 @@ from keras_nas.model_file import load_model
 from keras_nas.search.environment import make_strategy, set_seed
 from keras_nas.search.evaluation import Evaluator
 from keras_nas.search.loop import worker_index
-from keras_nas.search.method import Context, Method, surgery_record
+from keras_nas.search.method import Context, Method, check_result, surgery_record
 from keras_nas.search.methods import make_method
 from keras_nas.search.preflight import (
     check_fits,
@@ -69,6 +69,8 @@ def run(config: RunConfig, settings: Any) -> dict[str, Any]:
 
     Raises:
         KerasNasError: If a stage's input is missing, or as in `run_stage`.
+        DeadNetworkError: If what the search found is no better than a constant; it stands in the
+            folder.
         UsageError: If settings do not go together.
     """
     check_paths(config, settings)
@@ -258,11 +260,23 @@ class _Runner:
             edges = {k: records[-1][k] for k in ("edges", "open_edges", "live_edges")}
             self.folder.update_results(edges=edges)
         self.folder.update_results(rows={"gated": self._evaluate(supernet)})
+        self._check_result(supernet, architecture)
+
+    def _check_result(self, supernet: keras.Model, architecture: Architecture) -> None:
+        """Refuses a dead network, once all that was found is written."""
+        context = self._context(supernet)
+        value = self.folder.read_results().get("rows", {}).get("gated", {})
+        check_result(
+            self.method, supernet, architecture, context, self.data.test,
+            value.get(context.task.monitor), read_records(self.folder.metrics),
+        )  # fmt: skip
 
     def _surgery(self) -> None:
         supernet = self.folder.load_model(self.folder.supernet, "architecture")
         self.folder.require(self.folder.architecture, "architecture")
         architecture = Architecture.load(self.folder.architecture)
+        if "architecture" not in self.config.stages:
+            self._check_result(supernet, architecture)
         small = self.method.rebuild(supernet, architecture)
         self._record("pruned", small, self.folder.small)
         record = surgery_record(supernet, small, self._context(supernet))

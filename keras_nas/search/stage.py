@@ -158,3 +158,8 @@ def steps_of(dataset: tf.data.Dataset) -> int:
             "than a batch, with `drop_remainder`?)"
         )
     return steps
+
+
+def inputs_of(data: Data) -> Any:
+    """The inputs of the first batch of some data."""
+    return next(iter(epoch_of(data, 0)))[0]

@@ -48,6 +48,7 @@ class Probe:
     def __init__(self, model: keras.Model, gates: Mapping[str, Gate], inputs: Any = None):
         self._model = model
         self._gates = gates
+        self._random = inputs is None
         self._told_apart = np.min if inputs is None else np.max
         self._batches = _random_batches(model) if inputs is None else [_first(inputs)]
         self._kinds = len(DRAWS) if inputs is None else 1
@@ -66,6 +67,8 @@ class Probe:
             try:
                 self._counts = self._levels({}) > 0
             except (ValueError, tf.errors.OpError) as error:
+                if not self._random:
+                    raise
                 logger.info("'%s' cannot be tried on random inputs: %s", self._model.name, error)
         return self
 

@@ -88,6 +88,11 @@ class Classification(Task):
             metrics.append(_TopK(5, name="top5"))
         return metrics
 
+    def right_outputs(self, targets):
+        if self._sparse(targets):
+            targets = ops.one_hot(ops.reshape(targets, (-1,)), self.classes)
+        return ops.convert_to_numpy(targets)
+
     def _sparse(self, targets) -> bool:
         return len(targets.shape) == 1 or targets.shape[-1] == 1
 

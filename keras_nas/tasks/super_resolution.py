@@ -84,6 +84,9 @@ class SuperResolution(Task):
             SsimY(self.scale, self.value_range, name="ssim_y"),
         ]
 
+    def right_outputs(self, targets):
+        return ops.convert_to_numpy(ops.cast(targets, "float32"))
+
     def pictures(self, inputs, targets, predict):
         """Bicubic enlargement, the model's and the truth side by side."""
         low, truth, made = (self._bytes(x) for x in (inputs, targets, predict(inputs)))

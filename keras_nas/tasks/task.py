@@ -36,6 +36,21 @@ class Task(abc.ABC):
     def metrics(self) -> list[keras.metrics.Metric]:
         """Fresh metrics, each with `update_state(targets, outputs)`; one is named `monitor`."""
 
+    def right_outputs(self, targets: Any) -> np.ndarray | None:
+        """The outputs that would be right, such as the classes' one-hot code.
+
+        Their mean over a data set is what the best network would give that sees no input: a search
+        that ends no better than it has ended with a dead network.
+
+        Args:
+            targets: A batch of targets.
+
+        Returns:
+            float `(batch, ..., channels)`, shaped as the model's outputs; zeros where an element
+            does not count. None where a task has no such thing.
+        """
+        return None
+
     def pictures(
         self, inputs: Any, targets: Any, predict: Callable[[Any], Any]
     ) -> np.ndarray | None:

@@ -131,9 +131,9 @@ class _Constant:
 
     def __init__(self, task: Task, data: Data):
         batches = [batch[1] for batch in _batches(data, 0, BATCHES)]
-        right = [task.right_outputs(targets) for targets in batches]
-        self.known = all(outputs is not None for outputs in right)
-        if not self.known:
+        right = _right_outputs(task, batches)
+        self.known = bool(right)
+        if not right:
             return
         rows = [outputs.reshape(-1, outputs.shape[-1]) for outputs in right]
         mean = np.sum([row.sum(axis=0) for row in rows], axis=0) / sum(map(len, rows))
@@ -166,9 +166,8 @@ class _Trial:
 
     def values(self) -> list[float]:
         """The metric of the outputs, and of what the best affine function reads off them."""
-        read = _readout(
-            self._fitted_outputs, [self._task.right_outputs(batch[1]) for batch in self._fitted]
-        )
+        right = _right_outputs(self._task, [batch[1] for batch in self._fitted])
+        read = _readout(self._fitted_outputs, right)
         return [
             _metric(self._task, self._targets, outputs)
             for outputs in (self._outputs, [read(x) for x in self._outputs])
@@ -177,6 +176,12 @@ class _Trial:
 
 def _batches(data: Data, start: int, count: int) -> list[Any]:
     return list(itertools.islice(epoch_of(data, 0), start, start + count))
+
+
+def _right_outputs(task: Task, batches: Sequence[Any]) -> list[np.ndarray]:
+    """The right outputs of batches of targets; none where the task has no such thing."""
+    found = [task.right_outputs(targets) for targets in batches]
+    return [outputs for outputs in found if outputs is not None]
 
 
 def _numpy(outputs: Any) -> Any:

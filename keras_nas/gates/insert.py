@@ -24,6 +24,8 @@ def insert(
 ) -> keras.Model:
     """Copies a functional model with a gate behind each of its convolutions.
 
+    In a network without convolutions the gates stand behind the hidden Dense layers.
+
     The copy has the model's weights, shares nothing with it, and equals it exactly as long as the
     gates are off, which they are at first. Nested models come out flat, and so do layers made of
     layers where their `call` can be followed. A layer that is called several times has one gate,
@@ -41,7 +43,8 @@ def insert(
         order: `"conv_bn_gate_relu"`, `"conv_gate_bn_relu"` or `"conv_bn_relu_gate"`: where the gate
             stands (DNAL's Fig. 4; the first is the paper's choice). What a convolution has none of
             is passed over.
-        include: Names or patterns of the layers to gate, instead of every convolution.
+        include: Names or patterns of the layers to gate, instead of every convolution (or hidden
+            Dense layer).
         exclude: Names or patterns of layers that get no gate.
         name: Name of the copy; by default that of `model`.
 
@@ -57,8 +60,8 @@ def insert(
     if not places:
         raise KerasNasError(
             f"No layer of '{model.name}' can be gated with include={include!r}, "
-            f"exclude={exclude!r}: a gate needs a convolution (or a Dense named in `include`) "
-            "whose channels do not reach the model's output."
+            f"exclude={exclude!r}: a gate needs a convolution or Dense layer (one beside "
+            "convolutions named in `include`) whose channels do not reach the model's output."
         )
     taken = {node.operation_name for node in graph.nodes}
     gate_of: dict[Value, Gate] = {}

@@ -44,14 +44,14 @@ def find_places(
     """Chooses the layers to gate and the tensors behind them.
 
     By default every convolution is gated, at its BatchNormalization if one follows, but for the
-    convolutions of squeeze-and-excitation branches (on 1×1 maps, without BatchNormalization).
-    Never gated is a layer whose channels reach an output of the model unmixed, as logits do.
+    convolutions of squeeze-and-excitation branches (on 1×1 maps, without BatchNormalization). In a
+    network without a convolution every hidden Dense layer is. Never gated is a layer whose channels reach an output of the model unmixed, as logits do.
 
     Args:
         graph: The model.
         order: One of `ORDERS`.
         include: Names or patterns (`"block_*_expand"`) of the layers to gate, instead of the
-            default; Dense layers may be named here.
+            default; Dense layers beside convolutions may be named here.
         exclude: Names or patterns of layers that get no gate.
 
     Raises:
@@ -68,11 +68,13 @@ def find_places(
     wanted = _matching(list(calls), include, "include")
     unwanted = _matching(list(calls), exclude, "exclude") or set()
     exposed = exposed_values(graph)
+    kinds_there = {kind(nodes[0].operation) for nodes in calls.values()}
+    dense_only = not kinds_there & kinds.ALL_CONVOLUTIONS
     places = []
     for name, nodes in calls.items():
         if name in unwanted or (wanted is not None and name not in wanted):
             continue
-        if wanted is None and not _is_default(nodes):
+        if wanted is None and not dense_only and not _is_default(nodes):
             continue
         values = tuple(_behind(node, order, graph) for node in nodes)
         if not any(value in exposed for value in values):

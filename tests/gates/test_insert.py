@@ -55,6 +55,55 @@ def test_every_convolution_but_no_dense_by_default():
     ]
 
 
+def autoencoder() -> keras.Model:
+    """Dense layers alone, as in MLPerf Tiny's detector of anomalies, with a bottleneck."""
+    inputs = keras.Input((20,))
+    x = inputs
+    for index, width in enumerate((8, 8, 4, 8)):
+        x = layers.Dense(width, name=f"dense{index}")(x)
+        x = layers.ReLU()(layers.BatchNormalization(name=f"bn{index}")(x))
+    return keras.Model(inputs, layers.Dense(20, name="decoded")(x), name="autoencoder")
+
+
+def test_hidden_dense_layers_by_default_where_there_is_no_convolution():
+    model = autoencoder()
+    randomize(model)
+    supernet = kn.gates.insert(model, ScaledSigmoidGate)
+    found = kn.gates.find(supernet)
+    assert [(g.name, g.channels) for g in found] == [
+        ("dense0_gate", 8), ("dense1_gate", 8), ("dense2_gate", 4), ("dense3_gate", 8),
+    ]  # fmt: skip
+    assert before(supernet, "dense0_gate") == "bn0"
+    for gate in found:
+        gate.set_mask(np.arange(gate.channels) % 2 == 0)
+    small = kn.surgery.build(supernet, kn.Architecture.from_gates(supernet))
+    x = np.random.default_rng(0).normal(size=(4, 20)).astype("float32")
+    np.testing.assert_allclose(small(x), supernet(x), atol=1e-4)
+    assert small.get_layer("dense2").units == 2
+    excluded = kn.gates.insert(model, ScaledSigmoidGate, exclude="dense2")
+    assert len(kn.gates.find(excluded)) == 3
+
+
+def test_dense_layers_whose_units_reach_the_output_are_not_hidden():
+    inputs = keras.Input((6,))
+    x = layers.Dense(5, activation="relu", name="features")(inputs)
+    logits = layers.Dense(3, name="logits")(x)
+    model = keras.Model(inputs, [layers.Softmax()(logits), layers.Rescaling(2.0)(logits)])
+    found = kn.gates.find(kn.gates.insert(model, ScaledSigmoidGate))
+    assert [g.name for g in found] == ["features_gate"]
+    exposed = keras.Model(inputs, [logits, x])
+    with pytest.raises(kn.KerasNasError, match="No layer of .* needs a convolution or Dense layer"):
+        kn.gates.insert(exposed, ScaledSigmoidGate)
+
+
+def test_dense_layers_behind_a_recurrent_one_are_hidden_too():
+    inputs = keras.Input((6, 3))
+    x = layers.Dense(5, activation="relu", name="hidden")(layers.LSTM(4)(inputs))
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    found = kn.gates.find(kn.gates.insert(model, ScaledSigmoidGate))
+    assert [g.name for g in found] == ["hidden_gate"]
+
+
 def test_include_and_exclude():
     supernet = kn.gates.insert(small_net(), ScaledSigmoidGate, include=["hid*", "stem"])
     assert [g.name for g in kn.gates.find(supernet)] == ["stem_gate", "hidden_gate"]

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 
 from keras_nas.errors import KerasNasError
 from keras_nas.graph import Graph, Node, Value, kinds
+from keras_nas.graph.activations import activation_of
 from keras_nas.graph.kinds import kind
 from keras_nas.graph.state import quantization
 
@@ -17,8 +18,10 @@ ACTIVATIONS = frozenset(["Activation", "ReLU", "LeakyReLU", "PReLU", "ELU"])
 ACTIVATION_OPS = frozenset(
     f"ops.{name}"
     for name in (
-        "ReLU Relu Relu6 Silu Gelu Tanh Sigmoid HardSilu HardSigmoid Elu LeakyRelu Selu".split()
-    )
+        "Celu Elu Gelu HardShrink HardSigmoid HardSilu HardTanh LeakyRelu LogSigmoid Mish ReLU "
+        "Relu Relu6 Selu Sigmoid Silu SoftShrink Softplus Softsign SparsePlus SparseSigmoid "
+        "Squareplus Tanh TanhShrink Threshold"
+    ).split()
 )
 
 
@@ -45,7 +48,8 @@ def find_places(
 
     By default every convolution is gated, at its BatchNormalization if one follows, but for the
     convolutions of squeeze-and-excitation branches (on 1×1 maps, without BatchNormalization). In a
-    network without a convolution every hidden Dense layer is. Never gated is a layer whose channels reach an output of the model unmixed, as logits do.
+    network without a convolution every hidden Dense layer is. Never gated is a layer whose
+    channels reach an output of the model unmixed, as logits do.
 
     Args:
         graph: The model.
@@ -136,11 +140,20 @@ def follower(node: Node, wanted: frozenset[str] | set[str]) -> Node | None:
     return None
 
 
+def activation_behind(node: Node) -> Node | None:
+    """The elementwise activation that alone reads this node's output, if there is one."""
+    found = follower(node, ACTIVATIONS | ACTIVATION_OPS)
+    if found is None or kind(found.operation) != "Activation":
+        return found
+    rank = len(found.inputs[0].shape)
+    return found if activation_of(found.operation.activation, rank).elementwise else None
+
+
 def _behind(node: Node, order: str, graph: Graph) -> Value:
     outputs = set(graph.outputs)
     if order == "conv_gate_bn_relu" or node.outputs[0] in outputs:
         return node.outputs[0]
     last = follower(node, {"BatchNormalization"}) or node
     if order == "conv_bn_relu_gate" and last.outputs[0] not in outputs:
-        last = follower(last, ACTIVATIONS | ACTIVATION_OPS) or last
+        last = activation_behind(last) or last
     return last.outputs[0]

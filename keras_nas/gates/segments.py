@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from keras_nas.gates.places import ACTIVATION_OPS, follower
-from keras_nas.gates.places import ACTIVATIONS as ACTIVATION_LAYERS
+from keras_nas.gates.places import activation_behind, follower
 from keras_nas.graph import Graph, Node, Value, kinds
+from keras_nas.graph import activations as known
 from keras_nas.graph.kinds import activation_name, kind
 
 
@@ -43,16 +43,20 @@ def segment_of(graph: Graph, layer_name: str) -> Segment:
         last = normalization or node
     activation = None
     if last.outputs[0] not in outputs:
-        activation = follower(last, ACTIVATION_LAYERS | ACTIVATION_OPS)
+        activation = activation_behind(last)
     return Segment(node, normalization, activation)
 
 
 def activation_of(segment: Segment) -> str | None:
-    """The name of the original activation: one of `ACTIVATIONS`, another's, or None."""
+    """The name of the original activation: one of `ACTIVATIONS`, another's, or None.
+
+    That of a function which is not Keras' own is "activation".
+    """
     node = segment.activation
     if node is None:
         layer = segment.convolution.operation
-        return activation_name(layer.activation) if has_own_activation(layer) else None
+        own = has_own_activation(layer)
+        return (activation_name(layer.activation) or "activation") if own else None
     name = kind(node.operation)
     if name == "Activation":
         return activation_name(node.operation.activation) or "activation"
@@ -69,9 +73,14 @@ def is_homogeneous(segment: Segment) -> bool:
         return False
     if segment.normalization is not None and has_own_activation(segment.convolution.operation):
         return False
+    if name == "activation":
+        last = segment.activation or segment.convolution
+        rank = len(last.outputs[0].shape)
+        return known.activation_of(last.operation.activation, rank).homogeneous
     return name is None or name in kinds.HOMOGENEOUS_ACTIVATIONS or name in ("prelu", "leakyrelu")
 
 
 def has_own_activation(layer) -> bool:
     """Whether a layer applies an activation itself, other than the linear one."""
-    return activation_name(getattr(layer, "activation", None)) not in ("", "linear")
+    activation = getattr(layer, "activation", None)
+    return activation is not None and activation_name(activation) != "linear"

@@ -34,12 +34,9 @@ def copy_operation(operation: Any, name: str, changes: dict[str, Any] | None = N
         config = {**operation.get_config(), **(changes or {})}
         config.update({key: None for key in ("lora_rank", "lora_alpha") if key in config})
         if own_activation is not None:
-            config["activation"] = None
+            config["activation"] = own_activation
         if isinstance(operation, keras.layers.Layer):
-            layer = type(operation).from_config({**config, "name": name})
-            if own_activation is not None:
-                layer.activation = own_activation
-            return layer
+            return type(operation).from_config({**config, "name": name})
         copy = type(operation).from_config(config)
     except Exception as error:
         if not isinstance(operation, keras.layers.Layer):

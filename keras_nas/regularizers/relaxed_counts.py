@@ -12,7 +12,7 @@ from keras_nas.graph import Graph, Node, Value
 from keras_nas.graph.kinds import kind
 from keras_nas.layers import Gate
 from keras_nas.surgery.analysis import Plan
-from keras_nas.surgery.rules import is_opaque
+from keras_nas.surgery.rules.base import SameChannels
 from keras_nas.surgery.rules.convolution import DenseLike
 from keras_nas.surgery.rules.depthwise import DepthwiseConvolution
 from keras_nas.surgery.rules.gate import GateRule
@@ -20,6 +20,8 @@ from keras_nas.surgery.rules.merge import PRODUCTS, Concatenate, Merge
 from keras_nas.surgery.rules.padding import Pad
 from keras_nas.surgery.rules.pixel_shuffle import DepthToSpace
 from keras_nas.surgery.rules.reindex import Reindex
+
+_CARRIERS = (SameChannels, DepthwiseConvolution, Merge, Concatenate, Pad, DepthToSpace)
 
 Vector = Any
 """float32 `(channels,)`: NumPy ones where nothing is gated, else a tensor."""
@@ -99,7 +101,7 @@ class RelaxedCounts:
         rule = self.plan.rules[node]
         if isinstance(rule, GateRule):
             return rule._follows(self.plan.calls[node])
-        return not is_opaque(rule) and not isinstance(rule, DenseLike)
+        return isinstance(rule, _CARRIERS)
 
     def _behind(self, node, given, factors, h) -> Vector:
         rule, call = self.plan.rules[node], self.plan.calls[node]

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from keras_nas.graph import Graph, Node, Value, kinds
-from keras_nas.graph.kinds import activation_name
+from keras_nas.graph import Graph, Node, Value
+from keras_nas.graph.activations import activation_of
 from keras_nas.layers import Gate
 from keras_nas.surgery.channels import Channels
 from keras_nas.surgery.rules.arrays import operands
@@ -200,11 +200,8 @@ def _holds_factors(node: Node, layout: Layout, binary: bool) -> bool:
         return True
     if not isinstance(rule, (DenseLike, DepthwiseConvolution)):
         return False
-    name = activation_name(node.operation.activation)
-    if name in kinds.HOMOGENEOUS_ACTIVATIONS:
-        return True
-    zero_at_zero = name in kinds.ELEMENTWISE_ACTIVATIONS - kinds.NON_ZERO_AT_ZERO
-    return binary and zero_at_zero
+    activation = activation_of(node.operation.activation, len(node.outputs[0].shape))
+    return activation.homogeneous or (binary and activation.keeps_zero)
 
 
 def _commutes(node: Node, layout: Layout, binary: bool) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_nas.errors import KerasNasError
 from keras_nas.gates.apply import mask_of
+from keras_nas.gates.places import exposed_values
 from keras_nas.graph import Value, kinds, read
 from keras_nas.graph.copy import GraphBuilder, call_copy, copy_graph
 from keras_nas.graph.state import quantization
@@ -19,11 +20,12 @@ from keras_nas.surgery.align import align as align_channels
 from keras_nas.surgery.align import anchored, constant_tensor
 from keras_nas.surgery.analysis import Plan, analyse
 from keras_nas.surgery.rules.base import Call
+from keras_nas.surgery.rules.convolution import DenseLike
 
 logger = logging.getLogger(__name__)
 
-MIXES_BY_NATURE = frozenset(["Softmax", "Activation", "Masking", "ops.Softmax", "ops.LogSoftmax"])
-"""Known operations that read all channels at once: keeping them whole is no gap in the rules."""
+HEADS = frozenset(["Softmax", "Activation", "ops.Softmax", "ops.LogSoftmax"])
+"""Operations that are no gap in the rules where the model's outputs, whole anyway, are theirs."""
 
 
 def build(
@@ -109,16 +111,27 @@ def gate_scales(graph, architecture) -> dict[str, np.ndarray]:
 
 
 def unknown_layers(plan: Plan) -> list[str]:
-    """The layers, `'name' (Type, …)`, that keep all channels for want of a rule, in graph order."""
-    return list(
-        dict.fromkeys(
-            f"'{node.operation_name}' ({_described(node)})"
-            for node in plan.opaque
-            if kinds.kind(node.operation) not in MIXES_BY_NATURE
-            and any(value.dtype != "bool" for value in node.outputs)
-            and any(channels is not None for channels in plan.calls[node].inputs)
-        )
-    )
+    """The layers, `'name' (Type, …)`, that keep all channels for want of a rule, in graph order.
+
+    Those with an activation of their own that mixes channels are among them. Not so what stands at
+    the model's end, such as a softmax: the channels of an output stay in any case; nor `Masking`,
+    which has to read every channel.
+    """
+    opaque, exposed = set(plan.opaque), exposed_values(plan.graph)
+    names = []
+    for node in plan.graph.nodes:
+        rule, call = plan.rules[node], plan.calls[node]
+        mixes = isinstance(rule, DenseLike) and rule.mixes(call)
+        at_the_end = all(value in exposed for value in node.outputs)
+        if (mixes or (node in opaque and kinds.kind(node.operation) in HEADS)) and at_the_end:
+            continue
+        if kinds.kind(node.operation) == "Masking" or all(
+            value.dtype == "bool" for value in node.outputs
+        ):
+            continue
+        if mixes or (node in opaque and any(channels is not None for channels in call.inputs)):
+            names.append(f"'{node.operation_name}' ({_described(node)})")
+    return list(dict.fromkeys(names))
 
 
 def _described(node) -> str:

@@ -22,7 +22,7 @@ from keras_nas.surgery.rules.normalization import BatchNormalization, Normalizat
 from keras_nas.surgery.rules.padding import Pad
 from keras_nas.surgery.rules.pixel_shuffle import DepthToSpace
 from keras_nas.surgery.rules.reindex import OTHERS, SHAPES, SLICES, Reindex
-from keras_nas.surgery.rules.spatial import Resizing, Spatial, SpatialReduction
+from keras_nas.surgery.rules.spatial import Resizing, Spatial, SpatialReduction, SpatialSoftmax
 
 _OPAQUE = Rule()
 _GATE = GateRule()
@@ -50,9 +50,11 @@ RULES: dict[str, Rule] = {
     **_named(Elementwise(), "Activation", "ReLU", "LeakyReLU", "ELU"),
     **_ops(
         Elementwise(),
-        *("Abs Absolute Celu Ceil Clip Cos Elu Erf Exp Expm1 Floor Gelu HardSigmoid HardSilu "
-          "HardTanh LeakyRelu Log1p LogSigmoid Mish Negative ReLU Relu Relu6 Round Selu Sigmoid "
-          "Sign Silu Sin Softplus Softsign Sqrt Square Squareplus Tanh TanhShrink Cast").split(),
+        *("Abs Absolute Arcsinh Arctan Cast Ceil Celu Clip Cos Cosh Elu Erf Erfc Exp Exp2 Expm1 "
+          "Floor Gelu HardShrink HardSigmoid HardSilu HardTanh LeakyRelu Log Log10 Log1p Log2 "
+          "LogSigmoid Mish Negative ReLU Reciprocal Relu Relu6 Round Rsqrt Selu Sigmoid Sign Silu "
+          "Sin Sinh SoftShrink Softplus Softsign SparsePlus SparseSigmoid Sqrt Square Squareplus "
+          "Tan Tanh TanhShrink Threshold Trunc").split(),
     ),
     **_named(
         Identity(),
@@ -67,6 +69,8 @@ RULES: dict[str, Rule] = {
         )),
     ),
     "Resizing": Resizing(),
+    "Softmax": SpatialSoftmax(),
+    **_ops(SpatialSoftmax(), "Softmax", "LogSoftmax"),
     **_ops(SpatialReduction(), "Mean", "Max", "Min", "Sum", "Amax", "Amin"),
     **_named(Merge(), "Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"),
     **_ops(

@@ -7,11 +7,8 @@ from typing import Any
 import numpy as np
 
 from keras_nas.costs.layer_costs import layer_costs
-from keras_nas.graph.kinds import (
-    ELEMENTWISE_ACTIVATIONS,
-    activation_name,
-    is_channels_last,
-)
+from keras_nas.graph.activations import activation_of
+from keras_nas.graph.kinds import is_channels_last
 from keras_nas.surgery.channels import all_live
 from keras_nas.surgery.rules.base import Rule, positions
 from keras_nas.surgery.rules.evaluate import apply_activation
@@ -56,7 +53,8 @@ class DenseLike(Rule):
 
     def mixes(self, call) -> bool:
         """Whether the layer's own activation reads several channels at once (softmax)."""
-        return activation_name(call.layer.activation) not in ELEMENTWISE_ACTIVATIONS
+        rank = len(call.node.outputs[0].shape)
+        return not activation_of(call.layer.activation, rank).elementwise
 
     def folded(self, call) -> np.ndarray:
         """Which input channels are constants that vanish into the bias: bool, one a channel."""
@@ -67,7 +65,7 @@ class DenseLike(Rule):
         output = all_live(call.node.outputs[0])
         if output is not None and not self.mixes(call):
             if self.folded(call).all():
-                output.constants = apply_activation(call.layer.activation, self._bias(call))
+                output.constants = apply_activation(call, self._bias(call))
             if call.factor is not None:
                 output.constants = output.constants * call.factor
                 output.constants[call.factor == 0] = 0.0
@@ -219,7 +217,7 @@ class GroupedConvolution(Convolution):
             return [output]
         dead = _by_group(self.folded(call), layer.groups).all(axis=1)
         bias = np.where(np.repeat(dead, layer.filters // layer.groups), self._bias(call), np.nan)
-        output.constants = apply_activation(layer.activation, bias)
+        output.constants = apply_activation(call, bias)
         if call.factor is not None:
             output.constants = output.constants * call.factor
             output.constants[call.factor == 0] = 0.0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from keras_nas.graph.kinds import ELEMENTWISE_ACTIVATIONS, activation_name, is_channels_last
+from keras_nas.graph.activations import activation_of
+from keras_nas.graph.kinds import is_channels_last
 from keras_nas.surgery.channels import Channels
 from keras_nas.surgery.rules.base import Rule, positions
 from keras_nas.surgery.rules.convolution import pads
@@ -22,7 +23,7 @@ class DepthwiseConvolution(Rule):
             channels is not None
             and channels.is_last(call.node.inputs[0])
             and is_channels_last(call.layer)
-            and activation_name(call.layer.activation) in ELEMENTWISE_ACTIVATIONS
+            and activation_of(call.layer.activation, len(call.node.inputs[0].shape)).elementwise
         )
 
     def constants(self, call):
@@ -38,7 +39,7 @@ class DepthwiseConvolution(Rule):
         ).reshape(-1)
         if layer.use_bias:
             result = result + np.asarray(layer.bias)
-        constants = apply_activation(layer.activation, result)
+        constants = apply_activation(call, result)
         if call.factor is not None:
             constants = constants * call.factor
             constants[call.factor == 0] = 0.0

@@ -5,12 +5,8 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from keras_nas.graph.kinds import (
-    ELEMENTWISE_ACTIVATIONS,
-    HOMOGENEOUS_ACTIVATIONS,
-    activation_name,
-    kind,
-)
+from keras_nas.graph.activations import activation_of
+from keras_nas.graph.kinds import kind
 from keras_nas.surgery.channels import Channels
 from keras_nas.surgery.rules.arrays import array_settings, by_channel, fits, take_channels
 from keras_nas.surgery.rules.base import SameChannels
@@ -32,7 +28,7 @@ class Elementwise(SameChannels):
         if settings and (kind(call.layer) != "ops.Clip" or not _fit(call, settings)):
             return False
         if kind(call.layer) == "Activation":
-            return activation_name(call.layer.activation) in ELEMENTWISE_ACTIVATIONS
+            return _activation(call.node).elementwise
         return True
 
     def constants(self, call):
@@ -98,6 +94,10 @@ class PReLU(SameChannels):
         return builder.apply(call, [builder.fetch(call, 0)], {}, [alpha])
 
 
+def _activation(node):
+    return activation_of(node.operation.activation, len(node.inputs[0].shape))
+
+
 def keeps_zero(node) -> bool:
     """Whether f(0) = 0, so that a gate behind the operation may act before it."""
     value = node.inputs[0]
@@ -114,7 +114,7 @@ def is_homogeneous(node) -> bool:
         layer = node.operation
         return layer.max_value is None and not layer.threshold
     if name == "Activation":
-        return activation_name(node.operation.activation) in HOMOGENEOUS_ACTIVATIONS
+        return _activation(node).homogeneous
     return name in ("LeakyReLU", "PReLU", "ops.Relu", "ops.LeakyRelu", "Identity", "ops.Identity")
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_nas.graph import Node, Value
 from keras_nas.surgery.rules.arrays import collapsed, map_operands
+from keras_nas.surgery.rules.base import Call
 
 
 def on_constants(node: Node, constants: dict[Value, np.ndarray]) -> np.ndarray:
@@ -36,11 +37,13 @@ def on_constants(node: Node, constants: dict[Value, np.ndarray]) -> np.ndarray:
     return np.where(known, rows[0], np.nan)
 
 
-def apply_activation(activation, constants: np.ndarray) -> np.ndarray:
-    """An elementwise activation of a layer on one number a channel; NaN (live) stays NaN."""
+def apply_activation(call: Call, constants: np.ndarray) -> np.ndarray:
+    """A layer's own elementwise activation on one number a channel; NaN (live) stays NaN."""
     known = ~np.isnan(constants)
     result = np.full_like(constants, np.nan)
     if known.any():
-        values = keras.ops.convert_to_tensor(constants[known].astype("float32"))
-        result[known] = keras.ops.convert_to_numpy(activation(values))
+        shape = (1,) * (len(call.node.outputs[0].shape) - 1) + (-1,)
+        values = keras.ops.convert_to_tensor(constants[known].astype("float32").reshape(shape))
+        found = keras.ops.convert_to_numpy(call.layer.activation(values)).reshape(-1)
+        result[known] = np.where(np.isfinite(found), found, np.nan)
     return result

@@ -40,6 +40,30 @@ class Resizing(Spatial):
         return super().accepts(call) and not call.layer.pad_to_aspect_ratio
 
 
+class SpatialSoftmax(SameChannels):
+    """Softmax or log-softmax over axes in space: of a constant over n places, 1/n or −log n."""
+
+    def accepts(self, call):
+        if not super().accepts(call) or len(call.node.inputs) != 1 or call.layer.axis is None:
+            return False
+        rank = len(call.node.inputs[0].shape)
+        axes = {axis % rank for axis in np.atleast_1d(call.layer.axis).tolist()}
+        return not axes & {0, call.input.axis}
+
+    def constants(self, call):
+        result = np.where(call.input.live, np.nan, self.of_a_constant(call))
+        return [Channels(call.input.axis, result)]
+
+    def of_a_constant(self, call) -> float:
+        """What a constant becomes; NaN where a size is open."""
+        shape = call.node.inputs[0].shape
+        sizes = [shape[axis] for axis in np.atleast_1d(call.layer.axis).tolist()]
+        if None in sizes:
+            return float("nan")
+        share = 1.0 / float(np.prod(sizes))
+        return float(np.log(share)) if kind(call.layer) == "ops.LogSoftmax" else share
+
+
 class SpatialReduction(Spatial):
     """`keras.ops` mean, max, min and sum over axes other than the channels'."""
 

@@ -17,6 +17,7 @@ from keras_nas.costs.latency_condition import Condition
 from keras_nas.errors import KerasNasError
 from keras_nas.graph import Graph, Node, Value
 from keras_nas.graph.kinds import activation_name, kind
+from keras_nas.graph.sample_shapes import sample_shape
 
 _FUSED_ACTIVATIONS = ("relu", "relu6")
 _ACTIVATIONS: dict[str, tuple[str, ...]] = {
@@ -299,7 +300,13 @@ def _pair(sizes: Any) -> tuple[int, int]:
 
 def _shape(value: Value, node: Node) -> tuple[int, int, int, int]:
     """Batch 1, height, width and channels; what is not four-dimensional becomes 1×n."""
-    shape = value.shape[1:]
+    rows, *shape = sample_shape(value)
+    rows = 1 if rows is None or value.shape[0] is not None else rows
+    if rows != 1 and len(shape) == 3:
+        raise KerasNasError(
+            f"Layer '{node.name}' works on {rows} pictures for each sample (space is folded into "
+            "its batch): its latency is not known. Search for macs instead."
+        )
     if None in shape:
         raise KerasNasError(
             f"The sizes at layer '{node.name}' must be known to predict its latency. "
@@ -308,4 +315,4 @@ def _shape(value: Value, node: Node) -> tuple[int, int, int, int]:
     sizes = [int(size) for size in shape if size is not None]
     if len(sizes) == 3:
         return 1, sizes[0], sizes[1], sizes[2]
-    return 1, 1, math.prod(sizes[:-1]), sizes[-1] if sizes else 1
+    return 1, 1, rows * math.prod(sizes[:-1]), sizes[-1] if sizes else 1

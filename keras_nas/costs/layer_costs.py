@@ -9,7 +9,12 @@ from typing import Any
 import tensorflow as tf
 from keras import layers
 
-from keras_nas.costs import convolutions, normalizations, products  # noqa: F401  (they register)
+from keras_nas.costs import (  # noqa: F401  (they register)
+    convolutions,
+    normalizations,
+    products,
+    wrappers,
+)
 from keras_nas.costs.costs import LayerCosts
 from keras_nas.costs.formulas import Call, Counts, find
 from keras_nas.costs.free_operations import is_free_op, is_view
@@ -103,16 +108,19 @@ def _counts(call: Call) -> Counts | None:
 
 
 def _weights_of(operation: Any) -> Counts:
-    """Learned and kept values of a layer that no formula knows; gates inside it do not count."""
+    """Learned and kept values of a layer that no formula knows, each variable once.
+
+    Gates inside it do not count.
+    """
     if not isinstance(operation, layers.Layer):
         return Counts()
-    params = state = 0
-    for layer in operation._flatten_layers():
-        if isinstance(layer, Gate):
-            continue
-        params += sum(math.prod(variable.shape) for variable in layer._trainable_variables)
-        state += sum(math.prod(variable.shape) for variable in layer._non_trainable_variables)
-    return Counts(params=params, state=state)
+    found = [layer for layer in operation._flatten_layers() if not isinstance(layer, Gate)]
+    learned = {id(v): v for layer in found for v in layer._trainable_variables}
+    kept = {id(v): v for layer in found for v in layer._non_trainable_variables}
+    return Counts(
+        params=sum(math.prod(variable.shape) for variable in learned.values()),
+        state=sum(math.prod(variable.shape) for variable in kept.values()),
+    )
 
 
 def _bytes(shapes, dtypes, operation) -> int:

@@ -10,8 +10,9 @@ from keras.src.backend.common.masking import get_keras_mask
 from keras.src.models.functional import Functional
 
 from keras_nas.errors import KerasNasError
-from keras_nas.graph.ir import Graph, Node, Value, map_values, values_in
+from keras_nas.graph.ir import Graph, Node, Value, values_in
 from keras_nas.graph.open import open_composite
+from keras_nas.graph.sample_shapes import output_spec
 
 INPUT_OPTIONS = ("sparse", "ragged", "optional")
 
@@ -191,7 +192,7 @@ class _Reader:
         node = Node(len(self.nodes), operation, operation_name, name, args, kwargs)
         specs = keras_node.outputs
         if not same_shapes:
-            specs = keras.tree.flatten(_output_spec(node))
+            specs = keras.tree.flatten(output_spec(node))
         node.outputs = [
             self.new_value(spec.shape, spec.dtype, node, position, source=name)
             for position, spec in enumerate(specs)
@@ -219,10 +220,3 @@ class _Reader:
 
 def _takes_training(operation) -> bool:
     return "training" in inspect.signature(operation.call).parameters
-
-
-def _output_spec(node: Node) -> Any:
-    args, kwargs = map_values(
-        lambda value: keras.KerasTensor(value.shape, dtype=value.dtype), (node.args, node.kwargs)
-    )
-    return node.operation.compute_output_spec(*args, **kwargs)

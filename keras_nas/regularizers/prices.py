@@ -9,6 +9,7 @@ from keras_nas.costs.costs import LayerCosts
 from keras_nas.costs.latency_operations import timed_operations
 from keras_nas.costs.layer_costs import layer_costs
 from keras_nas.graph import Graph, Node
+from keras_nas.graph.sample_shapes import sample_shape
 from keras_nas.surgery.analysis import Plan
 from keras_nas.surgery.rules import is_opaque
 from keras_nas.surgery.rules.convolution import DenseLike, GroupedConvolution
@@ -80,8 +81,10 @@ def _counted(plan: Plan, node: Node, what: str) -> Price:
         return float(getattr(costs, what))
 
     if is_opaque(rule):
-        full = [value.shape for value in node.inputs], [value.shape for value in node.outputs]
-        return Price(fixed=_cost(layer_costs(node.operation, *full)))
+        read, written = (
+            [sample_shape(value) for value in values] for values in (node.inputs, node.outputs)
+        )
+        return Price(fixed=_cost(layer_costs(node.operation, read, written)))
     if not isinstance(rule, DenseLike):
         one = at(1, 1)
         return Price(written=at(2, 2) - one) if one else Price()
@@ -97,7 +100,7 @@ def _counted(plan: Plan, node: Node, what: str) -> Price:
 
 
 def _resized(plan: Plan, value, width: int) -> tuple[int | None, ...]:
-    shape = list(value.shape)
+    shape = list(sample_shape(value))
     channels = plan.channels[value]
     if channels is not None:
         shape[channels.axis] = width

@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_nas.errors import KerasNasError
 from keras_nas.graph import Value
+from keras_nas.graph.sample_shapes import sample_shape
 from keras_nas.surgery.channels import Channels
 
 
@@ -61,26 +62,44 @@ def constant_tensor(
 ) -> keras.KerasTensor:
     """A tensor of nothing but constants, with the batch of `reference` (an input of the model).
 
+    Where rows were folded into the batch, it has as many rows for each sample as the original.
+
     Raises:
-        KerasNasError: If the value's size in space is open, so that nothing says how large it is.
+        KerasNasError: If the value's size in space is open, so that nothing says how large it is,
+            or its batch is not on the first axis.
     """
-    sizes = list(value.shape[1:])
-    sizes[channels.axis - 1] = 1
-    if None in sizes:
+    rows = _rows_a_sample(value, reference)
+    sizes = [size for size in (rows, *value.shape[1:]) if size is not None]
+    if len(sizes) < len(value.shape):
+        moved = "" if rows is None or value.shape[0] is None else " beside its first axis"
         raise KerasNasError(
             f"Every channel of '{value.source}' (shape {value.shape}) is constant and its size is "
-            "open, so no smaller network with equal outputs can be written. Keep at least one "
-            "channel of the gates before it, or build the model with a fixed input size."
+            f"open{moved}, so no smaller network with equal outputs can be written. Keep at least "
+            "one channel of the gates before it, or build the model with a fixed input size."
         )
-    axes = tuple(range(1, len(reference.shape)))
-    batch = ops.sum(ops.zeros_like(ops.cast(reference, value.dtype)), axis=axes)
+    sizes[channels.axis] = 1
     shape = [1] * len(value.shape)
     shape[channels.axis] = int(wanted.sum())
     row = channels.constants[wanted].astype(value.dtype).reshape(shape)
-    tensor = ops.reshape(batch, [-1] + [1] * (len(shape) - 1)) + row
-    if any(size != 1 for size in sizes):
-        tensor = ops.tile(tensor, [1, *sizes])
-    return tensor
+    if value.shape[0] is not None:
+        tensor = anchored(row, reference)
+    else:
+        axes = tuple(range(1, len(reference.shape)))
+        batch = ops.sum(ops.zeros_like(ops.cast(reference, value.dtype)), axis=axes)
+        tensor = ops.reshape(batch, [-1] + [1] * (len(shape) - 1)) + row
+    return ops.tile(tensor, sizes) if any(size != 1 for size in sizes) else tensor
+
+
+def _rows_a_sample(value: Value, reference: keras.KerasTensor) -> int | None:
+    """How many rows (entries of the first axis) each sample has; `None` where that is not clear.
+
+    Where their number does not depend on the batch, it is that number.
+    """
+    if value.shape[0] is not None:
+        return value.shape[0]
+    one, two = sample_shape(value, 1)[0], sample_shape(value, 2)[0]
+    follows = reference.shape[0] is None and one is not None and two == 2 * one
+    return one if follows else None
 
 
 def anchored(array: np.ndarray, reference: keras.KerasTensor) -> keras.KerasTensor:

@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_nas.costs.costs import Costs, LayerCosts
 from keras_nas.graph import Value
+from keras_nas.graph.sample_shapes import sample_shape
 from keras_nas.layers import Gate
 from keras_nas.surgery.analysis import Plan
 from keras_nas.surgery.build import make_plan
@@ -62,7 +63,7 @@ def plan_costs(plan: Plan) -> Costs:
 
 
 def _shape(plan: Plan, value: Value, mask: np.ndarray | None) -> tuple[int | None, ...]:
-    shape = list(value.shape)
+    shape = list(sample_shape(value))
     channels = plan.channels[value]
     if mask is not None and channels is not None:
         shape[channels.axis] = int(mask.sum())

@@ -12,11 +12,12 @@ import numpy as np
 
 from keras_nas.graph import Node
 from keras_nas.graph.ir import map_values
+from keras_nas.graph.sample_shapes import sample_shape
 
 OPEN_SIZES = (5, 7)
 """What stands in for an open size when elements are followed; both must lead to the same."""
 BATCH = 2
-"""What stands in for an open batch."""
+"""How many samples an open batch has when elements are followed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,8 +90,9 @@ def follow(node: Node, axis: int, ways: Ways) -> Move | None:
 
 
 def _follow(node: Node, axis: int, ways: Ways) -> Move | None:
-    sizes = OPEN_SIZES if None in node.inputs[0].shape[1:] else OPEN_SIZES[:1]
     try:
+        open_sizes = None in sample_shape(node.inputs[0], BATCH)
+        sizes = OPEN_SIZES if open_sizes else OPEN_SIZES[:1]
         trials = [_Trial(node, axis, size) for size in sizes]
     except Exception:  # noqa: BLE001  (what an operation raises at sizes of our choice is its own)
         return None
@@ -131,11 +133,8 @@ class _Trial:
 
     def __init__(self, node: Node, axis: int, open_size: int):
         self.node, self.axis = node, axis
-        stand_ins = [BATCH, *(open_size + n for n in range(len(node.inputs[0].shape)))]
-        self.shape = tuple(
-            stand_in if size is None else size
-            for size, stand_in in zip(node.inputs[0].shape, stand_ins, strict=False)
-        )
+        sizes = sample_shape(node.inputs[0], BATCH)
+        self.shape = tuple(open_size + n if size is None else size for n, size in enumerate(sizes))
         self.elements = np.arange(np.prod(self.shape), dtype="int32").reshape(self.shape)
         self.results = [np.asarray(result) for result in self.run(self.elements)]
 

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from apps.export_config import ExportConfig
-from export.choices import IO_DTYPES
+from export.choices import IO_DTYPES, NEED_DATA
 from export.export_model import ExportData, ExportOptions, export_model
 from export.metadata import ModelCard, describe
 from export.parity import Parity
@@ -18,7 +18,7 @@ from export.tflite import ExportedModel
 from keras_nas import costs
 from keras_nas.architecture import Architecture
 from keras_nas.data import load
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.model_file import load_model
 from keras_nas.search.preflight import check_fits
 
@@ -45,7 +45,14 @@ def export_file(config: ExportConfig) -> list[tuple[ExportedModel, Parity]]:
     """
     config.check_paths()
     model = load_model(config.model)
+    _check_sizes(config, model)
     source = _source(config, model)
+    needing = [name for name in config.formats if name in NEED_DATA]
+    if needing and source.data.train is None:
+        raise KerasNasError(
+            f"`representative_data` must be given for the format {needing[0]!r}: name a data set, "
+            "or an .npz file with the array train_x, by --data."
+        )
     card = _card(config, model, source) if config.metadata else None
     stem = config.name or Path(config.model).stem
     return [
@@ -98,6 +105,28 @@ def _npz(path: Path, metric: str | None, seed: int) -> ExportData:
         train = tf.data.Dataset.from_tensor_slices(arrays)
         train = train.shuffle(len(held["train_x"]), seed=seed).batch(64)
     return ExportData(train, (held["x"], held["y"]) if metric else held["x"], metric)
+
+
+def _check_sizes(config: ExportConfig, model: keras.Model) -> None:
+    """Refuses sizes that are open, before data are read; a picture's have flags."""
+    if config.input_size or config.dynamic_sizes:
+        if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
+            raise UsageError(
+                "`input_size` and `dynamic_sizes` are for models with one picture as input. "
+                f"Received: inputs of shapes {[tensor.shape for tensor in model.inputs]}"
+            )
+        return
+    for tensor in model.inputs:
+        if None in tensor.shape[1:]:
+            flags = len(model.inputs) == 1 and len(tensor.shape) == 4
+            help_ = (
+                "give --input_size=224,224, or --dynamic_sizes=240x320,480x640"
+                if flags
+                else "build it with a fixed one, or give export_model its `input_shape`"
+            )
+            raise KerasNasError(
+                f"The input `{tensor.name}` of shape {tensor.shape} has an open size: {help_}."
+            )
 
 
 def _options(config: ExportConfig, model: keras.Model, name: str) -> ExportOptions:

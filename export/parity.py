@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from export import paired_runs, ties
+from export import paired_runs, ties, tracing
 from export.differences import (
     HALF_TOLERANCES,
     TOLERANCES,
@@ -181,8 +181,8 @@ def compare(
     if metric is not None:
         if runs.targets is None:
             raise ExportError("The metric needs targets: give data as (inputs, targets).")
-        ours = float(metric(runs.targets, (runs.baseline or runs.model)[0]))
-        theirs = float(metric(runs.targets, runs.file[0]))
+        ours = _scored(metric, metric_name, runs.targets, (runs.baseline or runs.model)[0])
+        theirs = _scored(metric, metric_name, runs.targets, runs.file[0])
         drop = ours - theirs if higher_is_better else theirs - ours
     return Parity(
         model=Path(tflite_path).name,
@@ -197,6 +197,16 @@ def compare(
         faults=[*faults, *_metric_faults(drop, allowed)],
         notes=[*notes, *_notes(runs)],
     )
+
+
+def _scored(metric: Metric, name: str, targets: np.ndarray, outputs: np.ndarray) -> float:
+    try:
+        return float(metric(targets, outputs))
+    except Exception as error:
+        raise ExportError(
+            f"The metric {name} does not take targets of shape {targets.shape} and outputs of "
+            f"shape {outputs.shape}: {tracing.one_line(error)}"
+        ) from error
 
 
 class _Comparison:

@@ -71,7 +71,9 @@ def test_metadata_name_labels_author_and_costs(files, tmp_path):
 
 def test_without_data_integer_formats_are_refused(files, tmp_path):
     with pytest.raises(KerasNasError, match="`representative_data` must be given"):
-        export_file(config(files, data="", formats=("int8",), output_dir=str(tmp_path)))
+        formats = ("float32", "int8")
+        export_file(config(files, data="", formats=formats, output_dir=str(tmp_path)))
+    assert list(tmp_path.iterdir()) == []
     (found,) = export_file(config(files, data="", output_dir=str(tmp_path)))
     assert "random inputs" in found[1].notes[0]
 
@@ -96,6 +98,24 @@ def test_mistakes_are_named(files, tmp_path, changes, error, message):
     with pytest.raises(error, match=message):
         export_file(config(files, **{"output_dir": str(tmp_path), **changes}))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("shape", "changes", "message"),
+    [
+        ((None, None, 3), {}, "an open size: give --input_size=224,224, or --dynamic_sizes"),
+        ((None, 3), {}, "an open size: build it with a fixed one"),
+        ((9, 3), {"input_size": (9, 9)}, "are for models with one picture"),
+        ((9, 3), {"dynamic_sizes": ("9x9",)}, "are for models with one picture"),
+    ],
+)
+def test_open_sizes_are_named_by_flag(files, tmp_path, shape, changes, message):
+    inputs = keras.Input(shape)
+    keras.Model(inputs, keras.layers.Dense(2)(inputs)).save(tmp_path / "open.keras")
+    model = str(tmp_path / "open.keras")
+    with pytest.raises(KerasNasError, match=message):
+        export_file(config(files, model=model, output_dir=str(tmp_path), **changes))
+    assert [path.name for path in tmp_path.iterdir()] == ["open.keras"]
 
 
 @pytest.mark.parametrize(

@@ -134,11 +134,15 @@ def test_metrics_by_hand():
     assert top1(np.eye(2), np.array([[0.9, 0.1], [0.8, 0.2]])) == 50.0
     assert top1(np.array([0, 1]), np.array([[0.5, 0.5], [0.2, 0.8]])) == 50.0
     assert top1(np.array([0, 1]), np.zeros((2, 3))) == 0.0
+    assert top1(np.array([2, 0, 1]), np.array([2, 1, 1])) == pytest.approx(200 / 3)
+    assert top1(np.array([[1], [0]]), np.array([[0.9], [0.6]])) == 50.0
+    assert top1(np.array([1, 0]), np.array([[0.4], [-2.0]])) == 100.0
     picture = np.full((1, 8, 8, 1), 0.5, "float32")
     assert psnr(picture, picture + 0.1) == pytest.approx(20.0, abs=1e-4)
     targets = np.array([[[0, 0], [1, 1]]])
     outputs = np.eye(2)[np.array([[[0, 1], [1, 1]]])]
     assert mean_iou(targets, outputs) == pytest.approx(100 * (1 / 2 + 2 / 3) / 2)
+    assert mean_iou(targets, np.array([[[0, 1], [1, 1]]])) == pytest.approx(175 / 3)
 
 
 def test_the_file_of_one_input_model_is_compared_by_its_own_input_name(tmp_path):
@@ -146,3 +150,9 @@ def test_the_file_of_one_input_model_is_compared_by_its_own_input_name(tmp_path)
     path = convert(model, tmp_path / "dense.tflite").path
     rows = {"features": np.random.default_rng(0).random((5, 4), dtype="float32")}
     assert parity.compare(model, path, [rows]).samples == 5
+
+
+def test_a_metric_that_does_not_fit_is_one_line(classifier, float_file, held_out):
+    data = (held_out[0], np.zeros((120, 3, 3)))
+    with pytest.raises(ExportError, match="The metric psnr does not take targets of shape"):
+        parity.compare(classifier, float_file, data, metric=psnr, metric_name="psnr")

@@ -12,7 +12,7 @@ from apps.evaluation_config import EvaluationConfig
 from export.interpreter import Runner
 from keras_nas import costs, data
 from keras_nas.errors import UsageError
-from keras_nas.model_file import load_model
+from keras_nas.loading import load_model
 from keras_nas.search.evaluation import Evaluator
 from keras_nas.search.preflight import check_fits
 from keras_nas.tasks import Classification

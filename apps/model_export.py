@@ -19,7 +19,7 @@ from keras_nas import costs
 from keras_nas.architecture import Architecture
 from keras_nas.data import load
 from keras_nas.errors import KerasNasError, UsageError
-from keras_nas.model_file import load_model
+from keras_nas.loading import load_model
 from keras_nas.search.preflight import check_fits
 
 

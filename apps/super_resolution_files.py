@@ -15,7 +15,7 @@ from keras_nas.data.picture_pairs import find_pair_files, read_pairs
 from keras_nas.data.super_resolution_sets import SuperResolutionData
 from keras_nas.errors import UsageError
 from keras_nas.files import atomic_write_text
-from keras_nas.model_file import load_model
+from keras_nas.loading import load_model
 from keras_nas.reporting.plots import save
 from keras_nas.reporting.triptych import triptych
 from keras_nas.tasks.receptive_field import receptive_radius

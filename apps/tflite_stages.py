@@ -15,7 +15,7 @@ from export.export_model import ExportData, ExportOptions, export_model
 from export.host_benchmark import HostBenchmarkConfig, benchmark
 from keras_nas.data.segmentation import SegmentationData
 from keras_nas.data.super_resolution_sets import SuperResolutionData
-from keras_nas.model_file import load_model
+from keras_nas.loading import load_model
 from keras_nas.search.run_config import RunConfig
 from keras_nas.search.run_data import RunData, load_data
 from keras_nas.search.run_folder import RunFolder

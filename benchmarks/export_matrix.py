@@ -18,7 +18,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import keras
 from absl import flags
 from rich.console import Console
 from rich.table import Table
@@ -35,6 +34,7 @@ from export.tflite import ExportedModel
 from keras_nas import costs
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.files import atomic_write_text
+from keras_nas.loading import load_model
 
 _ORIGINAL = flags.DEFINE_string("original", "", "The unpruned .keras file.")
 _PRUNED = flags.DEFINE_string("pruned", "", "The pruned .keras file.")
@@ -93,7 +93,7 @@ def main() -> None:
 def _macs(path: str) -> int:
     if not Path(path).is_file():
         raise KerasNasError(f"The model {path} does not exist.")
-    return costs.count(keras.models.load_model(path, compile=False)).macs
+    return costs.count(load_model(path)).macs
 
 
 def _entry(name: str, config: ExportConfig, threads: list[int]) -> Entry:

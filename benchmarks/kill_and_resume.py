@@ -34,6 +34,7 @@ from keras import layers
 
 from apps.main import run as run_app
 from keras_nas.errors import KerasNasError
+from keras_nas.loading import load_model
 
 COMMON_FLAGS = (
     "--stages=weights,architecture,surgery,finetune", "--data=fashion_mnist",
@@ -176,7 +177,7 @@ def _records(run_dir: Path) -> list[dict[str, Any]]:
 
 def _weights(path: Path) -> list[tuple[str, np.ndarray]]:
     """What a .keras file holds of the variables: all but the states of seed generators."""
-    model = keras.models.load_model(path, compile=False)
+    model = load_model(path)
     return [(v.path, keras.ops.convert_to_numpy(v)) for v in model.weights]
 
 

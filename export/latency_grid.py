@@ -21,7 +21,7 @@ from keras_nas.costs.latency_condition import Condition
 from keras_nas.costs.latency_operations import TimedOperation, timed_operations
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.graph import read
-from keras_nas.model_file import load_model
+from keras_nas.loading import load_model
 
 _PICTURE_CHANNELS = 4
 _PRODUCTS = ("conv", "transposed_conv", "dense")
@@ -102,7 +102,7 @@ def grid_of_models(
     """
     grid: dict[GridPoint, None] = {}
     for path in paths:
-        model = load_model(path, "models")
+        model = load_model(path)
         shapes = [_closed(tensor.shape, size, path) for tensor in model.inputs]
         for dtype, count in itertools.product(dtypes, threads):
             operations = timed_operations(read(model, shapes), dtype, count)

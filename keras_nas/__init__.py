@@ -24,6 +24,7 @@ if TYPE_CHECKING or "KERAS_NAS_DEFER" not in os.environ:
         tasks,
     )
     from keras_nas.architecture import Architecture
+    from keras_nas.loading import load_model
 
 __all__ = [
     "Architecture",
@@ -34,6 +35,7 @@ __all__ = [
     "gates",
     "graph",
     "layers",
+    "load_model",
     "models",
     "optimizers",
     "search",

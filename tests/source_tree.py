@@ -23,9 +23,9 @@ PART_ORDER = (
     "files",
     "file_checks",
     "layers",
-    "model_file",
     "optimizers",
     "graph",
+    "loading",
     "costs",
     "gates",
     "surgery",
@@ -39,9 +39,7 @@ PART_ORDER = (
 )
 
 # The parts that are a file beside `keras_nas/__init__.py`; the others are folders.
-FILE_PARTS = frozenset(
-    {"version", "errors", "choices", "files", "file_checks", "model_file", "architecture"}
-)
+FILE_PARTS = frozenset({"version", "errors", "choices", "files", "file_checks", "architecture"})
 
 # Where the name that is imported is not the name that is installed.
 DISTRIBUTIONS = {

@@ -169,7 +169,7 @@ class GraphBuilder:
     def finish(self, name: str, outputs: Callable[[Value], Any] | None = None) -> keras.Model:
         """The model, with the graph's own input and output structures."""
         results = map_values(outputs or self.tensors.__getitem__, self.graph.output_struct)
-        _rename_clashing_ops(keras.tree.flatten(results))
+        rename_clashing_ops(keras.tree.flatten(results))
         return keras.Model(
             map_values(self.tensors.__getitem__, self.graph.input_struct), results, name=name
         )
@@ -215,7 +215,7 @@ def renewed(model: keras.Model) -> keras.Model:
     return twin
 
 
-def _rename_clashing_ops(outputs: list[keras.KerasTensor]):
+def rename_clashing_ops(outputs: list[keras.KerasTensor]):
     """Gives ops that Keras named itself (`add`, `pad`) a free name where a layer has theirs."""
     found: dict[int, Any] = {}
     pending = [tensor._keras_history.operation for tensor in outputs]

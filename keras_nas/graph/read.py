@@ -47,7 +47,7 @@ def read(model: keras.Model, input_shapes=None, open_composites: bool = False) -
     ]
     for value, tensor in zip(inputs, functional.inputs, strict=True):
         layer = tensor._keras_history.operation
-        value.options = {name: getattr(layer, name) for name in INPUT_OPTIONS}
+        value.options = {name: True for name in INPUT_OPTIONS if getattr(layer, name, False)}
     output_struct = reader.inline(functional, inputs, prefix="", training=None)
     input_struct = keras.tree.pack_sequence_as(functional._inputs_struct, inputs)
     graph = Graph(model.name, reader.nodes, input_struct, output_struct, reader.hides_masks)

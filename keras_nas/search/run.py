@@ -17,7 +17,7 @@ from keras_nas.architecture import Architecture
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.file_checks import is_model_file
 from keras_nas.files import atomic_write_text
-from keras_nas.model_file import load_model
+from keras_nas.loading import load_model
 from keras_nas.search.environment import make_strategy, set_seed
 from keras_nas.search.evaluation import Evaluator
 from keras_nas.search.loop import worker_index

@@ -88,7 +88,7 @@ class RunFolder:
             model.save(temporary)
 
     def load_model(self, path: Path, stage: str) -> keras.Model:
-        """Loads a model of the run; raises as `keras_nas.model_file.load_model`.
+        """Loads a model of the run; raises as `keras_nas.loading.load_model`.
 
         Args:
             path: One of the folder's models.
@@ -98,7 +98,7 @@ class RunFolder:
             KerasNasError: If it is not there.
         """
         self.require(path, stage)
-        from keras_nas.model_file import load_model
+        from keras_nas.loading import load_model
 
         return load_model(path)
 

@@ -81,7 +81,6 @@ class Unhashable:
         (tf.nn.crelu, UNKNOWN),
         (lambda x: ops.cast(x, "int32"), UNKNOWN),
     ],
-    ids=str,
 )
 def test_known_by_name_or_by_trial(activation, expected, rank):
     assert activation_of(activation, rank) == expected

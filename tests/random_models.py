@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import layers, ops
 
 
@@ -39,6 +40,8 @@ def random_model(seed: int, steps: int = 9) -> keras.Model:
     pooled = [layers.GlobalAveragePooling2D()(x) for x in pool[-2:]]
     flat = layers.Flatten()(layers.AveragePooling2D(4)(pool[-1]))
     first = layers.Dense(3)(layers.Concatenate()([*pooled, flat]))
+    if random.random() < 0.3:
+        first = layers.Softmax()(first)
     if random.random() < 0.5:
         return keras.Model(inputs, first)
     second = layers.Conv2D(2, 1, activation="sigmoid")(pool[int(random.integers(len(pool)))])
@@ -167,7 +170,90 @@ def _padded_shortcut(random, pool, shared):
     return layers.ReLU()(layers.Add()([_normalize(random, y), x]))
 
 
+def _array(random, pool, shared):
+    """An array as an operand: of any shape that broadcasts, on either side."""
+    x = _pick(random, pool)
+    sizes = x.shape[1:]
+    lengths = [size if random.random() < 0.5 else 1 for size in sizes]
+    array = random.normal(size=lengths[random.integers(3) :]).astype("float32")
+    choice = random.integers(7)
+    if choice == 0:
+        return ops.subtract(array, x)
+    if choice == 1:
+        return ops.where(array > 0, x, array * 0.5)
+    if choice == 2:
+        bounds = np.abs(random.normal(size=sizes[-1:])).astype("float32")
+        return ops.clip(x, -0.5 * bounds, bounds)
+    if choice == 3:
+        return layers.Rescaling(np.abs(array), array)(x)
+    return (ops.add, ops.multiply, ops.maximum)[choice - 4](x, array)
+
+
+def _index(random, pool, shared):
+    """Indexing that picks, drops, splits, turns or repeats; back to four axes."""
+    x = _pick(random, pool)
+    width = x.shape[-1]
+    picked = int(random.integers(width))
+    choice = random.integers(8)
+    if choice == 0:
+        return ops.expand_dims(x[..., picked], -1)
+    if choice == 1:
+        return ops.take(x, [picked, 0, picked], axis=-1)
+    if choice == 2:
+        return x - ops.expand_dims(x[:, picked % 8], 1)
+    if choice == 3:
+        return layers.Concatenate()(ops.split(x, [width // 2 or 1], axis=-1)[::-1])
+    if choice == 4:
+        return ops.flip(ops.roll(x, 1, axis=2), axis=-1)
+    if choice == 5:
+        parts = ops.unstack(x, axis=-1)
+        return ops.stack([parts[picked], parts[0]], axis=-1)
+    if choice == 6:
+        return ops.repeat(x, 2, axis=-1)
+    return ops.swapaxes(ops.relu(ops.swapaxes(x, 1, 3)), 1, 3)
+
+
+def half_hard_swish(x):
+    return x * ops.relu6(x + 3.0) / 12.0
+
+
+def squashed(x):
+    """Mixes channels."""
+    return x / (1.0 + ops.mean(ops.abs(x), axis=-1, keepdims=True))
+
+
+OWN_ACTIVATIONS = (half_hard_swish, squashed, ops.relu, layers.LeakyReLU(), tf.nn.relu6)
+
+
+def _own_activation(random, pool, shared):
+    """A function as the activation of a layer, or a softmax over space."""
+    x = _pick(random, pool)
+    choice = random.integers(len(OWN_ACTIVATIONS) + 1)
+    if choice == len(OWN_ACTIVATIONS):
+        return layers.Softmax(axis=1)(x)
+    activation = OWN_ACTIVATIONS[choice]
+    if random.random() < 0.5:
+        return layers.Activation(activation)(layers.Conv2D(x.shape[-1], 1)(x))
+    return layers.Conv2D(int(random.integers(2, 7)), 3, padding="same", activation=activation)(x)
+
+
+def _folded(random, pool, shared):
+    """Space folded into the batch and back, or the batch on the second axis."""
+    x = _pick(random, pool)
+    width = x.shape[-1]
+    if random.random() < 0.3:
+        y = ops.transpose(ops.reshape(x, (-1, 64, width)), (1, 0, 2))
+        y = ops.transpose(layers.Dense(width, activation="relu")(y), (1, 0, 2))
+        return ops.reshape(y, (-1, 8, 8, width))
+    y = ops.transpose(ops.reshape(x, (-1, 2, 4, 2, 4, width)), (0, 1, 3, 2, 4, 5))
+    y = ops.reshape(y, (-1, 16, width))
+    y = y + layers.Conv1D(width, 3, padding="same", activation="relu")(y)
+    y = ops.transpose(ops.reshape(y, (-1, 2, 2, 4, 4, width)), (0, 1, 3, 2, 4, 5))
+    return ops.reshape(y, (-1, 8, 8, width))
+
+
 STEPS = (
     _conv, _conv, _conv, _residual, _residual, _concatenate, _depthwise, _separable, _grouped,
-    _transposed, _squeeze_and_excite, _shared, _space, _slice, _padded_shortcut,
+    _transposed, _squeeze_and_excite, _shared, _space, _slice, _padded_shortcut, _array, _index,
+    _own_activation, _folded,
 )  # fmt: skip

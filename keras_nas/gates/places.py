@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -11,6 +12,8 @@ from keras_nas.graph import Graph, Node, Value, kinds
 from keras_nas.graph.activations import activation_of
 from keras_nas.graph.kinds import kind
 from keras_nas.graph.state import quantization
+
+logger = logging.getLogger(__name__)
 
 ORDERS = ("conv_bn_gate_relu", "conv_gate_bn_relu", "conv_bn_relu_gate")
 GATEABLE = kinds.ALL_CONVOLUTIONS | {"Dense"}
@@ -49,7 +52,8 @@ def find_places(
     By default every convolution is gated, at its BatchNormalization if one follows, but for the
     convolutions of squeeze-and-excitation branches (on 1×1 maps, without BatchNormalization). In a
     network without a convolution every hidden Dense layer is. Never gated is a layer whose
-    channels reach an output of the model unmixed, as logits do.
+    channels reach an output of the model unmixed, as logits do, and one with
+    `data_format="channels_first"`, since gates act on the last axis: it is named in the log.
 
     Args:
         graph: The model.
@@ -59,8 +63,9 @@ def find_places(
         exclude: Names or patterns of layers that get no gate.
 
     Raises:
-        KerasNasError: If `order` is unknown, a pattern fits no layer that could be gated, or a
-            layer to gate is quantised.
+        KerasNasError: If `order` is unknown, a pattern fits no layer that could be gated, a layer
+            to gate is quantised, or nothing is left to gate beside layers whose channels come
+            first.
     """
     if order not in ORDERS:
         raise KerasNasError(f"`order` must be one of {ORDERS}. Received: order={order!r}")
@@ -74,16 +79,20 @@ def find_places(
     exposed = exposed_values(graph)
     kinds_there = {kind(nodes[0].operation) for nodes in calls.values()}
     dense_only = not kinds_there & kinds.ALL_CONVOLUTIONS
-    places = []
+    places: list[Place] = []
+    channels_first: list[str] = []
     for name, nodes in calls.items():
         if name in unwanted or (wanted is not None and name not in wanted):
             continue
         if wanted is None and not dense_only and not _is_default(nodes):
             continue
         values = tuple(_behind(node, order, graph) for node in nodes)
-        if not any(value in exposed for value in values):
+        if not kinds.is_channels_last(nodes[0].operation):
+            channels_first.append(name)
+        elif not any(value in exposed for value in values):
             _refuse_quantized(name, nodes[0].operation)
             places.append(Place(name, values))
+    _report(channels_first, graph.name, refuse=not places or wanted is not None)
     return places
 
 
@@ -95,6 +104,21 @@ def _refuse_quantized(name: str, layer):
             "are neither searched nor cut: prune the float model, then call quantize() on what "
             "surgery built, or leave the layer out with `exclude`."
         )
+
+
+def _report(names: list[str], model_name: str, refuse: bool):
+    """Names the layers whose channels come first: in an error, or where others are left, a log."""
+    if not names:
+        return
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    message = (
+        f"Layers of '{model_name}' with data_format='channels_first' cannot be gated, since gates "
+        f"and surgery work on the last axis: {', '.join(names[:3])}{more}. Rebuild the model with "
+        "data_format='channels_last'; kernels of convolutions have the same shape in both."
+    )
+    if refuse:
+        raise KerasNasError(message)
+    logger.warning("%s", message)
 
 
 def exposed_values(graph: Graph) -> set[Value]:

@@ -49,13 +49,16 @@ def evaluate_file(config: EvaluationConfig) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def evaluate_tflite(path: Path, examples: tf.data.Dataset, threads: int = 2) -> dict[str, float]:
+def evaluate_tflite(
+    path: Path, examples: tf.data.Dataset, threads: int = 2, task: Classification | None = None
+) -> dict[str, float]:
     """Top-1 and top-5 of a .tflite classifier, image by image.
 
     Args:
         path: The file.
         examples: Batches `(images, labels)`.
         threads: Threads of the interpreter.
+        task: Its metrics; by default those of one class out of many, or of a single sigmoid.
     """
     return _evaluate(Runner(path, threads), examples)
 
@@ -83,7 +86,8 @@ def _evaluate(runner: Runner, examples: tf.data.Dataset) -> dict[str, float]:
     for images, targets in examples.as_numpy_iterator():
         outputs += [runner([image[None]])[0][0] for image in images]
         labels.append(np.reshape(targets, -1))
-    metrics = Classification(len(outputs[0])).metrics()
+    classes = len(outputs[0])
+    metrics = (task or Classification(classes, sigmoid=classes == 1)).metrics()
     for metric in metrics:
         metric.update_state(np.concatenate(labels), np.stack(outputs))
     return {metric.name: float(metric.result()) for metric in metrics}

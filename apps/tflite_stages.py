@@ -19,6 +19,7 @@ from keras_nas.loading import load_model
 from keras_nas.search.run_config import RunConfig
 from keras_nas.search.run_data import RunData, load_data
 from keras_nas.search.run_folder import RunFolder
+from keras_nas.tasks import Classification
 
 FORMATS = ("float32", "dynamic_int8")
 PARITY_SAMPLES = 200
@@ -101,7 +102,7 @@ def _quality(path: Path, model: keras.Model, run_data: RunData) -> dict[str, flo
         return score_tflite(path, model, run_data)
     if isinstance(run_data, SegmentationData):
         return score_segmentation(path, model, run_data)
-    return evaluate_tflite(path, run_data.test)
+    return evaluate_tflite(path, run_data.test, task=Classification.of(model))
 
 
 def benchmark_run(folder: RunFolder, runs: int = 200, rounds: int = 20) -> None:

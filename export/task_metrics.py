@@ -25,7 +25,8 @@ def top1(targets: np.ndarray, outputs: np.ndarray) -> float:
     if outputs.ndim == 1 or outputs.shape[1:] == (1,):
         scores = outputs.reshape(-1)
         inside = bool(np.all((scores >= 0) & (scores <= 1)))
-        return 100 * float(np.mean((scores > (0.5 if inside else 0.0)) == targets.reshape(-1)))
+        border, wanted = 0.5 if inside else 0.0, targets.reshape(-1) > 0.5
+        return 100 * float(np.mean(np.where(wanted, scores > border, scores < border)))
     own = np.take_along_axis(outputs, targets.reshape(-1, 1).astype(int), axis=-1)
     return 100 * float(np.mean((outputs >= own).sum(axis=-1) == 1))
 

@@ -40,6 +40,7 @@ class Quality:
 QUALITIES = (
     Quality("top1", "top-1", "%", 100, 2),
     Quality("top5", "top-5", "%", 100, 2, page_only=True),
+    Quality("binary_accuracy", "accuracy of each output", "%", 100, 2, page_only=True),
     Quality("psnr_y", "PSNR (Y)", "dB", 1, 2),
     Quality("ssim_y", "SSIM (Y)", "", 1, 4),
     Quality("miou", "mean IoU", "%", 100, 2),

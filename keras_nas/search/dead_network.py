@@ -137,7 +137,7 @@ class _Constant:
             return
         rows = [outputs.reshape(-1, outputs.shape[-1]) for outputs in right]
         mean = np.sum([row.sum(axis=0) for row in rows], axis=0) / sum(map(len, rows))
-        mean = mean + 1e-6 * np.arange(len(mean))[::-1]  # of two classes as frequent, the first
+        mean = mean + 1e-6 * np.arange(len(mean), 0, -1)  # of classes as frequent, the first
         outputs = [np.broadcast_to(mean, x.shape).astype("float32") for x in right]
         self.value = _metric(task, batches, outputs)
         self.bar = self.value + _standard_errors(self.value, sum(map(len, batches)))

@@ -198,7 +198,7 @@ class Dso(Method):
         """The found network's weights, on all data; with the auxiliary tower where it fits."""
         task = context.task
         place = _before_last_reduction(small)
-        if self.config.auxiliary_weight and place and isinstance(task, Classification):
+        if self.config.auxiliary_weight and place and _takes_tower(task):
             with tf.distribute.get_strategy().scope():
                 tower = with_auxiliary_tower(small, place, task.classes)
             stage = AuxiliaryStage(
@@ -267,6 +267,11 @@ def dso(
         task or Classification.of(model), train_data, validation_data, structure_data, session
     )
     return search(method, model, context, source=source)
+
+
+def _takes_tower(task: Task) -> bool:
+    """Whether the auxiliary tower's logits suit the task's loss."""
+    return isinstance(task, Classification) and not task.sigmoid
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Classification: cross-entropy, top-1 and top-5."""
+"""Classification: softmax or binary cross-entropy, top-1 and top-5."""
 
 from __future__ import annotations
 
@@ -7,16 +7,25 @@ import numpy as np
 from keras import ops
 
 from keras_nas.errors import UsageError
-from keras_nas.graph import read
+from keras_nas.tasks.heads import head_of
 from keras_nas.tasks.task import Task
 
 
 class Classification(Task):
-    """Softmax cross-entropy with label smoothing; top-1 and top-5.
+    """Cross-entropy of one class out of many, or of yes or no for each output; top-1 and top-5.
 
-    Targets are integer classes `(batch,)` or `(batch, 1)`, or distributions `(batch, classes)`
-    (mixup and the like). Outputs are `(batch, classes)`, of any float dtype: the loss is computed
-    in float32.
+    With a softmax (or logits): softmax cross-entropy with label smoothing. Targets are integer
+    classes `(batch,)` or `(batch, 1)`, or distributions `(batch, classes)` (mixup and the like).
+
+    With sigmoids: the mean of the outputs' binary cross-entropies. Of one output, the probability
+    of class 1, targets are 0 or 1, `(batch,)` or `(batch, 1)`, and top-1 is the share of examples
+    on the right side of 0.5. Of several, targets are multi-hot `(batch, classes)`, or integer
+    classes `(batch,)` or `(batch, 1)`, which are one-hot encoded; top-1 is the share of examples
+    whose largest output is of a class that is right (where none is: whose outputs are all below
+    0.5), and `binary_accuracy` the share of the single outputs on the right side of 0.5.
+
+    Outputs are `(batch, classes)`, of any float dtype: the loss is computed in float32. Ties count
+    against the network.
 
     Example:
 
@@ -25,9 +34,11 @@ class Classification(Task):
     ```
 
     Args:
-        classes: Number of classes, 2 or more.
-        from_logits: True if the model ends without a softmax.
-        label_smoothing: ε: the true class gets 1 − ε + ε / classes. From 0 to below 1.
+        classes: Number of outputs: 2 or more classes, or with sigmoids 1 or more.
+        from_logits: True if the model ends without a softmax or sigmoid.
+        label_smoothing: ε: the true class gets 1 − ε + ε / classes, a sigmoid's target y
+            y (1 − ε) + ε / 2. From 0 to below 1.
+        sigmoid: Whether the outputs are probabilities by sigmoids, each for itself.
 
     Raises:
         UsageError: If an argument is out of its range.
@@ -35,27 +46,37 @@ class Classification(Task):
 
     monitor = "top1"
 
-    def __init__(self, classes: int, from_logits: bool = True, label_smoothing: float = 0.0):
-        if classes < 2:
-            raise UsageError(f"`classes` must be 2 or more. Received: classes={classes}")
+    def __init__(
+        self,
+        classes: int,
+        from_logits: bool = True,
+        label_smoothing: float = 0.0,
+        sigmoid: bool = False,
+    ):
+        if classes < (1 if sigmoid else 2):
+            raise UsageError(
+                "`classes` must be 2 or more, or 1 with sigmoid=True. "
+                f"Received: classes={classes}, sigmoid={sigmoid}"
+            )
         if not 0 <= label_smoothing < 1:
             raise UsageError(
                 "`label_smoothing` must be from 0 to below 1. "
                 f"Received: label_smoothing={label_smoothing}"
             )
         self.classes = classes
-        self.from_logits = from_logits
+        self.from_logits = from_logits and not sigmoid
         self.label_smoothing = label_smoothing
+        self.sigmoid = sigmoid
 
     @classmethod
     def of(cls, model: keras.Model, label_smoothing: float = 0.0) -> Classification:
         """The classification task of a model with one output `(batch, classes)`.
 
-        Outputs are taken for probabilities if the layer that makes them is a softmax, or has
-        softmax as its activation; else for logits.
+        Outputs are taken for probabilities if the layer that makes them is a softmax or sigmoid, or
+        has one as its activation; else for logits.
 
         Raises:
-            UsageError: If the model has another output.
+            UsageError: If the model has another output, or one unit that is no sigmoid.
         """
         if len(model.outputs) != 1 or len(model.outputs[0].shape) != 2:
             shapes = [tuple(output.shape) for output in model.outputs]
@@ -63,10 +84,21 @@ class Classification(Task):
                 f"Classification needs a model with one output (batch, classes): give `task` for "
                 f"model '{model.name}'. Received: outputs of shapes {shapes}"
             )
-        return cls(model.outputs[0].shape[-1], not _ends_in_softmax(model), label_smoothing)
+        head, classes = head_of(model), model.outputs[0].shape[-1]
+        if classes == 1 and head != "sigmoid":
+            raise UsageError(
+                f"Model '{model.name}' has one output, which is no probability: end it with "
+                "activation='sigmoid' for classes 0 and 1, or Dense(2), or give `task`. Received: "
+                f"an output by {head or 'another activation or none'}"
+            )
+        return cls(classes, not head, label_smoothing, sigmoid=head == "sigmoid")
 
     def loss(self, targets, outputs):
         outputs = ops.cast(outputs, "float32")
+        if self.sigmoid:
+            return keras.losses.binary_crossentropy(
+                self._by_output(targets), outputs, label_smoothing=self.label_smoothing
+            )
         if self._sparse(targets):
             targets = ops.reshape(targets, (-1,))
             if not self.label_smoothing:
@@ -82,16 +114,26 @@ class Classification(Task):
         )
 
     def metrics(self):
-        """Top-1, and top-5 where there are more than five classes."""
+        """Top-1; top-5 of more than five classes; `binary_accuracy` of several sigmoids."""
+        if self.sigmoid:
+            top1 = _OfOutputs(self._by_output, is_right_at_best, name="top1")
+            each = _OfOutputs(self._by_output, is_on_the_right_side, name="binary_accuracy")
+            return [top1, each] if self.classes > 1 else [top1]
         metrics: list[keras.metrics.Metric] = [_TopK(1, name="top1")]
         if self.classes > 5:
             metrics.append(_TopK(5, name="top5"))
         return metrics
 
     def right_outputs(self, targets):
-        if self._sparse(targets):
-            targets = ops.one_hot(ops.reshape(targets, (-1,)), self.classes)
-        return ops.convert_to_numpy(targets)
+        return ops.convert_to_numpy(self._by_output(targets))
+
+    def _by_output(self, targets):
+        """Targets as float32 `(batch, classes)`."""
+        if self.classes == 1:
+            targets = ops.reshape(targets, (-1, 1))
+        elif self._sparse(targets):
+            targets = ops.one_hot(ops.reshape(ops.cast(targets, "int32"), (-1,)), self.classes)
+        return ops.cast(targets, "float32")
 
     def _sparse(self, targets) -> bool:
         return len(targets.shape) == 1 or targets.shape[-1] == 1
@@ -132,10 +174,34 @@ class _TopK(keras.metrics.Mean):
         return super().update_state(ops.cast(hits, "float32"), sample_weight)
 
 
-def _ends_in_softmax(model: keras.Model) -> bool:
-    last = read(model).outputs[0].producer
-    if last is None:
-        return False
-    if type(last.operation).__name__ == "Softmax":
-        return True
-    return getattr(last.operation, "activation", None) is keras.activations.softmax
+def is_on_the_right_side(targets, outputs):
+    """For each output whether it is above 0.5 where the target is, else below: as `(batch, n)`."""
+    return ops.where(targets > 0.5, outputs > 0.5, outputs < 0.5)
+
+
+def is_right_at_best(targets, outputs):
+    """For each example whether its largest output is of a class that is right: bool `(batch,)`.
+
+    Where no class is right, and for a single output, all outputs must be on their side of 0.5. An
+    output that is as large as one of a wrong class is not the largest.
+    """
+    wanted = targets > 0.5
+    best = ops.max(ops.where(wanted, outputs, -np.inf), axis=-1)
+    others = ops.max(ops.where(wanted, -np.inf, outputs), axis=-1)
+    all_right = ops.all(is_on_the_right_side(targets, outputs), axis=-1)
+    if targets.shape[-1] == 1:
+        return all_right
+    return ops.where(ops.any(wanted, axis=-1), best > others, all_right)
+
+
+class _OfOutputs(keras.metrics.Mean):
+    """The mean of a function of targets and outputs, both `(batch, outputs)`."""
+
+    def __init__(self, by_output, function, name: str):
+        super().__init__(name=name)
+        self._by_output = by_output
+        self._function = function
+
+    def update_state(self, targets, outputs, sample_weight=None):
+        hits = self._function(self._by_output(targets), ops.cast(outputs, "float32"))
+        return super().update_state(ops.cast(hits, "float32"), sample_weight)

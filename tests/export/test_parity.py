@@ -137,6 +137,9 @@ def test_metrics_by_hand():
     assert top1(np.array([2, 0, 1]), np.array([2, 1, 1])) == pytest.approx(200 / 3)
     assert top1(np.array([[1], [0]]), np.array([[0.9], [0.6]])) == 50.0
     assert top1(np.array([1, 0]), np.array([[0.4], [-2.0]])) == 100.0
+    assert top1(np.array([[0], [1], [1]]), np.array([[0.2], [0.9], [0.5]])) == pytest.approx(
+        200 / 3
+    )
     picture = np.full((1, 8, 8, 1), 0.5, "float32")
     assert psnr(picture, picture + 0.1) == pytest.approx(20.0, abs=1e-4)
     targets = np.array([[[0, 0], [1, 1]]])

@@ -92,9 +92,7 @@ def test_dense_layers_whose_units_reach_the_output_are_not_hidden():
     found = kn.gates.find(kn.gates.insert(model, ScaledSigmoidGate))
     assert [g.name for g in found] == ["features_gate"]
     exposed = keras.Model(inputs, [logits, x])
-    with pytest.raises(
-        kn.KerasNasError, match=r"No layer of .* needs a convolution or Dense layer"
-    ):
+    with pytest.raises(kn.KerasNasError, match=r"No layer of .* needs a convolution or Dense"):
         kn.gates.insert(exposed, ScaledSigmoidGate)
 
 

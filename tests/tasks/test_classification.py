@@ -28,6 +28,11 @@ def model(*last, classes=3):
         ([keras.layers.Dense(3, activation="softmax")], False),
         ([keras.layers.Dense(3, activation="relu")], True),
         ([keras.ops.softmax], False),
+        ([keras.layers.Softmax(), keras.layers.Flatten()], False),
+        ([keras.layers.Dense(3, activation=tf.nn.softmax)], False),
+        ([keras.layers.Dense(3, activation=keras.layers.Softmax())], False),
+        ([keras.layers.Activation(keras.ops.log_softmax)], True),
+        ([keras.layers.Dense(3, activation=keras.layers.PReLU())], True),
     ],
 )
 def test_softmax_is_found(last, from_logits):
@@ -98,6 +103,93 @@ def test_a_constant_network_is_right_nowhere():
 
 def test_no_top5_among_five_classes():
     assert [metric.name for metric in Classification(5).metrics()] == ["top1"]
+
+
+SIGMOIDS = [
+    [keras.layers.Activation("sigmoid")],
+    [keras.layers.Dense(1, activation="sigmoid")],
+    [keras.layers.Dense(1, activation=tf.nn.sigmoid)],
+    [keras.ops.sigmoid],
+    [keras.layers.Activation("sigmoid"), keras.layers.Dropout(0.1)],
+]
+
+
+@pytest.mark.parametrize("last", SIGMOIDS)
+def test_one_sigmoid_is_the_probability_of_class_1(last):
+    task = Classification.of(model(*last, classes=1))
+    assert (task.sigmoid, task.classes, task.from_logits) == (True, 1, False)
+    p = np.float32([[0.8], [0.4], [0.5], [0.3]])
+    for targets in ([1, 1, 1, 0], [[1], [1], [1], [0]], [1.0, 1.0, 1.0, 0.0]):
+        loss = task.loss(tf.constant(targets), p)
+        assert loss.numpy() == pytest.approx(-np.log([0.8, 0.4, 0.5, 0.7]), rel=1e-5)
+        (metric,) = task.metrics()
+        metric.update_state(tf.constant(targets), p)
+        assert (metric.name, float(metric.result())) == ("top1", 0.5)  # 0.5 is on neither side
+        assert task.right_outputs(tf.constant(targets)).tolist() == [[1], [1], [1], [0]]
+
+
+def test_several_sigmoids_answer_each_for_itself():
+    task = Classification.of(model(keras.layers.Activation("sigmoid")))
+    assert (task.sigmoid, task.classes) == (True, 3)
+    p = np.float32([[0.9, 0.6, 0.2], [0.4, 0.3, 0.2], [0.7, 0.7, 0.1]])
+    hot = tf.constant([[1, 0, 0], [0, 0, 0], [1, 0, 0]])
+    log = np.log([[0.9, 0.4, 0.8], [0.6, 0.7, 0.8], [0.7, 0.3, 0.9]])
+    assert task.loss(hot, p).numpy() == pytest.approx(-log.mean(axis=1), rel=1e-4)
+    top1, each = task.metrics()
+    for metric in (top1, each):
+        metric.update_state(hot, p)
+    assert (each.name, float(each.result())) == ("binary_accuracy", pytest.approx(7 / 9))
+    assert float(top1.result()) == pytest.approx(2 / 3)  # the third is a tie
+
+
+def test_several_sigmoids_take_class_numbers():
+    task = Classification(3, sigmoid=True)
+    p = np.float32([[0.9, 0.6, 0.2], [0.4, 0.3, 0.2]])
+    for targets in ([0, 2], [[0], [2]]):
+        expected = task.loss(tf.constant([[1, 0, 0], [0, 0, 1]]), p)
+        np.testing.assert_allclose(task.loss(tf.constant(targets), p), expected)
+        top1, _ = task.metrics()
+        top1.update_state(tf.constant(targets), p)
+        assert float(top1.result()) == 0.5
+
+
+def test_several_right_classes_are_right_if_any_is_the_best():
+    top1, _ = Classification(3, sigmoid=True).metrics()
+    top1.update_state(tf.constant([[1, 1, 0], [1, 1, 0]]), np.float32([[0.2, 0.9, 0.3], [0, 0, 1]]))
+    assert float(top1.result()) == 0.5
+
+
+def test_label_smoothing_of_a_sigmoid_goes_towards_a_half():
+    loss = Classification(1, label_smoothing=0.2, sigmoid=True).loss(tf.constant([1]), P[:1, :1])
+    assert loss.numpy() == pytest.approx([-0.9 * np.log(0.7) - 0.1 * np.log(0.3)], rel=1e-5)
+
+
+@pytest.mark.parametrize("last", [[], [keras.layers.ReLU()], [keras.layers.Softmax()]])
+def test_one_output_that_is_no_sigmoid_is_refused_in_a_line(last):
+    with pytest.raises(UsageError, match=r"activation='sigmoid' for classes 0 and 1.*") as refusal:
+        Classification.of(model(*last, classes=1))
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_sigmoid_classifier_is_searched():
+    """Class 1 is the bright pictures; labels are integers."""
+    from keras_nas.search import DnalConfig, Session, TrainConfig, dnal
+
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 2, 96)
+    images = random.normal(0, 0.3, (96, 6, 6, 1)) + labels[:, None, None, None]
+    data = tf.data.Dataset.from_tensor_slices((images.astype("float32"), labels)).batch(16)
+    inputs = keras.Input((6, 6, 1))
+    x = keras.layers.Conv2D(6, 3, activation="relu")(inputs)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    net = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(x))
+    train = TrainConfig(epochs=4, learning_rate=0.3, weight_decay=0.0)
+    config = DnalConfig(
+        lambda_a=1e-3, weights=train, architecture=TrainConfig(epochs=2), finetune=train
+    )
+    result = dnal(net, data, data, config, session=Session(progress="off"))
+    assert result.history[-1]["val_top1"] > 0.9
+    assert result.small.output_shape == (None, 1)
 
 
 def test_other_outputs_are_refused():

@@ -60,7 +60,7 @@ def evaluate_tflite(
         threads: Threads of the interpreter.
         task: Its metrics; by default those of one class out of many, or of a single sigmoid.
     """
-    return _evaluate(Runner(path, threads), examples)
+    return _evaluate(Runner(path, threads), examples, task)
 
 
 def check_tflite_fits(runner: Runner, path: Path, loaded: data.TaskData) -> None:
@@ -74,14 +74,17 @@ def check_tflite_fits(runner: Runner, path: Path, loaded: data.TaskData) -> None
     if not runner.dynamic and shapes != [wanted]:
         raise UsageError(f"{where} takes inputs of shapes {shapes}, and the data has {wanted}.")
     outputs = runner.output_shapes
-    if len(outputs) != 1 or outputs[0][-1] != loaded.num_classes:
+    widths = (loaded.num_classes, 1) if loaded.num_classes == 2 else (loaded.num_classes,)
+    if len(outputs) != 1 or outputs[0][-1] not in widths:
         raise UsageError(
             f"{where} gives outputs of shapes {outputs}, and the data has "
             f"{loaded.num_classes} classes."
         )
 
 
-def _evaluate(runner: Runner, examples: tf.data.Dataset) -> dict[str, float]:
+def _evaluate(
+    runner: Runner, examples: tf.data.Dataset, task: Classification | None = None
+) -> dict[str, float]:
     outputs, labels = [], []
     for images, targets in examples.as_numpy_iterator():
         outputs += [runner([image[None]])[0][0] for image in images]

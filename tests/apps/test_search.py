@@ -79,14 +79,15 @@ def test_a_whole_run_by_commands(tmp_path):
         f"--run_dir={tmp_path}", "--data=fashion_mnist", "--train_examples=600",
         "--validation_share=0.005", "--model=small_resnet", f"--model_config={NET}",
         "--batch_size=60", "--weights_epochs=2", "--architecture_epochs=2", "--lambda_a=3e-3",
-        "--finetune_epochs=1", "--progress=lines",
+        "--finetune_epochs=1", "--baseline_epochs=1", "--finetune_batch_size=50",
+        "--progress=lines",
     ]  # fmt: skip
     done = call("search", *flags)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "600 of 60,000 training images" in done.stdout
-    for row in ("original", "pruned", "finetuned", "original.tflite", "small.tflite"):
+    for row in ("original", "baseline", "pruned", "finetuned", "original.tflite", "small.tflite"):
         assert row in done.stdout
-    for plot in ("channels.png", "gates.png", "held_out_pictures.png"):
+    for plot in ("channels.png", "gates.png", "curves.png", "held_out_pictures.png"):
         assert (tmp_path / "plots" / plot).stat().st_size > 10_000
     rows = json.loads((tmp_path / "results.json").read_text())["rows"]
     assert rows["small.tflite"]["top1"] == pytest.approx(rows["finetuned"]["top1"], abs=2e-3)

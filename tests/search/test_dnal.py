@@ -252,6 +252,14 @@ def test_original_is_the_full_network_without_gates():
     assert costs.count(original).params == costs.count(model).params
 
 
+def test_the_baselines_network_has_no_gates():
+    model, images = small_net(), next(iter(pictures()))[0]
+    assert Dnal(CONFIG).bare(model) is model
+    found = Dnal(CONFIG).bare(supernet(model))
+    assert gates.find(found) == []
+    np.testing.assert_allclose(found(images), model(images), rtol=1e-5, atol=1e-5)
+
+
 def test_gates_of_another_kind_are_refused():
     inputs = keras.Input((8, 8, 2))
     x = keras.layers.Conv2D(4, 3)(inputs)

@@ -291,6 +291,14 @@ def tiny_net():
     return keras.Model(inputs, keras.layers.Dense(4)(x))
 
 
+def test_the_baselines_network_has_every_edge_and_no_scale():
+    model = tiny_net()
+    bare = Dso().bare(model)
+    assert kn.gates.find(bare) == []
+    x = next(iter(pictures(16, seed=4)))[0]
+    np.testing.assert_allclose(bare(x), model(x), atol=1e-5)
+
+
 def test_targets_as_numbers_and_shares():
     assert parse_target("1.5e6", 10.0) == 1.5e6
     assert parse_target(200, 10.0) == 200

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any
 
 import keras
 from keras.src.models.functional import Functional
+from keras.src.utils.naming import to_snake_case
 
 from keras_nas.graph.compare import answers, equal, inference, stand_in
 from keras_nas.graph.copy import copy_operation
@@ -23,7 +25,7 @@ def open_composite(node: Node) -> Functional | None:
     The `call` of a layer that is not Keras' own, and that holds other layers and no weights beside
     theirs, is run on symbolic tensors; it must use Keras layers and ops only. The model found is
     compared with the layer on random numbers, and dropped if it differs. The layer itself is
-    untouched.
+    untouched. Layers that the user gave no name are named by the composite and their order in it.
 
     Args:
         node: A call of the layer. Its values give the shapes.
@@ -72,6 +74,7 @@ def _trace(node: Node) -> Functional:
         raise ValueError("its call uses weights beside those of its layers")
     if "training" not in node.kwargs:
         _forget_training(model)
+    _name_by_place(model, node.operation.name)
     return model
 
 
@@ -80,6 +83,25 @@ def _forget_training(model: Functional):
     for keras_nodes in model._nodes_by_depth.values():
         for keras_node in keras_nodes:
             keras_node.arguments.kwargs.pop("training", None)
+
+
+def _name_by_place(model: Functional, prefix: str):
+    """Gives what Keras named by a running number (`conv2d_37`) a name by its place in the layer.
+
+    So the names are the same at each reading, in every process, and after a file.
+    """
+    seen: set[int] = set()
+    counts: dict[str, int] = {}
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        for keras_node in model._nodes_by_depth[depth]:
+            operation = keras_node.operation
+            kind_name = to_snake_case(type(operation).__name__)
+            if id(operation) in seen or not re.fullmatch(rf"{kind_name}(_\d+)?", operation.name):
+                continue
+            seen.add(id(operation))
+            number = counts.get(kind_name, 0)
+            counts[kind_name] = number + 1
+            operation.name = f"{prefix}_{kind_name}" + (f"_{number}" if number else "")
 
 
 def _uses_own_weights_only(model: Functional, layer: Any) -> bool:

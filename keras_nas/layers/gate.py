@@ -26,6 +26,8 @@ class Gate(keras.layers.Layer):
         mode: The mode the layer is built with, one of `"off"`, `"soft"`, `"hard"`.
         **kwargs: `name`, `dtype`, `trainable` of `keras.layers.Layer`.
 
+    An attribute that is a variable takes numbers, too: `gate.delta = 100.0` assigns.
+
     Attributes:
         channels: Number of channels; 0 until the layer is built.
 
@@ -44,6 +46,25 @@ class Gate(keras.layers.Layer):
         self._initial_mode = _checked_mode(mode)
         self.channels = 0
         self.supports_masking = True
+
+    def __setattr__(self, name, value):
+        """Assigns to the variable of that name, where there is one; before `build`, at `build`."""
+        held = self.__dict__.get(name)
+        if isinstance(held, keras.Variable) and held is not value:
+            self._assign(name, held, value)
+            return
+        super().__setattr__(name, value)
+        if isinstance(value, keras.Variable) and held is not None and held is not value:
+            self._assign(name, value, held)
+
+    def _assign(self, name: str, variable: keras.Variable, value):
+        try:
+            variable.assign(value)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"`{name}` of gate '{self.name}' takes numbers of shape {tuple(variable.shape)}. "
+                f"Received: {name}={value!r}"
+            ) from error
 
     def build(self, input_shape):
         if len(input_shape) < 2 or input_shape[-1] is None:

@@ -121,7 +121,9 @@ class ExactCounts:
             return _need_of_groups(rule, call, given[0], mask)
         if isinstance(rule, DenseLike):
             writes = tf.ones_like(mask) if rule.mixes(call) else mask
-            return [~vanishing(rule, call, given[0])], writes
+            reads = ~vanishing(rule, call, given[0])
+            first = tf.range(reads.shape[0]) == 0
+            return [reads | (first & ~tf.reduce_any(reads))], writes
         if isinstance(rule, DepthwiseConvolution):
             depth = node.operation.depth_multiplier
             reads = tf.reduce_any(tf.reshape(mask, [-1, depth]), axis=1)

@@ -62,44 +62,45 @@ def constant_tensor(
 ) -> keras.KerasTensor:
     """A tensor of nothing but constants, with the batch of `reference` (an input of the model).
 
-    Where rows were folded into the batch, it has as many rows for each sample as the original.
+    The batch is where the original has it: on another axis, or with several rows a sample.
 
     Raises:
-        KerasNasError: If the value's size in space is open, so that nothing says how large it is,
-            or its batch is not on the first axis.
+        KerasNasError: If the value's size in space is open, so that nothing says how large it is.
     """
-    rows = _rows_a_sample(value, reference)
-    sizes = [size for size in (rows, *value.shape[1:]) if size is not None]
-    if len(sizes) < len(value.shape):
-        moved = "" if rows is None or value.shape[0] is None else " beside its first axis"
+    sizes, batch_axis = _sizes(value, reference)
+    if None in sizes:
         raise KerasNasError(
             f"Every channel of '{value.source}' (shape {value.shape}) is constant and its size is "
-            f"open{moved}, so no smaller network with equal outputs can be written. Keep at least "
-            "one channel of the gates before it, or build the model with a fixed input size."
+            "open, so no smaller network with equal outputs can be written. Keep at least one "
+            "channel of the gates before it, or build the model with a fixed input size."
         )
-    sizes[channels.axis] = 1
     shape = [1] * len(value.shape)
     shape[channels.axis] = int(wanted.sum())
+    sizes[channels.axis] = 1
     row = channels.constants[wanted].astype(value.dtype).reshape(shape)
-    if value.shape[0] is not None:
+    if batch_axis is None:
         tensor = anchored(row, reference)
     else:
+        shape = [-1 if axis == batch_axis else 1 for axis in range(len(shape))]
         axes = tuple(range(1, len(reference.shape)))
-        batch = ops.sum(ops.zeros_like(ops.cast(reference, value.dtype)), axis=axes)
-        tensor = ops.reshape(batch, [-1] + [1] * (len(shape) - 1)) + row
+        zeros = ops.sum(ops.zeros_like(ops.cast(reference, value.dtype)), axis=axes)
+        tensor = ops.reshape(zeros, shape) + row
     return ops.tile(tensor, sizes) if any(size != 1 for size in sizes) else tensor
 
 
-def _rows_a_sample(value: Value, reference: keras.KerasTensor) -> int | None:
-    """How many rows (entries of the first axis) each sample has; `None` where that is not clear.
+def _sizes(value: Value, reference: keras.KerasTensor) -> tuple[list[int | None], int | None]:
+    """The value's sizes, on the batch's axis those of one sample, and the batch's axis.
 
-    Where their number does not depend on the batch, it is that number.
+    A size that is open and is not the batch's stays `None`; so does the axis of a fixed batch.
     """
-    if value.shape[0] is not None:
-        return value.shape[0]
-    one, two = sample_shape(value, 1)[0], sample_shape(value, 2)[0]
-    follows = reference.shape[0] is None and one is not None and two == 2 * one
-    return one if follows else None
+    sizes = list(value.shape)
+    one, two = sample_shape(value, 1), sample_shape(value, 2)
+    for axis, (rows, twice) in enumerate(zip(one, two, strict=True)):
+        own = sizes[axis] is None and rows is not None and twice == 2 * rows
+        if own and reference.shape[0] is None:
+            sizes[axis] = rows
+            return sizes, axis
+    return sizes, None
 
 
 def anchored(array: np.ndarray, reference: keras.KerasTensor) -> keras.KerasTensor:

@@ -101,6 +101,17 @@ def test_what_mixes_channels_amid_the_network_is_named(mixer, name, caplog):
         kn.surgery.build(supernet, kn.Architecture.from_gates(supernet), strict=True)
 
 
+@pytest.mark.parametrize("activation", ["softmax", squashed])
+def test_mixing_activation_behind_nothing_but_constants(activation):
+    inputs = keras.Input((6, 6, 3))
+    x = layers.Conv2D(4, 1)(inputs)
+    gate = kn.layers.ScaledSigmoidGate()
+    y = layers.BatchNormalization()(gate(x))
+    gate.set_mask([0] * 4)
+    y = layers.Conv2D(6, 1, activation=activation)(y)
+    exactly_rebuilt(inputs, head(layers.Concatenate()([y, inputs])), X)
+
+
 @pytest.mark.parametrize("end", [layers.Softmax(), layers.Activation("softmax"), ops.softmax, None])
 def test_softmax_at_the_end_is_not_named(end):
     inputs = keras.Input((6, 6, 3))

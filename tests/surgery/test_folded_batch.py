@@ -75,14 +75,15 @@ def test_macs_of_windows_worked_by_hand():
     assert kn.surgery.predict_costs(model, None).macs == 36 * 36
 
 
-def test_constant_rows_are_as_many_as_the_original_has():
-    """Everything before the windows is closed: the branch in them is 24 rows of constants."""
+@pytest.mark.parametrize("fold", ["windows", "batch on the second axis"])
+def test_constant_rows_are_as_many_as_the_original_has(fold):
+    """Everything before is closed, and a padded convolution reads constants where they are."""
     inputs = keras.Input((6, 6, 3))
     x = layers.Conv2D(6, 1, name="a")(inputs)
     gate = kn.layers.ScaledSigmoidGate()
     y = gate(x)
     gate.set_mask([0] * 6)
-    y = out_of_windows(convolved(into_windows(layers.BatchNormalization()(y))))
+    y = FOLDS[fold](layers.BatchNormalization()(y))
     exactly_rebuilt(inputs, head(layers.Concatenate()([y, inputs])), X)
 
 

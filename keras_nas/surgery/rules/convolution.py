@@ -74,11 +74,9 @@ class DenseLike(Rule):
     def wants(self, call, produced):
         if not produced[0].any():
             return [np.zeros(call.input.count, bool)]
-        reads = ~self.folded(call)
-        if not reads.any():
-            # Only a softmax is live on nothing but constants: it reads one of them.
-            reads[0] = True
-        return [reads]
+        read = ~self.folded(call)
+        read[0] |= not read.any()  # an activation that mixes channels runs, and needs a tensor
+        return [read]
 
     def produces(self, call, produced, wants):
         return [np.ones_like(produced[0])] if self.mixes(call) else [produced[0]]

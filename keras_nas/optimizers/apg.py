@@ -136,6 +136,10 @@ class APGNAG(keras.optimizers.Optimizer):
         """λ_t = S(z_t) of a trained variable, in its shape and dtype; λ_0 before the first step."""
         return self._solution(self._checked_index(variable)).numpy()
 
+    def sparse_variable(self, variable) -> keras.Variable:
+        """The slot that holds λ_t = S(z_t) of a trained variable from the first step on."""
+        return self._sparse[self._checked_index(variable)]
+
     def set_gamma(self, variable, gamma) -> None:
         """Sets the γ of a trained variable.
 
@@ -158,6 +162,13 @@ class APGNAG(keras.optimizers.Optimizer):
                 f"`gamma` must broadcast to the variable's shape {tuple(slot.shape)}. "
                 f"Received: shape {gamma.shape}"
             ) from error
+
+    def restart(self, variable, value) -> None:
+        """Sets a trained variable and its solution λ to `value`, without momentum."""
+        index = self._checked_index(variable)
+        for each in (variable, self._sparse[index]):
+            each.assign(np.broadcast_to(value, tuple(variable.shape)))
+        self._velocities[index].assign(np.zeros(tuple(variable.shape)))
 
     def get_gamma(self, variable) -> np.ndarray:
         """The γ of each element of a trained variable."""

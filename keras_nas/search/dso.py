@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -40,6 +41,8 @@ from keras_nas.search.settings import flatten
 from keras_nas.search.stage import Data, inputs_of
 from keras_nas.search.width_multiplier import NEARER, solve_widths
 from keras_nas.tasks import Classification, Task
+
+logger = logging.getLogger(__name__)
 
 
 class Dso(Method):
@@ -98,7 +101,14 @@ class Dso(Method):
             )
 
     def train_weights(self, supernet, context):
-        """Line 3: the full network's weights on D_w."""
+        """Line 3: the full network's weights on D_w.
+
+        Raises:
+            KerasNasError: If the budget of the next stage lacks its latency table, or that a
+                condition.
+        """
+        if self.config.adaptive == "latency":  # said now, not after all these epochs
+            self.gammas(supernet, EdgeGraph(supernet))
         stage = FullNetworkStage(
             "weights", supernet, context.train, context.validation, context.task,
             self.config.weights, self.config,
@@ -126,6 +136,12 @@ class Dso(Method):
         reopened += surgery.rescue(supernet, inputs_of(context.train))
         if records:
             records[-1]["reopened_edges"] = reopened
+            most = records[-1]["most_in_a_group"]
+            if self.config.stop == "one_operation" and most > 1:
+                logger.warning(
+                    "the epochs are over and blocks still have up to %d operations: raise `gamma`, "
+                    "`gamma_growth` or `architecture_epochs`", most,
+                )  # fmt: skip
         return records
 
     def gammas(self, supernet: keras.Model, graph: EdgeGraph) -> Gammas:

@@ -52,7 +52,7 @@ class DsoConfig:
     stop: str = setting(
         "stable",
         "'stable': when the live edges have been the same for `patience` epochs. 'one_operation': "
-        "when each block of parallel operations is down to one (section 4.3).",
+        "when each block of parallel operations is down to one (section 4.3), which then stays.",
         ("stable", "one_operation"),
     )
     patience: int = setting(10, "Epochs of the same live edges that end stage 2; 0 for all epochs.")

@@ -61,8 +61,12 @@ class EdgeStage(FullNetworkStage):
     """Lines 4 to 7 of Alg. 1: y steps of APG-NAG on λ with D_λ, x steps of NAG on W with D_w.
 
     It is finished when edges have died and the set of live ones has been the same for `patience`
-    epochs; with `stop="one_operation"`, when each group of parallel edges is down to one. The
-    records have `edges` (all), `open_edges`, `live_edges` and `support`, a digest of the live ones.
+    epochs; with `stop="one_operation"`, when each group of parallel edges is down to one. There the
+    last edge of a group stops shrinking: its γ is 0 from the step that leaves it alone, and a step
+    that would close it (or several last ones at once) is taken back for the strongest.
+
+    The records have `edges` (all), `open_edges`, `live_edges` and `support`, a digest of the live
+    ones.
 
     Evaluation, records and the stage's end see λ = S(z), exactly sparse.
 
@@ -99,6 +103,8 @@ class EdgeStage(FullNetworkStage):
         self.scales = [edge.scale for edge in self.edges]
         self.graph = graph
         self.gammas = gammas
+        self._stacked = tf.function(self._stacked_strengths, autograph=False)
+        self._before: dict[str, float] = {}
         self.last_open = keras.Variable(np.ones(len(self.edges)), trainable=False, name="last_open")
 
     def begin(self, steps):
@@ -120,6 +126,12 @@ class EdgeStage(FullNetworkStage):
     def before_step(self, epoch, step, steps):
         if step == 0:  # a run that is resumed within the epoch has its γ in the checkpoint
             self._set_gammas(epoch)
+        if self._protects and not self._before:
+            self._before = self.strengths()
+
+    @property
+    def _protects(self) -> bool:
+        return self.settings.stop == "one_operation"
 
     def _set_gammas(self, epoch: int) -> None:
         strengths = self.strengths()
@@ -127,6 +139,36 @@ class EdgeStage(FullNetworkStage):
         growth = self.settings.gamma_growth**epoch
         for edge in self.edges:
             self.apg.set_gamma(edge.scale, growth * gammas[edge.name])
+        if self._protects:
+            self._hold_last(strengths)
+
+    def satisfied(self):
+        if self._protects:
+            names = [edge.name for edge in self.edges]
+            now = dict(zip(names, self._stacked().numpy().tolist(), strict=True))
+            self._hold_last(now)
+            self._before = now
+        return False
+
+    def _hold_last(self, strengths: dict[str, float]) -> None:
+        """Lets the last open edge of each group shrink no further.
+
+        Of a group that has closed altogether, the edge that was the strongest before is put back to
+        what it was, in `strengths` too.
+        """
+        scales = {edge.name: edge.scale for edge in self.edges}
+        for group in self._groups(list(strengths)):
+            opened = [name for name in group if strengths[name] > 0]
+            if not opened:
+                opened = [max(group, key=self._before.__getitem__)]
+                strengths[opened[0]] = self._before[opened[0]]
+                self.apg.restart(scales[opened[0]], self._before[opened[0]])
+            if len(opened) == 1:
+                self.apg.set_gamma(scales[opened[0]], 0.0)
+
+    def _stacked_strengths(self) -> tf.Tensor:
+        slots = [self.apg.sparse_variable(edge.scale) for edge in self.edges]
+        return tf.concat([tf.convert_to_tensor(slot) for slot in slots], axis=0)
 
     def train_step(self, batch):
         if self.joint:

@@ -106,3 +106,16 @@ def test_heads(path):
     assert f"python -m apps.search --flagfile=apps/flagfiles/{path.name}" in text
     assert any(word in text for word in ("Printed", "Expected", "Measured"))
     assert all(len(line) <= 100 for line in head)
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in OTHERS if "--latency_table" in path.read_text()], ids=lambda p: p.stem
+)
+def test_a_latency_table_is_one_that_the_head_says_how_to_make(parsed, path):
+    head = [line.removeprefix("# ") for line in path.read_text().splitlines() if line[:1] == "#"]
+    table = parsed[path.stem]["latency_table"]
+    (command,) = [line for line in head if "apps.profile_latency" in line]
+    assert command.endswith(f"--output={table}")
+    model = command.split("--models=")[1].split()[0]
+    assert any(f".save('{model}')" in line for line in head)
+    assert any(f"models.create('{parsed[path.stem]['model']}'" in line for line in head)

@@ -211,10 +211,81 @@ def test_the_mobile_space_ends_with_one_operation_a_block(data):
     source = {"builder": "proxyless", "config": config}
     result = search(Dso(settings), proxyless(**config), context, source)
     live = live_operations(result.supernet)
-    assert all(len(operations) <= 1 for operations in live.values())
-    # The strided block has no residual: an operation is left there in any case.
-    assert len(live["stage2_block1"]) == 1
+    assert [len(operations) for operations in live.values()] == [1, 1]
     assert result.small.count_params() < 0.7 * result.supernet.count_params()
+
+
+def parallel_blocks(blocks=2, operations=3):
+    """Blocks `b0_`, `b1_`, … of parallel edges beside a shortcut."""
+    inputs = keras.Input((8, 8, 2))
+    x = keras.layers.GlobalAveragePooling2D()(inputs)
+    for block in range(blocks):
+        summed = [x]
+        for operation in range(operations):
+            y = keras.layers.Dense(2, activation="tanh")(x)
+            summed.append(kn.layers.ScaledEdge(name=f"b{block}_edge_{operation}")(y))
+        x = keras.layers.Add()(summed)
+    return keras.Model(inputs, keras.layers.Dense(4)(x))
+
+
+def test_the_last_operation_of_a_block_stops_shrinking():
+    stage = stage_of(
+        parallel_blocks(), CONFIG, pictures(16), pictures(16), stop="one_operation", gamma=2.0
+    )
+    stage.begin(1)
+    scales = {edge.name: edge.scale for edge in stage.edges}
+
+    def step(**values):
+        stage.before_step(0, 1, 10)
+        for name, value in values.items():
+            stage.apg.restart(scales[name], value)
+        assert not stage.satisfied()
+
+    stage.apg.iterations.assign(1)
+    step(b0_edge_0=0.5, b0_edge_1=0.25, b0_edge_2=0.0)
+    assert [float(stage.apg.get_gamma(scales[f"b0_edge_{i}"])[0]) for i in range(3)] == [2.0] * 3
+    step(b0_edge_1=0.0)
+    assert float(stage.apg.get_gamma(scales["b0_edge_0"])[0]) == 0.0
+    assert float(stage.apg.get_gamma(scales["b1_edge_0"])[0]) == 2.0
+    step(b0_edge_0=0.0)  # its own gradient closes it: taken back
+    assert stage.strengths()["b0_edge_0"] == 0.5
+    assert float(scales["b0_edge_0"].numpy()[0]) == 0.5
+    step(b1_edge_0=0.3, b1_edge_1=0.6, b1_edge_2=0.1)
+    step(b1_edge_0=0.0, b1_edge_1=0.0, b1_edge_2=0.0)  # three in one step: the strongest stays
+    assert [stage.strengths()[f"b1_edge_{i}"] for i in range(3)] == pytest.approx([0, 0.6, 0])
+    stage.before_step(1, 0, 10)  # a new epoch sets every γ
+    found = {name: float(stage.apg.get_gamma(scale)[0]) for name, scale in scales.items()}
+    assert [name for name, gamma in found.items() if gamma == 0] == ["b0_edge_0", "b1_edge_1"]
+    record = stage.after_epoch(0)
+    assert (record["most_in_a_group"], stage.finished([record])) == (1, True)
+
+
+def test_a_strong_gamma_leaves_every_block_one_operation(data):
+    """γ 50 closes all edges in a step or two, however few epochs there are."""
+    keras.utils.set_random_seed(0)
+    model = parallel_blocks(blocks=4)
+    stage = stage_of(
+        model, CONFIG, data[0].take(2), data[1].take(2), stop="one_operation", gamma=50.0,
+        architecture=dataclasses.replace(TRAIN, epochs=3),
+    )  # fmt: skip
+    records = run_stage(stage)
+    assert len(records) == 1
+    assert stage.close() == []
+    opened = [edge.name for edge in stage.edges if edge.scale.numpy()[0] > 0]
+    assert sorted(name.split("_")[0] for name in opened) == ["b0", "b1", "b2", "b3"]
+
+
+def test_without_one_operation_a_block_may_go_whole(data):
+    stage = stage_of(parallel_blocks(), CONFIG, data[0].take(2), data[1].take(2), gamma=50.0)
+    run_stage(stage)
+    assert not any(stage.strengths().values())
+
+
+def test_a_missing_latency_table_is_said_before_training(data, tmp_path):
+    config = DsoConfig(adaptive="latency", latency_table=str(tmp_path / "none.json"))
+    context = Context(Classification(4), data[0], None, data[1], Session(progress="off"))
+    with pytest.raises(KerasNasError, match=r"Cannot read the latency table .*none\.json"):
+        Dso(config).train_weights(SPACE.supernet(), context)
 
 
 def test_the_last_way_is_kept_by_its_strongest_edge():

@@ -107,10 +107,10 @@ def model_source(config: RunConfig, run_data: RunData) -> dict[str, Any]:
 def check_backbone(name: str) -> None:
     """Raises `UsageError` unless `name` is a backbone's."""
     if name not in models.names():
-        close = difflib.get_close_matches(name, models.names(), n=1)
+        close = difflib.get_close_matches(name, models.names(), n=3)
         raise UsageError(
             f"`model` must be a .keras or .h5 file, or one of {', '.join(models.names())}. "
-            f"Received: model={name!r}" + (f"; did you mean {close[0]!r}?" if close else "")
+            f"Received: model={name!r}" + (f"; did you mean {' or '.join(close)}?" if close else "")
         )
 
 

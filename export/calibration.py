@@ -15,6 +15,7 @@ _PRODUCTS = {
     "BATCH_MATMUL", "CONV_2D", "CONV_3D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "MUL",
     "TRANSPOSE_CONV",
 }  # fmt: skip
+_BIASED = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}
 _SUMS = {"ADD", "SUB"}
 _ZERO = 1e-30
 """Ranges below it are the quantiser's stand-in for an empty one, 1.2e-38."""
@@ -67,6 +68,8 @@ def quantize(content: bytes, format_: str, io_dtype: str, float_fallback: bool) 
         RuntimeError: An operation cannot be quantised.
     """
     outside = tf.as_dtype(io_dtype)
+    if format_ == "int16x8":
+        content = _with_flat_biases(content)
     if format_ == "int8":
         return tflite_convert.mlir_quantize(
             content, input_data_type=outside, output_data_type=outside
@@ -76,6 +79,18 @@ def quantize(content: bytes, format_: str, io_dtype: str, float_fallback: bool) 
     return wrapper.QuantizeModel(
         number, number, float_fallback, np.dtype("int16").num, np.dtype("int64").num, False, False
     )
+
+
+def _with_flat_biases(content: bytes) -> bytes:
+    """Gives biases the shape (n,), which this quantiser asks for; folding can leave (1, n)."""
+    model = flatbuffer.read(content)
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            if flatbuffer.name_of(model, operator) in _BIASED and len(operator.inputs) > 2:
+                tensor = graph.tensors[operator.inputs[2]]
+                if operator.inputs[2] >= 0 and len(tensor.shape) > 1:
+                    tensor.shape = [int(np.prod(tensor.shape))]
+    return flatbuffer.write(model)
 
 
 class _Ranges:

@@ -30,6 +30,8 @@ from keras_nas.files import atomic_write_text
 
 Metric = Callable[[np.ndarray, np.ndarray], float]
 
+_UNRELATED = 1.0
+"""Noise of an output that has nothing to do with the model's."""
 _REPORTED = (
     "output_range", "worst", "mean", "worst_relative", "mean_relative", "noise",
     "argmax_agreement", "unequal",
@@ -165,8 +167,9 @@ def compare(
         higher_is_better: whether a larger metric is better.
         tolerance: overrides `TOLERANCES[format]`.
         limit: the largest number of samples to compare.
-        baseline: the model whose metric the file's is compared with, where that is not `model`:
-            the float model, when `model` is its copy with fake quantisation.
+        baseline: the float model, where `model` is its copy with fake quantisation: the file's
+            metric is compared with that of this model, and its outputs must still have to do with
+            this one's (noise below 1).
         notes: remarks to keep in the report.
 
     Raises:
@@ -248,6 +251,8 @@ class _Comparison:
                     number, self._runs.full[number], self._allowed, self._format
                 )
                 faults_ = faults_ or [f"with its layers in float32 {fault}" for fault in more]
+            if self._runs.baseline and not faults_:
+                faults_ = self._beside_baseline(self._runs.baseline[number], number)
             told += [f"output `{name}`: {fault}" if name else fault for fault in faults_]
         return max(found, key=lambda measured: measured["worst_relative"]), told
 
@@ -267,6 +272,12 @@ class _Comparison:
                 rounding = larger(rounding, self._roundings[number])
                 found = faults(measured, allowed, rounding)
         return measured, found
+
+    def _beside_baseline(self, reference: np.ndarray, number: int) -> list[str]:
+        measured = measure(reference, self._runs.file[number])
+        limits = Tolerance(worst=np.inf, mean=np.inf, noise=_UNRELATED)
+        found = faults(measured, limits, rounding_of(self._format, reference))
+        return [f"beside the model before its training {fault}" for fault in found]
 
     def _ties(self, number: int, result: np.ndarray, allowed: Tolerance) -> np.ndarray | None:
         for chosen, scores in zip(self._runs.chosen, self._runs.scores, strict=True):

@@ -22,7 +22,6 @@ _CONFIGS = (
     ".default_8bit_quantize_configs"
 )
 _SAME = 1e-3
-_LEAST_RANGE = 2.0**-10
 LEAST_SCALE = 1e-4
 """Least |γ| of a BatchNormalization beside its largest, so far below a step of int8 (1/127)."""
 
@@ -63,13 +62,14 @@ def fine_tune(
     toolkit = _load_toolkit()
     import tf_keras
 
-    from export import legacy_keras
+    from export import legacy_keras, quantized_ranges
 
     legacy = legacy_keras.rebuild(model)
     data = TrainingData(model, train_data, loss)
     _check_copy(model, legacy, data.first[0])
     _lift_scales(legacy)
     quantized = _quantize(toolkit, legacy)
+    quantized_ranges.start(quantized, legacy, data.first[0])
     losses = data.loss if not isinstance(data.loss, list) or len(data.loss) > 1 else data.loss[0]
     quantized.compile(tf_keras.optimizers.Adam(learning_rate), losses)
     try:
@@ -85,7 +85,7 @@ def fine_tune(
         raise ExportError(
             f"Quantisation-aware training fails on these data and this loss: {one_line(error)}"
         ) from error
-    _widen_dead_ranges(quantized)
+    quantized_ranges.widen_dead(quantized)
     return quantized
 
 
@@ -101,25 +101,6 @@ def _check_copy(model: keras.Model, legacy: Any, inputs: list[np.ndarray]) -> No
                 f'differs by {worst:.3g} where {limit:.3g} is allowed. Use the format "int8", '
                 "which quantises after training."
             )
-
-
-def _widen_dead_ranges(quantized: Any) -> None:
-    """Gives activations that training saw as 0 a range that the kernels can work with.
-
-    See `export.calibration.widen_dead_ranges`; here the largest range of the model tells what is
-    too small.
-    """
-    ranges: dict[str, dict[str, Any]] = {}
-    for variable in quantized.weights:
-        name = variable.name.split(":")[0]
-        if name.endswith(("_min", "_max")) and "kernel" not in name.rsplit("/", 1)[-1]:
-            ranges.setdefault(name[:-4], {})[name[-3:]] = variable
-    pairs = [pair for pair in ranges.values() if len(pair) == 2]
-    sizes = [max(float(np.max(np.abs(v.numpy()))) for v in pair.values()) for pair in pairs]
-    least = _LEAST_RANGE * max(sizes, default=0.0)
-    for pair, size in zip(pairs, sizes, strict=True):
-        if size < least:
-            pair["max"].assign(np.full(pair["max"].shape, least))
 
 
 def _load_toolkit() -> Any:

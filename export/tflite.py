@@ -27,6 +27,7 @@ _NEED_SAMPLES = ("int8", "int16x8")
 _Samples = Callable[[], Iterator[list[Any]]]
 _FAULTY_OPERATION = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op")
 _LOOPS = ("Case", "If", "StatelessCase", "StatelessIf", "StatelessWhile", "While")
+_UNMEASURED_TENSOR = re.compile(r"should be recorded during calibration: Failed for tensor (\S+)")
 _UNQUANTIZED_OPERATION = re.compile(r"not yet supported for op: '(\w+)'")
 
 
@@ -230,6 +231,13 @@ def _convert(
         if unquantized:
             raise UnsupportedOperationError(
                 _unquantized_message(unquantized, "integer"), unquantized
+            ) from error
+        unmeasured = _UNMEASURED_TENSOR.search(text)
+        if unmeasured:
+            raise UnsupportedOperationError(
+                f"The tensor `{unmeasured[1]}` holds no real numbers, and this format has no "
+                "kernels for what reads it. Choose another format.",
+                [],
             ) from error
         raise ExportError(
             f"TFLite's converter does not take the model: {tracing.one_line(error)}"

@@ -151,3 +151,16 @@ def test_other_loops_are_refused_by_name(tmp_path):
         convert(
             model, tmp_path / "m.tflite", "int8", representative_data=np.ones((4, 3), "float32")
         )
+
+
+def test_a_normalization_behind_a_dense_layer_in_sixteen_bits(tmp_path):
+    """With an axis from the front, its parameters (and the folded bias) have the shape (1, 6)."""
+    inputs = keras.Input((10,))
+    x = layers.ReLU()(layers.BatchNormalization(axis=1)(layers.Dense(6)(inputs)))
+    model = keras.Model(inputs, layers.Dense(3)(x))
+    generator = np.random.default_rng(0)
+    for weight in model.weights:
+        weight.assign(0.5 + generator.random(weight.shape))
+    x = generator.random((32, 10)).astype("float32")
+    _, found = export_model(model, tmp_path / "m.tflite", "int16x8", ExportData(x, x))
+    assert found.noise < 0.02

@@ -101,6 +101,35 @@ def test_it_is_exported_and_compared(tmp_path, build, shapes):
     assert found.output_range > 1e-3
 
 
+BUILDERS = (
+    gained, scaled, batch_of_four, from_dictionary, nested, mixing_its_batch, scalar_output,
+    of_words, of_bytes, of_truths,
+)  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format_", ["float16", "dynamic_int8", "int8", "int16x8"])
+@pytest.mark.parametrize("build", BUILDERS)
+def test_in_other_formats_it_is_exported_or_refused_in_one_line(tmp_path, build, format_):
+    model = build()
+    shapes = [tuple(tensor.shape) for tensor in model.inputs]
+    fixed = [(1 if s and s[0] is None else s[0], *s[1:]) if s else s for s in shapes]
+    data = ExportData(random_batches(model, fixed))
+    refusals = {
+        ("int8", of_words): "CAST, DIV",
+        ("int16x8", of_words): "holds no real numbers",
+        ("int16x8", of_bytes): "CAST",
+        ("int16x8", of_truths): "CAST",
+    }
+    if (format_, build) not in refusals:
+        export_model(model, tmp_path / "m.tflite", format_, data)
+        return
+    with pytest.raises(ExportError, match=refusals[format_, build]) as caught:
+        export_model(model, tmp_path / "m.tflite", format_, data)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "m.tflite").exists()
+
+
 def test_a_dictionary_of_outputs_names_them(tmp_path):
     model = from_dictionary()
     x = {"b": np.ones((5, 4), "float32"), "a": pictures(5)}
@@ -272,6 +301,12 @@ def test_what_cannot_be_is_one_line(tmp_path, build, message, format_):
     assert "\n" not in str(caught.value)
     assert "Placeholder" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_integers_that_a_format_does_not_take_are_named(tmp_path):
+    words = np.ones((4, 6), "int32")
+    with pytest.raises(ExportError, match="`words` holds no real numbers"):
+        export_model(of_words(), tmp_path / "m.tflite", "int16x8", ExportData(words))
 
 
 def test_an_open_length_is_given(tmp_path):

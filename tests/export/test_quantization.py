@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 from keras import layers, ops
 
-from export import flatbuffer, legacy_keras, parity, quantization
-from export.errors import ExportError, UnsupportedOperationError
+from export import flatbuffer, legacy_keras, parity, quantization, quantized_ranges
+from export.errors import ExportError, ParityError, UnsupportedOperationError
 from export.export_model import ExportData, ExportOptions, export_model
 from export.interpreter import Runner
 from export.tflite import convert
@@ -288,6 +288,32 @@ def test_activations_that_training_saw_as_zero_get_a_range(tmp_path):
         variable.assign(0.0)
     with pytest.raises(ExportError, match="LiteRT cannot run"):
         Runner(convert(quantized, tmp_path / "m.tflite", "qat").path)
-    quantization._widen_dead_ranges(quantized)
+    quantized_ranges.widen_dead(quantized)
     assert max(float(v) for v in ranges) > 1e-3
     assert Runner(convert(quantized, tmp_path / "m.tflite", "qat").path)([x[:1]])[0].shape == (1, 4)
+
+
+def test_ranges_start_at_what_the_data_show(tmp_path):
+    """Values of 0 to 60 and of 0 to 0.1, far from the toolkit's -6 to 6, after one small step."""
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(6, 3, activation="relu")(inputs)
+    x = layers.GlobalAveragePooling2D()(x)
+    model = random_weights(keras.Model(inputs, layers.Dense(3, activation="softmax")(x)))
+    for scale in (60.0, 0.1):
+        x = scale * np.random.default_rng(0).random((32, 8, 8, 3)).astype("float32")
+        options = ExportOptions(qat_steps=1, qat_learning_rate=1e-9)
+        exported, found = export_model(
+            model, tmp_path / "m.tflite", "qat", ExportData(x, x), options=options
+        )
+        own = model.predict(x, verbose=0)
+        file = np.concatenate([Runner(exported.path)([row[None]])[0] for row in x])
+        assert np.std(file - own) < 0.2 * np.std(own) + 2 / 256
+        assert found.passed
+
+
+def test_a_training_that_leaves_nothing_of_the_model_is_refused(tmp_path):
+    model, (x, y) = small_classifier(), numbers()
+    options = ExportOptions(qat_steps=60, qat_learning_rate=3.0)
+    with pytest.raises(ParityError, match="beside the model before its training"):
+        export_model(model, tmp_path / "m.tflite", "qat", ExportData((x, y), x), options=options)
+    assert not (tmp_path / "m.tflite").exists()

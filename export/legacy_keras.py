@@ -10,7 +10,7 @@ import tensorflow as tf
 import tf_keras
 
 from export.errors import UnsupportedOperationError
-from export.tracing import input_names
+from export.tracing import input_names, open_shapes
 from keras_nas import graph
 from keras_nas.graph.kinds import activation_name, kind
 
@@ -101,8 +101,10 @@ def rebuild(model: keras.Model) -> tf_keras.Model:
     """
     flat = graph.read(model)
     tensors = {
-        id(value): tf_keras.Input(batch_shape=value.shape, dtype="float32", name=name)
-        for name, value in zip(input_names(model), flat.inputs, strict=True)
+        id(value): tf_keras.Input(batch_shape=shape, dtype="float32", name=name)
+        for name, shape, value in zip(
+            input_names(model), open_shapes(model), flat.inputs, strict=True
+        )
     }
     inputs = list(tensors.values())
     norms = _norms_of_dense(flat)
@@ -156,16 +158,27 @@ def _counterparts(node: graph.Node, norms: dict[graph.Node, graph.Node]) -> list
     if kind(node.operation) == "BatchNormalization" and not _folds(node):
         return [_affine(node, *_scale_and_offset(node.operation))]
     layer = _counterpart(node)
-    weights = node.operation.get_weights() if hasattr(node.operation, "get_weights") else []
+    weights = _weights(node)
     if activation_name(getattr(node.operation, "activation", None)) == "relu6":
         return [(layer, weights), (tf_keras.layers.ReLU(6.0, name=f"{node.name}_relu6"), [])]
     return [(layer, [] if isinstance(layer, tf_keras.layers.Dropout) else weights)]
 
 
+def _weights(node: graph.Node) -> list[np.ndarray]:
+    """Returns a layer's weights; a low-rank change (LoRA) is added to its kernel."""
+    layer = node.operation
+    if getattr(layer, "quantization_mode", None):
+        raise _refusal(node, f"its weights, quantised to {layer.quantization_mode} by Keras,")
+    if getattr(layer, "lora_enabled", False):
+        bias = [np.asarray(layer.bias)] if layer.use_bias else []
+        return [np.asarray(layer.kernel), *bias]
+    return layer.get_weights() if hasattr(layer, "get_weights") else []
+
+
 def _normalized_dense(node: graph.Node, norm: keras.layers.BatchNormalization) -> _Counterpart:
     """Returns a Dense with the BatchNormalization behind it in its weights."""
     scale, offset = _scale_and_offset(norm)
-    kernel, bias = [*node.operation.get_weights(), np.float32(0)][:2]
+    kernel, bias = [*_weights(node), np.float32(0)][:2]
     return _layer(node, "Dense", use_bias=True), [kernel * scale, bias * scale + offset]
 
 

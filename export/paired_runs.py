@@ -134,9 +134,7 @@ def _samples_are_apart(
     model: Any, inputs: list[np.ndarray], piece: list[np.ndarray], used: int, half: str | None
 ) -> bool:
     """Whether the model may run on whole batches: the first piece's outputs are the same alone."""
-    fixed = any(
-        tuple(tensor.shape)[:1] != (None,) for tensor in getattr(model, "inputs", None) or []
-    )
+    fixed = any(shape[:1] != (None,) for shape in tracing.open_shapes(model))
     size = samples.samples_in(inputs)
     if fixed or used != size or any(np.ndim(array) == 0 for array in inputs):
         return False

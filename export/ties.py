@@ -20,12 +20,14 @@ class Chosen:
 
     Attributes:
         output: its number among the model's outputs.
-        axis: the axis of the scores that it chooses along.
+        axis: the axis of the scores that it chooses along, from the front.
+        rank: the number of the scores' axes.
         sign: 1 where it chooses the largest score, -1 the smallest.
     """
 
     output: int
     axis: int
+    rank: int
     sign: float
 
 
@@ -43,6 +45,7 @@ class Scorer:
             Chosen(
                 number,
                 source[1].axis % len(source[0].shape),
+                len(source[0].shape),
                 _REDUCTIONS[type(source[1]).__name__],
             )
             for number, source in enumerate(found)
@@ -65,7 +68,7 @@ def ties(chosen: Chosen, scores: np.ndarray, result: np.ndarray, margin: float) 
 
     Args:
         chosen: which output it is.
-        scores: what it chooses from.
+        scores: what it chooses from; of pictures of several sizes one row for each pixel.
         result: the file's indices, with or without the axis.
         margin: as a part of the scores' range.
 
@@ -73,7 +76,13 @@ def ties(chosen: Chosen, scores: np.ndarray, result: np.ndarray, margin: float) 
         Booleans of the shape of `result`.
     """
     values = chosen.sign * scores.astype("float64")
-    axis, size = chosen.axis, scores.shape[chosen.axis]
+    axis = chosen.axis
+    if scores.ndim != chosen.rank:  # joined pictures of several sizes
+        if axis != chosen.rank - 1 or scores.ndim != 2 or result.size != len(scores):
+            return np.zeros(result.shape, bool)
+        pixels = dataclasses.replace(chosen, axis=1, rank=2)
+        return ties(pixels, scores, result.reshape(-1), margin).reshape(result.shape)
+    size = scores.shape[axis]
     indices = result if result.ndim == scores.ndim else np.expand_dims(result, axis)
     if indices.shape != (*scores.shape[:axis], 1, *scores.shape[axis + 1 :]):
         return np.zeros(result.shape, bool)

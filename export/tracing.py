@@ -98,6 +98,18 @@ def input_names(model: Any) -> list[str]:
     return _distinct(["input" if name.startswith("keras_tensor") else name for name in names])
 
 
+def open_shapes(model: Any) -> list[Shape]:
+    """Returns the shapes of a model's inputs, None where a size is open.
+
+    A `keras.Sequential` that was built by its first call holds that call's batch, which means
+    nothing: its batch is open.
+    """
+    shapes = [tuple(tensor.shape) for tensor in getattr(model, "inputs", None) or []]
+    if isinstance(model, keras.Sequential):
+        return [(None, *shape[1:]) for shape in shapes]
+    return shapes
+
+
 def output_names(model: Any) -> list[str]:
     """Returns the names of a model's outputs, in their flat order; none if they are not known.
 
@@ -121,6 +133,7 @@ def one_line(error: BaseException) -> str:
     Keras puts the cause of an error in a layer between its name and the call's arguments.
     """
     text = re.sub(r"\x1b\[\d*m", "", str(error)).split("Arguments received by")[0]
+    text = re.sub(r"\S+\.py:\d+:\d+: ", "", text)
     return " ".join(text.split())[:300]
 
 
@@ -186,7 +199,7 @@ def _inputs(
         )
     names = input_names(model)
     if input_shape is None:
-        shapes = _own_shapes([tuple(tensor.shape) for tensor in known])
+        shapes = _own_shapes(open_shapes(model))
     else:
         several = input_shape and isinstance(input_shape[0], (tuple, list))
         given: Any = input_shape if several else [input_shape]

@@ -36,7 +36,7 @@ class TrainingData:
     def __init__(self, model: Any, data: Any, loss: Any = None):
         self._model = model
         self._data = list(data) if isinstance(data, Iterator) else data
-        self._sizes = [tensor.shape[0] if len(tensor.shape) else None for tensor in model.inputs]
+        self._sizes = [shape[0] if shape else None for shape in tracing.open_shapes(model)]
         first = next(samples.batches(self._data, tracing.input_names(model)), None)
         if first is None:
             raise ExportError("The training data hold no sample.")

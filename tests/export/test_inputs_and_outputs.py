@@ -239,13 +239,43 @@ def test_truth_values_are_compared(tmp_path):
 
 def test_ties_by_hand():
     scores = np.array([[0.0, 10.0, 9.9], [5.0, 4.0, 5.0], [1.0, 2.0, 0.0]])
-    chosen = ties.Chosen(0, 1, 1.0)
+    chosen = ties.Chosen(0, 1, 2, 1.0)
     found = ties.ties(chosen, scores, np.array([2, 2, 0]), 0.011)
     assert found.tolist() == [True, True, False]
     assert ties.ties(chosen, scores, np.array([2, 2, 0]), 0.001).tolist() == [False, True, False]
     assert ties.ties(chosen, scores, np.array([7, -1, 1]), 1.0).tolist() == [False, False, True]
-    smallest = ties.Chosen(0, 1, -1.0)
+    smallest = ties.Chosen(0, 1, 2, -1.0)
     assert ties.ties(smallest, scores, np.array([0, 1, 2]), 0.0).tolist() == [True] * 3
+
+
+def test_an_argmax_of_pictures_of_several_sizes(tmp_path):
+    picture = keras.Input((None, None, 3))
+    model = keras.Model(picture, ops.argmax(layers.Conv2D(3, 3, padding="same")(picture), -1))
+    options = ExportOptions(sizes=((6, 8), (10, 4)))
+    _, found = export_model(model, tmp_path / "m.tflite", options=options)
+    assert found.samples == 16
+    joined = ties.Chosen(0, 3, 4, 1.0)
+    scores = np.array([[0.0, 1.0], [1.0, 1.0], [1.0, 0.0]])
+    found = ties.ties(joined, scores, np.array([0, 0, 0]), 0.0)
+    assert found.tolist() == [False, True, True]
+
+
+def test_a_sequential_model_keeps_no_batch_of_its_first_call(tmp_path):
+    model = keras.Sequential([layers.Conv2D(4, 3), layers.GlobalAveragePooling2D()])
+    model(pictures(12))
+    exported, _ = export_model(model, tmp_path / "m.tflite")
+    assert list(exported.input_shapes.values()) == [(1, 8, 8, 3)]
+
+
+def test_layers_that_keras_quantised_are_named(tmp_path):
+    inputs = keras.Input((8,))
+    model = keras.Model(inputs, layers.Dense(4, name="small")(inputs))
+    model.get_layer("small").quantize("int8")
+    with pytest.raises(ExportError, match=r"quantised cannot be exported: `small` \(int8\)"):
+        export_model(model, tmp_path / "m.tflite")
+    x = np.ones((4, 8), "float32")
+    with pytest.raises(ExportError, match=r"`small`.*quantised to int8 by Keras"):
+        export_model(model, tmp_path / "m.tflite", "qat", ExportData(x))
 
 
 def test_random_inputs_are_values_that_the_model_takes():

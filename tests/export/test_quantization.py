@@ -265,6 +265,14 @@ def test_bytes_and_statistics_at_the_entrance_are_rebuilt():
     np.testing.assert_allclose(rebuilt(x.astype("float32")), model(x), atol=1e-5)
 
 
+def test_a_low_rank_change_is_rebuilt():
+    model, (x, _) = small_classifier(), numbers(4)
+    dense = model.layers[-1]
+    dense.enable_lora(2)
+    dense.lora_kernel_b.assign(np.random.default_rng(0).normal(size=dense.lora_kernel_b.shape))
+    np.testing.assert_allclose(legacy_keras.rebuild(model)(x), model(x), atol=1e-5)
+
+
 def test_a_copy_that_differs_is_refused(monkeypatch):
     model, (x, y) = small_classifier(), numbers()
 

@@ -48,7 +48,7 @@ class EvaluationConfig:
             check_model_file(self.model)
         else:
             raise UsageError(
-                "`model` must name a .keras or a .tflite file (--model), or a .h5 file. "
+                "`model` must name a .keras, .h5 or .tflite file (--model). "
                 f"Received: model={self.model!r}"
             )
         check_data_directory(self.data_dir)

@@ -95,8 +95,7 @@ class ExportConfig:
         """
         if not is_model_file(self.model):
             raise UsageError(
-                "`model` must name a .keras file (--model), or a .h5 file. "
-                f"Received: model={self.model!r}"
+                f"`model` must name a .keras or .h5 file (--model). Received: model={self.model!r}"
             )
         check_model_file(self.model)
         is_file = self.data.endswith(".npz")

@@ -53,7 +53,7 @@ class SuperResolutionEvaluationConfig:
             check_model_file(self.model)
         else:
             raise UsageError(
-                "`model` must name a .keras or a .tflite file (--model), or a .h5 file. "
+                "`model` must name a .keras, .h5 or .tflite file (--model). "
                 f"Received: model={self.model!r}"
             )
         if not Path(self.folder).is_dir():

@@ -18,6 +18,7 @@ from export.random_samples import random_batches
 from export.task_metrics import METRICS
 from export.tflite import ExportedModel
 from keras_nas.files import atomic_path
+from keras_nas.graph import state as graph_state
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +87,7 @@ def export_model(
         ExportError: The model cannot be exported as asked; nothing is written.
     """
     data, options = data or ExportData(), options or ExportOptions()
+    _refuse_quantized(model)
     if card is not None:
         metadata.load("metadata_schema_py_generated")
     with atomic_path(path) as temporary:
@@ -106,6 +108,18 @@ def export_model(
         found = _check(model, source, path, exported, data, options)
         size = temporary.stat().st_size
     return dataclasses.replace(exported, path=Path(path), size_bytes=size), found
+
+
+def _refuse_quantized(model: keras.Model):
+    """Refuses what `model.quantize` made: .tflite has no operations for its weights."""
+    for layer in model._flatten_layers(include_self=False):
+        mode = graph_state.quantization(layer)
+        if mode:
+            raise ExportError(
+                f"Layer '{layer.name}' ({type(layer).__name__}) is quantised by Keras ({mode}), "
+                "for which .tflite has no operations: export the float model, with format='int8' "
+                "or 'dynamic_int8'."
+            )
 
 
 def _trained_for(model: keras.Model, format_: str, data: ExportData, options: ExportOptions) -> Any:

@@ -26,15 +26,6 @@ def half_precision(model: Any) -> str | None:
     return next((dtype for dtype in HALVES if dtype in found), None)
 
 
-def quantized_layers(model: Any) -> list[str]:
-    """Returns the layers of a `keras.Model` that `quantize` changed, each with its mode."""
-    return [
-        f"`{layer.name}` ({layer.quantization_mode})"
-        for layer in _layers(model)
-        if getattr(layer, "quantization_mode", None)
-    ]
-
-
 @contextlib.contextmanager
 def computing_in(model: Any, dtype: str) -> Iterator[None]:
     """While open, the layers of `model` that compute in floating point do so in `dtype`.

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from export import calibration, flatbuffer, interpreter, precision, samples, tracing
+from export import calibration, flatbuffer, interpreter, samples, tracing
 from export.choices import FORMATS, IO_DTYPES
 from export.errors import ExportError, UnsupportedOperationError
 from export.quiet import quiet_stderr
@@ -231,12 +231,6 @@ def _convert(
         if unquantized:
             raise UnsupportedOperationError(
                 _unquantized_message(unquantized, "integer"), unquantized
-            ) from error
-        quantized = precision.quantized_layers(traced.owner)
-        if quantized:
-            raise ExportError(
-                f"Layers that Keras quantised cannot be exported: {', '.join(quantized)}. Export "
-                "the model as it was before `quantize`, in the format int8 or dynamic_int8."
             ) from error
         unmeasured = _UNMEASURED_TENSOR.search(text)
         if unmeasured:

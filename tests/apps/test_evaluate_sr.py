@@ -101,7 +101,7 @@ def test_app_prints_the_table_and_writes_scores_and_triptychs(files, expected):
 def test_what_cannot_be_done_is_said(files, tmp_path):
     with pytest.raises(UsageError, match=r"`overlap` must be given .* windows of 32×32"):
         score_file(config(files, "fixed.tflite"))
-    with pytest.raises(UsageError, match=r"`model` must name a \.keras or a \.tflite file"):
+    with pytest.raises(UsageError, match=r"`model` must name a \.keras, \.h5 or \.tflite file"):
         score_file(config(files, "edsr.onnx"))
     with pytest.raises(KerasNasError, match=r"none\.keras, which does not exist"):
         score_file(config(files, "none.keras"))

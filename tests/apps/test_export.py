@@ -81,7 +81,7 @@ def test_without_data_integer_formats_are_refused(files, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"model": "a.tflite"}, UsageError, "`model` must name a .keras file"),
+        ({"model": "a.onnx"}, UsageError, "`model` must name a .keras or .h5 file"),
         ({"model": "absent.h5"}, KerasNasError, "absent.h5, which does not exist"),
         ({"output_dir": __file__}, KerasNasError, "`output_dir` must be a folder"),
         ({"labels": "absent.txt"}, KerasNasError, "`labels` must be a file"),

@@ -52,7 +52,7 @@ def test_a_missing_file_is_one_line_and_1():
         (["search", "--run_dir=x", "--finetune_boundaries=", "--weights_schedule=piecewise"],
          "boundaries"),
         (["finetune"], "--run_dir"),
-        (["evaluate", "--model=x.onnx"], ".keras or a .tflite"),
+        (["evaluate", "--model=x.onnx"], ".h5 or .tflite"),
     ],
 )  # fmt: skip
 def test_more_usage_errors(arguments, message):

@@ -267,17 +267,6 @@ def test_a_sequential_model_keeps_no_batch_of_its_first_call(tmp_path):
     assert list(exported.input_shapes.values()) == [(1, 8, 8, 3)]
 
 
-def test_layers_that_keras_quantised_are_named(tmp_path):
-    inputs = keras.Input((8,))
-    model = keras.Model(inputs, layers.Dense(4, name="small")(inputs))
-    model.get_layer("small").quantize("int8")
-    with pytest.raises(ExportError, match=r"quantised cannot be exported: `small` \(int8\)"):
-        export_model(model, tmp_path / "m.tflite")
-    x = np.ones((4, 8), "float32")
-    with pytest.raises(ExportError, match=r"`small`.*quantised to int8 by Keras"):
-        export_model(model, tmp_path / "m.tflite", "qat", ExportData(x))
-
-
 def test_random_inputs_are_values_that_the_model_takes():
     (batch,) = random_batches(of_words(), [(1, 6)])
     assert batch["words"].dtype == "int32"

@@ -159,3 +159,15 @@ def test_a_metric_that_does_not_fit_is_one_line(classifier, float_file, held_out
     data = (held_out[0], np.zeros((120, 3, 3)))
     with pytest.raises(ExportError, match="The metric psnr does not take targets of shape"):
         parity.compare(classifier, float_file, data, metric=psnr, metric_name="psnr")
+
+
+@pytest.mark.parametrize(
+    ("mode", "format_"), [("int8", "float32"), ("float8", "float32"), ("int8", "qat")]
+)
+def test_what_keras_quantised_is_refused_by_name(mode, format_, tmp_path):
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, keras.layers.Dense(3, name="head")(inputs))
+    model.get_layer("head").quantize(mode)
+    with pytest.raises(ExportError, match=rf"'head' \(Dense\) is quantised by Keras \({mode}\)"):
+        export_model(model, tmp_path / "model.tflite", format_)
+    assert not list(tmp_path.iterdir())

@@ -218,20 +218,25 @@ class FgnasStage(TrainStage):
         return {gate.name: rounded_mask(gate, multiple, masks[gate.name]) for gate in self.gates}
 
     def _land(self, target: float) -> None:
-        """Opens again, best first, what the last step closed beyond the target."""
+        """Opens again, best first, what the last step closed beyond the target.
+
+        Channels that are as good as each other are opened by turns, one of each gate: where λ is so
+        strong that all of a layer's channels have closed alike, each layer gets its share back.
+        """
         before = [keras.ops.convert_to_numpy(gate.logits) for gate in self.gates]
-        gaps = np.concatenate([gate.scores() for gate in self.gates])
-        closed = np.unique(gaps[gaps < 0])[::-1]
-        # Between two gaps, so that rounding decides nothing: [0, after the best, …, after all].
-        bounds = np.concatenate([[0.0], (closed[:-1] + closed[1:]) / 2, [gaps.min() - 0.01]])
+        order = _closed_channels([gate.scores() for gate in self.gates])
 
         def fits(count: int) -> bool:
-            lift = np.array([-bounds[count] / 2, bounds[count] / 2], "float32")
-            for gate, logits in zip(self.gates, before, strict=True):
-                gate.logits.assign(logits + lift)
+            for index, (gate, logits) in enumerate(zip(self.gates, before, strict=True)):
+                opened = np.zeros(gate.channels, bool)
+                opened[[channel for owner, channel in order[:count] if owner == index]] = True
+                gate.logits.assign(logits)
+                open_channels(gate, opened)
+            if self.constraint is not None:
+                self.constraint()
             return self.left() <= target
 
-        low, high = 0, len(closed)
+        low, high = 0, len(order)
         while low < high:
             middle = (low + high + 1) // 2
             low, high = (middle, high) if fits(middle) else (low, middle - 1)
@@ -247,6 +252,18 @@ class FgnasStage(TrainStage):
             self.model, bare, align=self.settings.align, input_shapes=shapes
         )
         return float(getattr(costs, self.resource.what))
+
+
+def _closed_channels(gaps: list[np.ndarray]) -> list[tuple[int, int]]:
+    """The closed channels as (gate, channel), best first; of equals, the first of each gate first.
+
+    Worked example: gaps (−1, −1), (−1, −2) give (0, 0), (1, 0), (0, 1), (1, 1).
+    """
+    found = []
+    for gate, values in enumerate(gaps):
+        closed = [channel for channel in np.argsort(-values, kind="stable") if values[channel] < 0]
+        found += [(-values[channel], turn, gate, channel) for turn, channel in enumerate(closed)]
+    return [(gate, int(channel)) for _, _, gate, channel in sorted(found)]
 
 
 def make_resource(supernet: keras.Model, config: FgnasConfig) -> Resource:

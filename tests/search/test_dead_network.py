@@ -236,6 +236,20 @@ def test_gates_that_cut_together_are_counted_as_a_rescue_leaves_them():
     assert [gate.mask().sum() for gate in (a, b)] == [0, 1]
 
 
+def test_channels_that_closed_alike_come_back_by_turns():
+    """λ has closed every channel of a and b in one step: each gets its share back."""
+    searched = fgnas_stage(FgnasConfig(target_flops="0.4x"))
+    a, b, c = searched.gates
+    for gate in (a, b):
+        gate.logits.assign(np.stack([np.full(8, -0.5), np.zeros(8)], axis=-1))
+    assert searched.satisfied()
+    kept = [int(gate.mask().sum()) for gate in (a, b)]
+    assert min(kept) >= 3
+    assert kept[0] - kept[1] in (-1, 0, 1)
+    assert 0.3 * searched.full < searched.left() <= searched.target
+    assert c.mask().all()
+
+
 def test_protection_leaves_open_gates_alone():
     searched = fgnas_stage(FgnasConfig(target_flops="0.5x"))
     before = [np.copy(gate.logits) for gate in searched.gates]

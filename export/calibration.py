@@ -16,6 +16,7 @@ _PRODUCTS = {
     "TRANSPOSE_CONV",
 }  # fmt: skip
 _BIASED = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}
+_SPLITS = {"SPLIT", "SPLIT_V"}
 _SUMS = {"ADD", "SUB"}
 _ZERO = 1e-30
 """Ranges below it are the quantiser's stand-in for an empty one, 1.2e-38."""
@@ -71,8 +72,8 @@ def quantize(content: bytes, format_: str, io_dtype: str, float_fallback: bool) 
     if format_ == "int16x8":
         content = _with_flat_biases(content)
     if format_ == "int8":
-        return tflite_convert.mlir_quantize(
-            content, input_data_type=outside, output_data_type=outside
+        return _with_integer_splits(
+            tflite_convert.mlir_quantize(content, input_data_type=outside, output_data_type=outside)
         )
     number = np.dtype(outside.as_numpy_dtype).num
     wrapper = calibrator.Calibrator(content)._calibrator
@@ -91,6 +92,67 @@ def _with_flat_biases(content: bytes) -> bytes:
                 if operator.inputs[2] >= 0 and len(tensor.shape) > 1:
                     tensor.shape = [int(np.prod(tensor.shape))]
     return flatbuffer.write(model)
+
+
+def _with_integer_splits(content: bytes) -> bytes:
+    """Lets a split that was left in float32 between conversions split the integers.
+
+    The quantiser does so at times where an output is not read, as in the first step of a recurrent
+    layer, whose state is 0. All the scales are the same.
+    """
+    model = flatbuffer.read(content)
+    for graph in model.subgraphs:
+        makers = {index: o for o in graph.operators for index in o.outputs}
+        for split in graph.operators:
+            if flatbuffer.name_of(model, split) not in _SPLITS:
+                continue
+            place = 1 if flatbuffer.name_of(model, split) == "SPLIT" else 0
+            source = makers.get(split.inputs[place])
+            if source is not None and flatbuffer.name_of(model, source) == "DEQUANTIZE":
+                _split_integers(model, graph, split, place, source.inputs[0])
+        _drop_unread_conversions(model, graph)
+    return flatbuffer.write(model)
+
+
+def _split_integers(model: Any, graph: Any, split: Any, place: int, source: int) -> None:
+    tensor = graph.tensors[source]
+    readers = {index: [o for o in graph.operators if index in o.inputs] for index in split.outputs}
+    for index, found in readers.items():
+        for reader in found:
+            result = graph.tensors[reader.outputs[0]]
+            same = flatbuffer.name_of(model, reader) == "QUANTIZE" and _same_scale(tensor, result)
+            if not same:
+                return
+        if index in graph.outputs:
+            return
+    split.inputs[place] = source
+    for index, found in readers.items():
+        graph.tensors[index].type = tensor.type
+        graph.tensors[index].quantization = tensor.quantization
+        for reader in found:
+            for other in graph.operators:
+                other.inputs = [index if i == reader.outputs[0] else i for i in other.inputs]
+            graph.outputs = [index if i == reader.outputs[0] else i for i in graph.outputs]
+
+
+def _same_scale(a: Any, b: Any) -> bool:
+    first, second = a.quantization, b.quantization
+    return (
+        a.type == b.type
+        and np.array_equal(first.scale, second.scale)
+        and np.array_equal(first.zeroPoint, second.zeroPoint)
+    )
+
+
+def _drop_unread_conversions(model: Any, graph: Any) -> None:
+    read = {index for operator in graph.operators for index in operator.inputs}
+    read |= set(graph.outputs)
+    graph.operators = [
+        operator
+        for operator in graph.operators
+        if flatbuffer.name_of(model, operator) not in ("DEQUANTIZE", "QUANTIZE")
+        or read & set(operator.outputs)
+    ]
 
 
 class _Ranges:

@@ -31,6 +31,7 @@ PART_ORDER = (
     "surgery",
     "architecture",
     "regularizers",
+    "importance",
     "models",
     "data",
     "tasks",

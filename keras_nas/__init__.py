@@ -21,6 +21,7 @@ if TYPE_CHECKING or "KERAS_NAS_DEFER" not in os.environ:
         models,
         optimizers,
         search,
+        statistics,
         surgery,
         tasks,
     )
@@ -41,6 +42,7 @@ __all__ = [
     "models",
     "optimizers",
     "search",
+    "statistics",
     "surgery",
     "tasks",
 ]

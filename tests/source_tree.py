@@ -26,6 +26,7 @@ PART_ORDER = (
     "optimizers",
     "graph",
     "loading",
+    "statistics",
     "costs",
     "gates",
     "surgery",

@@ -105,7 +105,7 @@ def test_the_marked_blocks_of_a_document_run_from_top_to_bottom(
 
 def test_pruning_a_model_of_ones_own_is_a_document_that_runs() -> None:
     blocks = runnable(ROOT / "docs" / "pruning.md")
-    assert len(blocks) == 4
+    assert len(blocks) == 6
     assert "kn.search.dnal" in blocks[1]
     statements = [line for line in blocks[1].splitlines() if line.strip()]
     assert len(statements) == 5

@@ -1,0 +1,157 @@
+"""Re-estimating the moving statistics of BatchNormalization on a few batches."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_nas.errors import UsageError
+from keras_nas.graph import Node, read
+from keras_nas.graph.copy import GraphBuilder
+from keras_nas.graph.kinds import kind
+
+logger = logging.getLogger(__name__)
+
+
+def reestimate(model: keras.Model, data: Iterable[Any], batches: int | None = None) -> list[str]:
+    """Gives every BatchNormalization the mean statistics of the batches, as the network is now.
+
+    After surgery a network still remembers the moments of the large one. Here each layer that
+    learns normalises by its batch, as in training, all else (Dropout too) is as in inference, and
+    the moving mean and variance become the plain averages of the batches' means and variances, each
+    batch weighed by its examples: not the momentum's, which after ten batches still holds most of
+    what was there before. Weights are not touched.
+
+    Layers stay as they are that do not learn (`trainable=False`), that are called with
+    `training=False`, that renormalise, or whose momentum is 1. So do those that the model's graph
+    does not show, inside a layer of the user's that is made of layers; the log names them.
+
+    Example:
+
+    ```python
+    small = keras_nas.surgery.build(supernet, architecture)
+    keras_nas.statistics.reestimate(small, train_data, batches=20)
+    ```
+
+    Args:
+        model: A functional or Sequential model; its gates, if it has any, act in their modes.
+        data: Batches `(inputs, …)`, or of inputs alone where these are one tensor.
+        batches: How many are read; all by default.
+
+    Returns:
+        The names of the layers that were re-estimated, in graph order.
+
+    Raises:
+        UsageError: If `data` has no batch.
+        KerasNasError: If the model cannot be read.
+    """
+    observed, calls = _observed(model)
+    _name_hidden(model)
+    if not calls:
+        return []
+    observe = tf.function(lambda inputs: observed(inputs, training=False), reduce_retracing=True)
+    totals: dict[str, np.ndarray] = {}
+    examples = 0
+    for batch in islice(data, batches):
+        inputs = batch[0] if isinstance(batch, (tuple, list)) else batch
+        inputs = tf.nest.map_structure(tf.convert_to_tensor, inputs)
+        count = int(tf.shape(tf.nest.flatten(inputs)[0])[0])
+        for name, moments in observe(inputs).items():
+            mean = np.mean([np.asarray(found, "float64") for found in moments], axis=0)
+            totals[name] = totals.get(name, 0.0) + count * mean
+        examples += count
+    if not examples:
+        raise UsageError("`data` must have a batch or more to estimate statistics on. Received: 0")
+    for name, layer in calls.items():
+        mean, variance = totals[name] / examples
+        layer.moving_mean.assign(mean)
+        layer.moving_variance.assign(variance)
+    return list(calls)
+
+
+class _Observer(keras.layers.Layer):
+    """Runs a BatchNormalization by its batch, leaves its variables alone, and tells the moments.
+
+    Returns:
+        What the layer returns, and `(2, channels)`: the batch's mean and variance.
+    """
+
+    def __init__(self, layer: keras.layers.BatchNormalization, **kwargs):
+        super().__init__(dtype=layer.dtype_policy, **kwargs)
+        self.layer = layer
+        self.supports_masking = True
+
+    def compute_mask(self, inputs, previous_mask):
+        return previous_mask, None
+
+    def call(self, inputs, mask=None):
+        layer = self.layer
+        moving = [layer.moving_mean, layer.moving_variance]
+        zeros = [(variable, tf.zeros(variable.shape, variable.dtype)) for variable in moving]
+        with keras.StatelessScope(zeros) as scope:
+            outputs = layer(inputs, training=True, mask=mask)
+        moved = [scope.get_current_value(variable) for variable in moving]
+        return outputs, tf.stack(moved) / (1.0 - layer.momentum)
+
+    def compute_output_spec(self, inputs, mask=None):
+        variable = self.layer.moving_mean
+        moments = keras.KerasTensor((2, *variable.shape), dtype=variable.dtype)
+        return keras.KerasTensor(inputs.shape, dtype=self.compute_dtype), moments
+
+
+def _observed(model: keras.Model) -> tuple[keras.Model, dict[str, Any]]:
+    """A model over the same layers from its inputs to the moments by the layer's name, one pair a
+    call; and the layers by name."""
+    graph = read(model)
+    builder = GraphBuilder(graph)
+    moments: dict[str, list[keras.KerasTensor]] = {}
+    layers: dict[str, Any] = {}
+    for node in graph.nodes:
+        args, kwargs = builder.arguments(node)
+        if _is_observed(node):
+            observer = _Observer(node.operation, name=f"{node.name}_observed")
+            kwargs.pop("training", None)
+            outputs, found = observer(*args, **kwargs)
+            results = [outputs]
+            moments.setdefault(node.operation_name, []).append(found)
+            layers[node.operation_name] = node.operation
+        else:
+            results = keras.tree.flatten(node.operation(*args, **kwargs))
+        builder.tensors.update(zip(node.outputs, results, strict=True))
+    if not layers:
+        return model, {}
+    inputs = keras.tree.map_structure(builder.tensors.__getitem__, graph.input_struct)
+    return keras.Model(inputs, moments, name=f"{graph.name}_observed"), layers
+
+
+def _is_observed(node: Node) -> bool:
+    layer = node.operation
+    return (
+        kind(layer) == "BatchNormalization"
+        and layer.trainable
+        and layer.momentum < 1
+        and not layer.renorm
+        and node.kwargs.get("training") is not False
+    )
+
+
+def _name_hidden(model: keras.Model) -> None:
+    nodes = read(model).nodes
+    shown = {id(node.operation) for node in nodes if kind(node.operation) == "BatchNormalization"}
+    hidden = [
+        layer.name
+        for layer in model._flatten_layers(include_self=False)
+        if isinstance(layer, keras.layers.BatchNormalization) and id(layer) not in shown
+    ]
+    if hidden:
+        logger.warning(
+            "the statistics of '%s' stay as they are in layers that its graph does not show: %s",
+            model.name,
+            ", ".join(hidden),
+        )

@@ -49,7 +49,6 @@ class Budget:
         what: The resource.
         full: What the network costs with all gates open.
         target: The most that it may cost, in the resource's unit.
-        edges: The scale of each scaled edge by name.
 
     Raises:
         UsageError: If not one target is given, it is no number or share, or a table lacks.
@@ -80,7 +79,7 @@ class Budget:
         self._input_shapes = input_shapes
         found = gates.find(model)
         self._channels = {g.name: g.channels for g in found if not isinstance(g, ScaledEdge)}
-        self.edges = {g.name: _scale(g) for g in found if isinstance(g, ScaledEdge)}
+        self._edges = {g.name: _scale(g) for g in found if isinstance(g, ScaledEdge)}
         self._resource = None if latency is None else _resource(model, latency, input_shapes)
         self.full = self.price({name: np.ones(n, bool) for name, n in self._channels.items()})
         self.target = _parsed(f"target_{self.what}", target, self.full)
@@ -92,7 +91,7 @@ class Budget:
         architecture = Architecture(
             kept_channels={name: np.flatnonzero(mask).tolist() for name, mask in masks.items()},
             channels=self._channels,
-            kept_edges=self.edges,
+            kept_edges=self._edges,
         )
         costs = surgery.predict_costs(
             self._model, architecture, align=self._align, input_shapes=self._input_shapes
@@ -101,7 +100,7 @@ class Budget:
 
     def _milliseconds(self, masks: Masks) -> float:
         assert self._resource is not None
-        edges = {name: np.array([scale > 0]) for name, scale in self.edges.items()}
+        edges = {name: np.array([scale > 0]) for name, scale in self._edges.items()}
         every = {name: tf.constant(mask) for name, mask in {**masks, **edges}.items()}
         return float(self._resource(every))
 

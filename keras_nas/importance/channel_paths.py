@@ -14,13 +14,13 @@ from keras_nas.errors import KerasNasError
 from keras_nas.graph import Node, Value
 from keras_nas.layers import Gate, ScaledEdge
 from keras_nas.surgery.analysis import Plan
-from keras_nas.surgery.channels import Channels
 from keras_nas.surgery.rules import is_opaque
 from keras_nas.surgery.rules.base import SameChannels
 from keras_nas.surgery.rules.convolution import DenseLike, GroupedConvolution
 from keras_nas.surgery.rules.depthwise import DepthwiseConvolution
 from keras_nas.surgery.rules.gate import GateRule
 from keras_nas.surgery.rules.merge import Merge
+from keras_nas.surgery.rules.reindex import Reindex
 
 
 class Pairs(NamedTuple):
@@ -72,6 +72,19 @@ class Step:
     pairs: Pairs
 
 
+class Link(NamedTuple):
+    """What a call hands on from one of its inputs to one of its outputs.
+
+    Attributes:
+        input, output: The two tensors.
+        pairs: (channel of the output, channel of the input that it reads).
+    """
+
+    input: Value
+    output: Value
+    pairs: Pairs
+
+
 class ChannelPaths:
     """Where the channels of a gated model's gates come from and go to.
 
@@ -103,7 +116,7 @@ class ChannelPaths:
                 f"Model '{model.name}' has {len(found)} gates by channel, {len(self.gates)} of "
                 "them in its graph: insert them with keras_nas.gates.insert first."
             )
-        self._links: dict[Node, list[Pairs | None]] = {}
+        self._links: dict[Node, list[Link]] = {}
 
     def before(self, gate: str, stop: Callable[[Node], bool]) -> Iterator[Step]:
         """The calls that a gate's channels come from, the nearest first.
@@ -116,14 +129,13 @@ class ChannelPaths:
         for call in self.calls[gate]:
             found[call.inputs[0]] = _same(self.gates[gate].channels)
         for node in reversed(self.plan.graph.nodes):
-            pairs = found.get(node.outputs[0])
-            if pairs is None:
-                continue
-            yield Step(node, pairs)
-            if not stop(node):
-                for value, link in zip(node.inputs, self.links(node), strict=True):
-                    if link is not None:
-                        found[value] = pairs.then(link).joined(found.get(value))
+            for value in [value for value in node.outputs if value in found]:
+                yield Step(node, found[value])
+                if not stop(node):
+                    for link in self.links(node):
+                        if link.output is value:
+                            further = found[value].then(link.pairs)
+                            found[link.input] = further.joined(found.get(link.input))
 
     def behind(self, gate: str, stop: Callable[[Node], bool]) -> Iterator[Step]:
         """The calls that a gate's channels go to, the nearest first; `stop` as in `before`."""
@@ -131,53 +143,51 @@ class ChannelPaths:
         for call in self.calls[gate]:
             found[call.outputs[0]] = _same(self.gates[gate].channels)
         for node in self.plan.graph.nodes:
-            for value, link in zip(node.inputs, self.links(node), strict=True):
-                if value not in found:
-                    continue
+            for value in [value for value in dict.fromkeys(node.inputs) if value in found]:
                 yield Step(node, found[value])
-                if link is not None and not stop(node):
-                    output = node.outputs[0]
-                    further = found[value].then(link.swapped())
-                    found[output] = further.joined(found.get(output))
+                if not stop(node):
+                    for link in self.links(node):
+                        if link.input is value:
+                            further = found[value].then(link.pairs.swapped())
+                            found[link.output] = further.joined(found.get(link.output))
 
-    def links(self, node: Node) -> list[Pairs | None]:
-        """For each input: (channel of the output, channel of the input that it reads).
+    def links(self, node: Node) -> list[Link]:
+        """What a call hands on, channel by channel; nothing where channels are mixed or lost.
 
-        None where an input's channels are mixed, broadcast, or lost. A grouped convolution counts
-        as handing on: each of its outputs reads the whole of its group.
+        A grouped convolution counts as handing on: each of its outputs reads the whole of its
+        group. An operand of one channel that a join broadcasts does not.
         """
         if node not in self._links:
-            self._links[node] = self._found_links(node)
+            self._links[node] = list(self._found_links(node))
         return self._links[node]
 
-    def _found_links(self, node: Node) -> list[Pairs | None]:
+    def _found_links(self, node: Node) -> Iterator[Link]:
         call, rule = self.plan.calls[node], self.plan.rules[node]
-        nothing: list[Pairs | None] = [None] * len(node.inputs)
         mixes = isinstance(rule, DenseLike) and not isinstance(rule, GroupedConvolution)
-        if is_opaque(rule) or mixes or call.outputs[0] is None or None in call.inputs:
-            return nothing
+        if is_opaque(rule) or mixes or None in call.inputs or None in call.outputs:
+            return
         if isinstance(rule, GateRule) and not rule._follows(call):
-            return nothing
-        count = call.outputs[0].count
+            return
+        counts = [channels.count for channels in call.outputs if channels is not None]
         if isinstance(rule, SameChannels):
-            return [_same(count), *nothing[1:]]
-        if isinstance(rule, Merge):
-            return [_operand(channels, count) for channels in call.inputs]
-        wants = [rule.wants(call, [row]) for row in np.eye(count, dtype=bool)]
-        read = [np.stack(masks) for masks in zip(*wants, strict=True)]
-        return [Pairs(*np.nonzero(mask)) for mask in read]
+            yield Link(node.inputs[0], node.outputs[0], _same(counts[0]))
+        elif isinstance(rule, Merge):
+            for value, channels in zip(node.inputs, call.inputs, strict=True):
+                if channels is not None and channels.count == counts[0]:
+                    live = np.flatnonzero(channels.live)
+                    yield Link(value, node.outputs[0], Pairs(live, live))
+        elif isinstance(rule, Reindex):
+            for output, target in zip(node.outputs, rule.move(call).targets, strict=True):
+                pairs = Pairs(np.arange(len(target.origin)), target.origin)
+                yield Link(node.inputs[0], output, pairs)
+        else:
+            wants = [rule.wants(call, [row]) for row in np.eye(counts[0], dtype=bool)]
+            for value, masks in zip(node.inputs, zip(*wants, strict=True), strict=True):
+                yield Link(value, node.outputs[0], Pairs(*np.nonzero(np.stack(masks))))
 
     def has_kernel(self, node: Node) -> bool:
         """Whether a call multiplies by a kernel: a convolution of any kind, or Dense."""
         return isinstance(self.plan.rules[node], (DenseLike, DepthwiseConvolution))
-
-
-def _operand(channels: Channels | None, count: int) -> Pairs | None:
-    """What a join of `count` channels reads of an operand that is live there."""
-    if channels is None or channels.count != count:
-        return None
-    live = np.flatnonzero(channels.live)
-    return Pairs(live, live)
 
 
 def is_channel_gate(operation) -> bool:

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
-from keras_nas import gates
 from keras_nas.architecture import Architecture
 from keras_nas.costs.costs import scaled
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.importance.budget import Budget, Latency
-from keras_nas.importance.channel_paths import is_channel_gate
+from keras_nas.importance.choice import Choice, open_units
 from keras_nas.importance.criteria import Scores, checked
 from keras_nas.importance.landing import Counts, Widths, land, widths_of
-from keras_nas.importance.liveness import Liveness
-from keras_nas.importance.ranking import descending, unit_keys
-from keras_nas.importance.tied import Group, tied_groups
+from keras_nas.importance.ranking import unit_keys
+from keras_nas.importance.tied import tied_groups
 
 logger = logging.getLogger(__name__)
 
@@ -88,70 +84,61 @@ def prune(
     """
     _check(min_channels, min_share, round_to)
     scores = checked(model, scores)
-    budget = Budget(
-        model,
-        {
-            "params": target_params,
-            "macs": target_macs,
-            "flops": target_flops,
-            "latency_ms": target_latency_ms,
-        },
-        latency,
-        align,
-        input_shapes,
-    )
+    targets = {
+        "params": target_params,
+        "macs": target_macs,
+        "flops": target_flops,
+        "latency_ms": target_latency_ms,
+    }
+    budget = Budget(model, targets, latency, align, input_shapes)
     groups = tied_groups(model, tied)
-    choice = _Choice(model, [group if reopen else _open_units(model, group) for group in groups])
-    keys = unit_keys(model, choice.groups, scores, ranking, norm)
-    choice.sort(keys)
-    hears = Liveness(model, budget.edges)
-    widths = [widths_of(group, round_to, min_channels, min_share) for group in choice.groups]
+    if not reopen:
+        groups = [group for group in (open_units(model, g) for g in groups) if group.units]
+    choice = Choice(model, groups, unit_keys(model, groups, scores, ranking, norm))
+    widths = [widths_of(group, round_to, min_channels, min_share) for group in groups]
     if min_channels == 0:
-        widths = _kept_alive(choice, widths, keys, hears)
-    order = descending(keys)[:, 0]
-    prices: dict[Counts, float] = {}
+        widths = choice.kept_alive(widths)
+    choice.apply(_landed(model.name, choice, widths, budget))
+    settings = {
+        f"target_{budget.what}": budget.target,
+        "ranking": ranking,
+        "norm": norm,
+        "tied": tied,
+        "min_channels": min_channels,
+        "min_share": min_share,
+        "round_to": round_to,
+        "align": align,
+    }
+    return Architecture.from_gates(
+        model, method="importance", source=source, settings=settings, seed=seed, align=align
+    )
 
-    def price(counts: Counts) -> float:
-        if counts not in prices:
-            prices[counts] = budget.price(choice.masks(counts))
-        return prices[counts]
+
+def _landed(name: str, choice: Choice, widths: Sequence[Widths], budget: Budget) -> Counts:
+    """How many units each group keeps under the budget."""
 
     def refuse(least: float) -> KerasNasError:
         return KerasNasError(
-            f"`target_{budget.what}` must be {least:,.6g} or more: what is left of '{model.name}' "
-            f"with as few channels as `min_channels`, `min_share` and `round_to` allow. "
+            f"`target_{budget.what}` must be {least:,.6g} or more: what is left of '{name}' with "
+            "as few channels as `min_channels`, `min_share` and `round_to` allow. "
             f"Received: {budget.target:,.6g} (the full network has {budget.full:,.6g})"
         )
 
-    counts = land(order, widths, price, budget.target, refuse)
-    if not hears(choice.masks(counts)):
+    def price(counts: Counts) -> float:
+        return choice.price(counts, budget)
+
+    counts = land(choice.order, widths, price, budget.target, refuse)
+    if not choice.hears(counts):
         raise KerasNasError(
-            f"What `target_{budget.what}` leaves of '{model.name}' would no longer depend on its "
-            "input: allow more, raise `min_share`, or leave `tied` on."
+            f"What `target_{budget.what}` leaves of '{name}' would no longer depend on its input: "
+            "allow more, raise `min_share`, or leave `tied` on."
         )
     logger.info(
         "%s: %s of %s %s, target %s, with %d of %d units kept",
-        model.name, scaled(price(counts)), scaled(budget.full), budget.what, scaled(budget.target),
+        name, scaled(price(counts)), scaled(budget.full), budget.what, scaled(budget.target),
         sum(counts), sum(w.units for w in widths),
     )  # fmt: skip
-    choice.apply(counts)
-    return Architecture.from_gates(
-        model,
-        method="importance",
-        source=source,
-        settings={
-            f"target_{budget.what}": budget.target,
-            "ranking": ranking,
-            "norm": norm,
-            "tied": tied,
-            "min_channels": min_channels,
-            "min_share": min_share,
-            "round_to": round_to,
-            "align": align,
-        },
-        seed=seed,
-        align=align,
-    )
+    return counts
 
 
 def _check(min_channels: int, min_share: float, round_to: int) -> None:
@@ -161,57 +148,3 @@ def _check(min_channels: int, min_share: float, round_to: int) -> None:
         raise UsageError(f"`min_share` must be from 0 to 1. Received: min_share={min_share}")
     if round_to < 1:
         raise UsageError(f"`round_to` must be 1 or more. Received: round_to={round_to}")
-
-
-class _Choice:
-    """Masks of a model's gates from how many units each group keeps."""
-
-    def __init__(self, model: keras.Model, groups: Sequence[Group]):
-        self.model = model
-        self.groups = [group for group in groups if group.units]
-        self._gates = {gate.name: gate for gate in gates.find(model) if is_channel_gate(gate)}
-        self._best = [np.arange(group.units) for group in self.groups]
-
-    def sort(self, keys: Sequence[np.ndarray]) -> None:
-        """Says in which order the units of each group are kept."""
-        self._best = [np.lexsort((np.arange(len(values)), -values)) for values in keys]
-
-    def masks(self, counts: Counts) -> dict[str, np.ndarray]:
-        """By the gate's name, bool `(channels,)`."""
-        masks = {name: np.zeros(gate.channels, bool) for name, gate in self._gates.items()}
-        for group, best, count in zip(self.groups, self._best, counts, strict=True):
-            for name, channels in group.channels.items():
-                masks[name][channels[best[:count]].reshape(-1)] = True
-        return masks
-
-    def apply(self, counts: Counts) -> None:
-        """Sets the gates."""
-        for name, mask in self.masks(counts).items():
-            self._gates[name].set_mask(mask)
-
-
-def _open_units(model: keras.Model, group: Group) -> Group:
-    """The units of which no channel is closed by a gate in mode "hard"."""
-    is_open = np.ones(group.units, bool)
-    for gate in gates.find(model):
-        if gate.name in group.channels and gate.mode == "hard":
-            is_open &= gate.mask()[group.channels[gate.name]].all(axis=1)
-    return group.take(is_open)
-
-
-def _kept_alive(
-    choice: _Choice, widths: Sequence[Widths], keys: Sequence[np.ndarray], hears: Liveness
-) -> list[Widths]:
-    """The widths with a least of one step where the network would fall apart without.
-
-    The groups are given up one after the other, those with the lowest keys first.
-    """
-    least = [width.least for width in widths]
-    may_go = [i for i, width in enumerate(widths) if width.least == 0]
-    for i in may_go:
-        least[i] = min(widths[i].step, widths[i].units)
-    for i in sorted(may_go, key=lambda i: float(np.mean(keys[i]))):
-        kept, least[i] = least[i], 0
-        if not hears(choice.masks(tuple(least))):
-            least[i] = kept
-    return [dataclasses.replace(w, least=n) for w, n in zip(widths, least, strict=True)]

@@ -118,6 +118,10 @@ class _Gradients:
 class _Factor(keras.layers.Layer):
     """Multiplies channel c of example b by `factors[b, c]`."""
 
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
     def call(self, inputs, factors):
         rank = len(inputs.shape)
         shape = (-1, *[1] * (rank - 2), inputs.shape[-1])

@@ -92,9 +92,9 @@ def _roots(paths: ChannelPaths) -> dict[str, np.ndarray]:
         total += 0 if channels is None else channels.count
     sets = _Sets(total)
     for node in graph.nodes:
-        for value, link in zip(node.inputs, paths.links(node), strict=True):
-            if link is not None:
-                sets.unite(first[node.outputs[0]] + link.left, first[value] + link.right)
+        for link in paths.links(node):
+            pairs = link.pairs
+            sets.unite(first[link.output] + pairs.left, first[link.input] + pairs.right)
     for calls in graph.calls().values():
         if paths.plan.rules[calls[0]].stateful or isinstance(calls[0].operation, Gate):
             for call in calls[1:]:

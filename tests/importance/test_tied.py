@@ -95,6 +95,24 @@ def test_a_slice_is_tied_to_the_channels_that_it_takes():
     ]
 
 
+def test_the_halves_of_a_split_are_tied_to_what_they_meet():
+    a = gate(layers.Conv2D(4, 1)(INPUTS), "a")
+    b = gate(layers.Conv2D(2, 1)(INPUTS), "b")
+    first, second = ops.split(a, 2, axis=-1)
+    assert groups_of(INPUTS, layers.Concatenate()([first, second + b])) == [
+        {"a": [[0], [1]]},
+        {"a": [[2], [3]], "b": [[0], [1]]},
+    ]
+
+
+def test_a_flip_of_the_channels_is_followed():
+    a = gate(layers.Conv2D(3, 1)(INPUTS), "a")
+    b = gate(layers.Conv2D(3, 1)(INPUTS), "b")
+    assert groups_of(INPUTS, ops.flip(a, axis=-1) + b) == [
+        {"a": [[0], [1], [2]], "b": [[2], [1], [0]]}
+    ]
+
+
 def test_the_shortcut_that_is_padded_with_zeros_is_tied_where_it_is_not_zero():
     a = gate(layers.Conv2D(2, 1)(INPUTS), "a")
     b = gate(layers.Conv2D(4, 1)(INPUTS), "b")

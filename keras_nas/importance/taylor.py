@@ -38,8 +38,9 @@ def taylor(
     Args:
         model: A gated functional model, its gates in whatever modes.
         data: Batches `(inputs, targets)`; what follows the targets is not used.
-        loss: A Keras loss, its name, or a function of `(targets, outputs)`. It returns one number
-            an example (further axes are averaged), or the mean over the batch.
+        loss: A Keras loss (its reduction is not used), its name, or a function of
+            `(targets, outputs)` that returns one number an example (further axes are averaged) or
+            the mean over the batch.
         batches: How many batches are read; all by default.
         over: Where the sign is dropped before averaging: `"example"` (Molchanov et al., 2017),
             `"batch"`, or `"data"`, which is |∂L/∂g| of the mean loss over everything read: there
@@ -62,7 +63,7 @@ def taylor(
         )
     if over not in AVERAGES:
         raise UsageError(f"`over` must be one of {AVERAGES}. Received: over={over!r}")
-    gradients = _Gradients(model, keras.losses.get(loss) if isinstance(loss, str) else loss)
+    gradients = _Gradients(model, _unreduced(loss))
     totals = {name: np.zeros(channels) for name, channels in gradients.channels.items()}
     examples = 0
     for batch in islice(data, batches):
@@ -77,6 +78,12 @@ def taylor(
     return {name: np.abs(total) / examples for name, total in totals.items()}
 
 
+def _unreduced(loss: Any) -> Callable[[Any, Any], Any]:
+    """The loss as a function that a distribution strategy or a reduction does not scale."""
+    loss = keras.losses.get(loss) if isinstance(loss, str) else loss
+    return loss.call if isinstance(loss, keras.losses.Loss) else loss
+
+
 class _Gradients:
     """∂ℓ/∂g by example: for each gate float64 `(examples, channels)`, of each example's own loss.
 
@@ -88,7 +95,7 @@ class _Gradients:
         self.channels = {n: gate.channels for n, gate in ChannelPaths(model).gates.items()}
         self._loss = loss
         self._model = _with_factors(model, self.channels)
-        self._step = tf.function(self._gradients, reduce_retracing=True)
+        self._step = tf.function(self._gradients, autograph=False, reduce_retracing=True)
 
     def __call__(self, inputs, targets) -> dict[str, np.ndarray]:
         to_tensor = tf.convert_to_tensor

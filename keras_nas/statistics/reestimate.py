@@ -55,7 +55,9 @@ def reestimate(model: keras.Model, data: Iterable[Any], batches: int | None = No
     _name_hidden(model)
     if not calls:
         return []
-    observe = tf.function(lambda inputs: observed(inputs, training=False), reduce_retracing=True)
+    observe = tf.function(
+        lambda inputs: observed(inputs, training=False), autograph=False, reduce_retracing=True
+    )
     totals: dict[str, np.ndarray] = {}
     examples = 0
     for batch in islice(data, batches):

@@ -201,6 +201,22 @@ def test_taylor_takes_the_mean_of_a_batch_and_the_first_batches():
     np.testing.assert_allclose(found["g"], [3 * 3.5, 8 * 3.5], rtol=1e-6)
 
 
+@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "sum", "none"])
+def test_taylor_by_a_keras_loss_is_the_same_under_any_reduction_and_strategy(reduction, mirrored):
+    """(y − t)² with y = −5 X, X = 3, −4 and t = 1: ∂/∂g = 2 (y − t) · (3 X, −8 X)."""
+    data = [(PICTURES[:2], np.ones((2, 1), "float32"))]
+    model = linear_net()
+    summed = layers.Dense(1, use_bias=False, name="sum")
+    model = keras.Model(model.inputs, summed(model.outputs[0]))
+    summed.set_weights([np.ones((2, 1))])
+    expected = np.array([2 * 16 * 9 + 2 * 19 * 12, 2 * 16 * 24 + 2 * 19 * 32]) / 2
+    loss = keras.losses.MeanSquaredError(reduction=reduction)
+    np.testing.assert_allclose(score(model, "taylor", data=data, loss=loss)["g"], expected)
+    with mirrored.scope():
+        np.testing.assert_allclose(score(model, "taylor", data=data, loss=loss)["g"], expected)
+    np.testing.assert_allclose(score(model, "taylor", data=data, loss="mse")["g"], expected)
+
+
 def test_a_closed_gate_has_taylor_score_0_and_an_open_one_counts_what_is_left():
     model = linear_net()
     model.get_layer("g").set_mask([False, True])

@@ -13,7 +13,7 @@ from keras import ops
 
 from keras_nas.errors import UsageError
 from keras_nas.graph import read
-from keras_nas.graph.copy import GraphBuilder
+from keras_nas.graph.copy import GraphBuilder, copy_graph
 from keras_nas.graph.ir import map_values
 from keras_nas.importance.channel_paths import ChannelPaths
 from keras_nas.importance.criteria import register
@@ -87,22 +87,28 @@ def _unreduced(loss: Any) -> Callable[[Any, Any], Any]:
 class _Gradients:
     """∂ℓ/∂g by example: for each gate float64 `(examples, channels)`, of each example's own loss.
 
-    The network is built again over the same layers, with a factor for each example and channel
-    behind each gate as a further input.
+    A copy of the network has a factor for each example and channel behind each gate, as a further
+    input.
     """
 
     def __init__(self, model: keras.Model, loss: Callable[[Any, Any], Any]):
         self.channels = {n: gate.channels for n, gate in ChannelPaths(model).gates.items()}
         self._loss = loss
-        self._model = _with_factors(model, self.channels)
+        self._model, self._inputs = _with_factors(model, self.channels)
         self._step = tf.function(self._gradients, autograph=False, reduce_retracing=True)
 
     def __call__(self, inputs, targets) -> dict[str, np.ndarray]:
-        to_tensor = tf.convert_to_tensor
-        found = self._step(
-            tf.nest.map_structure(to_tensor, inputs), tf.nest.map_structure(to_tensor, targets)
-        )
+        targets = tf.nest.map_structure(tf.convert_to_tensor, targets)
+        found = self._step(self._packed(inputs), targets)
         return {name: value.numpy().astype("float64") for name, value in found.items()}
+
+    def _packed(self, inputs):
+        """The inputs as tensors in the model's own structure, which Keras lets a batch differ from:
+        one tensor for a list of one, a dict by name for a list."""
+        wanted = keras.tree.flatten(self._inputs)
+        by_name = isinstance(inputs, dict) and not isinstance(self._inputs, dict)
+        flat = [inputs[x.name] for x in wanted] if by_name else keras.tree.flatten(inputs)
+        return keras.tree.pack_sequence_as(self._inputs, [tf.convert_to_tensor(x) for x in flat])
 
     def _gradients(self, inputs, targets):
         examples = tf.shape(tf.nest.flatten(inputs)[0])[0]
@@ -138,9 +144,12 @@ class _Factor(keras.layers.Layer):
         return inputs_shape
 
 
-def _with_factors(model: keras.Model, channels: dict[str, int]) -> keras.Model:
-    """The same network over the same layers; its inputs are `[its own, factors by gate's name]`."""
-    graph = read(model)
+def _with_factors(model: keras.Model, channels: dict[str, int]) -> tuple[keras.Model, Any]:
+    """A copy of the network, and the structure of its own inputs.
+
+    The copy's inputs are `[its own, factors by gate's name]`.
+    """
+    graph = read(copy_graph(read(model), lambda node, tensors: tensors, model.name))
     builder = GraphBuilder(graph)
     factors = {
         name: keras.Input((count,), dtype="float32", name=f"{name}_factors")
@@ -156,4 +165,5 @@ def _with_factors(model: keras.Model, channels: dict[str, int]) -> keras.Model:
     inputs, outputs = map_values(
         builder.tensors.__getitem__, (graph.input_struct, graph.output_struct)
     )
-    return keras.Model([inputs, factors], outputs, name=f"{graph.name}_with_factors")
+    model = keras.Model([inputs, factors], outputs, name=f"{graph.name}_with_factors")
+    return model, inputs

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from keras_nas.errors import UsageError
 from keras_nas.graph import Node, read
-from keras_nas.graph.copy import GraphBuilder
+from keras_nas.graph.copy import GraphBuilder, copy_graph
 from keras_nas.graph.kinds import kind
 
 logger = logging.getLogger(__name__)
@@ -108,9 +108,10 @@ class _Observer(keras.layers.Layer):
 
 
 def _observed(model: keras.Model) -> tuple[keras.Model, dict[str, Any]]:
-    """A model over the same layers from its inputs to the moments by the layer's name, one pair a
-    call; and the layers by name."""
-    graph = read(model)
+    """A copy of the model that gives the moments by the layer's name, one pair a call; and the
+    model's own layers by that name."""
+    original = {node.operation_name: node.operation for node in read(model).nodes}
+    graph = read(copy_graph(read(model), lambda node, tensors: tensors, model.name))
     builder = GraphBuilder(graph)
     moments: dict[str, list[keras.KerasTensor]] = {}
     layers: dict[str, Any] = {}
@@ -122,7 +123,7 @@ def _observed(model: keras.Model) -> tuple[keras.Model, dict[str, Any]]:
             outputs, found = observer(*args, **kwargs)
             results = [outputs]
             moments.setdefault(node.operation_name, []).append(found)
-            layers[node.operation_name] = node.operation
+            layers[node.operation_name] = original[node.operation_name]
         else:
             results = keras.tree.flatten(node.operation(*args, **kwargs))
         builder.tensors.update(zip(node.outputs, results, strict=True))

@@ -217,6 +217,16 @@ def test_taylor_by_a_keras_loss_is_the_same_under_any_reduction_and_strategy(red
     np.testing.assert_allclose(score(model, "taylor", data=data, loss="mse")["g"], expected)
 
 
+def test_a_batch_may_name_the_inputs_of_a_model_that_lists_them():
+    one, two = keras.Input((1, 2, 1), name="one"), keras.Input((1, 2, 1), name="two")
+    inner = linear_net()
+    model = keras.Model([one, two], inner(one) + 0 * layers.Flatten()(two))
+    expected = score(inner, "taylor", data=[(PICTURES, np.zeros(3))], loss=sum_of_outputs)
+    for batch in ({"two": PICTURES, "one": PICTURES}, [PICTURES, PICTURES], (PICTURES, PICTURES)):
+        found = score(model, "taylor", data=[(batch, np.zeros(3))], loss=sum_of_outputs)
+        np.testing.assert_allclose(found["g"], expected["g"])
+
+
 def test_a_closed_gate_has_taylor_score_0_and_an_open_one_counts_what_is_left():
     model = linear_net()
     model.get_layer("g").set_mask([False, True])

@@ -66,6 +66,19 @@ def test_a_layer_that_is_called_twice_has_the_mean_of_its_calls():
     np.testing.assert_allclose(np.ravel(statistics(model)), [(2 + 6) / 2, (1 + 9) / 2], rtol=1e-6)
 
 
+def test_nested_models_may_have_layers_of_one_name():
+    """The outer layer sees what the inner one has normalised: ±1, and adds 5 before."""
+    inputs = keras.Input((2, 1))
+    inner = one_norm(epsilon=0.0)
+    norm = layers.BatchNormalization(name="bn")
+    model = keras.Model(inputs, norm(layers.Rescaling(1.0, offset=5.0)(inner(inputs))))
+    assert len(reestimate(model, BATCHES[:1])) == 2
+    np.testing.assert_allclose(np.ravel(statistics(inner)), [2, 1], rtol=1e-6)
+    np.testing.assert_allclose(
+        np.ravel([norm.moving_mean, norm.moving_variance]), [5, 1], rtol=1e-5
+    )
+
+
 def test_weights_and_what_does_not_learn_stay():
     inputs = keras.Input((8, 8, 2))
     x = inputs

@@ -14,6 +14,7 @@ import tensorflow as tf
 from keras_nas.architecture import Architecture
 from keras_nas.errors import KerasNasError
 from keras_nas.search.stage import Data, epoch_of
+from keras_nas.statistics import reestimate
 from keras_nas.tasks import Task
 
 logger = logging.getLogger(__name__)
@@ -153,7 +154,7 @@ class _Trial:
         half = max(1, len(fitted) // 2)
         judged = fitted[half:] or fitted if held_out is None else _batches(held_out, 0, BATCHES)
         self._fitted = fitted[:half] if held_out is None else fitted
-        _renew_statistics(model, [batch[0] for batch in fitted])
+        reestimate(model, fitted)
         predict = tf.function(lambda x: model(x, training=False), reduce_retracing=True)
         self._fitted_outputs = [_numpy(predict(batch[0])) for batch in self._fitted]
         self._targets = [batch[1] for batch in judged]
@@ -214,28 +215,6 @@ def _are_equal(batches: Sequence[np.ndarray]) -> bool:
         if np.ptp(rows, axis=0).max(initial=0.0) > SAME * np.abs(rows).max(initial=0.0):
             return False
     return any(sum(map(len, same)) > 1 for same in by_shape.values())
-
-
-def _renew_statistics(model: keras.Model, batches: Sequence[Any]) -> None:
-    """Sets the BatchNormalizations' moving statistics to their means over the batches."""
-    layers = [
-        layer
-        for layer in model._flatten_layers(include_self=False)
-        if isinstance(layer, keras.layers.BatchNormalization)
-    ]
-    if not layers:
-        return
-    for layer in layers:
-        layer.momentum = 0.0
-    variables = [v for layer in layers for v in (layer.moving_mean, layer.moving_variance)]
-    train = tf.function(lambda x: model(x, training=True), reduce_retracing=True)
-    sums = [np.zeros(variable.shape) for variable in variables]
-    for batch in batches:
-        train(batch)
-        for total, variable in zip(sums, variables, strict=True):
-            total += keras.ops.convert_to_numpy(variable)
-    for total, variable in zip(sums, variables, strict=True):
-        variable.assign(total / len(batches))
 
 
 def _readout(outputs: Sequence[np.ndarray], right: Sequence[np.ndarray]):

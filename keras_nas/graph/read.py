@@ -39,7 +39,7 @@ def read(model: keras.Model, input_shapes=None, open_composites: bool = False) -
     functional = as_functional(model)
     if functional is None:
         raise KerasNasError(_refusal(model))
-    reader = _Reader(open_composites)
+    reader = _Reader(open_composites, {tensor.name for tensor in functional.inputs})
     shapes = _checked_shapes(functional, input_shapes)
     inputs = [
         reader.new_value(shape, tensor.dtype, source=tensor.name)
@@ -104,14 +104,14 @@ def _checked_shapes(model: Functional, input_shapes) -> list[tuple[int | None, .
 class _Reader:
     """Walks models and collects nodes."""
 
-    def __init__(self, open_composites: bool):
+    def __init__(self, open_composites: bool, taken: set[str]):
         self.nodes: list[Node] = []
         self.hides_masks = False
         self._open_composites = open_composites
         self._opened: dict[int, Functional | None] = {}
         self._values = 0
         self._operation_names: dict[int, str] = {}
-        self._taken: set[str] = set()
+        self._taken = taken
         self._calls: dict[int, int] = {}
 
     def new_value(self, shape, dtype, producer=None, position=0, source="") -> Value:

@@ -60,3 +60,13 @@ def test_lambda_layers_are_handed_on():
     model = keras.Model(inputs, layers.Lambda(lambda x: x * 2, output_shape=(4,))(inputs))
     x = np.ones((1, 4), "float32")
     np.testing.assert_array_equal(copied(model)(x), x * 2)
+
+
+def test_an_input_may_have_the_name_of_a_nested_layer():
+    inner = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="pixels")], name="inner")
+    inputs = keras.Input((4,), name="pixels")
+    model = keras.Model(inputs, layers.Dense(2, name="head")(inner(inputs)))
+    twin = copied(model)
+    assert [layer.name for layer in twin.layers] == ["pixels", "inner_pixels", "head"]
+    x = np.random.default_rng(0).normal(size=(2, 4)).astype("float32")
+    np.testing.assert_array_equal(model(x), twin(x))

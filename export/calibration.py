@@ -22,18 +22,21 @@ _ZERO = 1e-30
 """Ranges below it are the quantiser's stand-in for an empty one, 1.2e-38."""
 _DEAD_SHARE = 2.0**-4
 _LEAST_SHARE = 2.0**-14
+_LEAST_SUM = 2.0**-7
 _LEAST_SUMMAND = 2.0**-9
 
 
 def widen_dead_ranges(content: bytes) -> bytes:
     """Gives activations that were 0, or nearly, on all samples a range that kernels can work with.
 
-    Of a range of 0 the quantiser makes a scale of 8e-9 or 4e-43. XNNPACK does not take a product
-    whose output's scale is below 1/256 of its operands' scales, nor a summand whose scale is below
-    1/1024 of the sum's, and biases behind such a scale leave their 32 bits. A range of 0 becomes
-    1/16 of what the operation's operands reach (the product of their largest values, else their
-    largest value), so that what no sample showed is not cut off at once; a small range becomes
-    2⁻¹⁴ of that, and a summand's 2⁻⁹ of the sum's. Zero stays exactly zero.
+    Of a range of 0 the quantiser makes a scale of 8e-9 or 4e-43. XNNPACK does not take a product or
+    a sum whose scale is below 1/256 of its operands' (of two operands, of their product), nor a
+    summand whose scale is below 1/1024 of the sum's; the sum in 16 bits ends the process at 2⁻¹⁴;
+    and biases behind such a scale leave their 32 bits. A range of 0 becomes 1/16 of what the
+    operation's operands reach (the product of their largest values, else their largest value), so
+    that what no sample showed is not cut off at once. A small range becomes 2⁻¹⁴ of that, a sum's
+    2⁻⁷, which is finer than its operands' steps, and a summand's 2⁻⁹ of the sum's. Zero stays
+    exactly zero.
 
     Args:
         content: a float .tflite with the minimum and maximum of its activations.
@@ -44,9 +47,10 @@ def widen_dead_ranges(content: bytes) -> bytes:
         for index in graph.inputs:
             ranges.widen(index, 1.0, least_share=0.0)
         for operator in graph.operators:
-            reach = ranges.reach(operator, flatbuffer.name_of(model, operator))
+            name = flatbuffer.name_of(model, operator)
+            reach = ranges.reach(operator, name)
             for index in operator.outputs:
-                ranges.widen(index, reach, _LEAST_SHARE)
+                ranges.widen(index, reach, _LEAST_SUM if name in _SUMS else _LEAST_SHARE)
         for operator in graph.operators:
             if flatbuffer.name_of(model, operator) in _SUMS:
                 total = ranges.largest(operator.outputs[0]) or 0.0

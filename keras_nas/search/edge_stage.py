@@ -124,10 +124,10 @@ class EdgeStage(FullNetworkStage):
         self.edge_optimizer.build(self.scales)
 
     def before_step(self, epoch, step, steps):
-        if step == 0:  # a run that is resumed within the epoch has its γ in the checkpoint
-            self._set_gammas(epoch)
         if self._protects and not self._before:
             self._before = self.strengths()
+        if step == 0:  # a run that is resumed within the epoch has its γ in the checkpoint
+            self._set_gammas(epoch)
 
     @property
     def _protects(self) -> bool:

@@ -23,7 +23,7 @@ def rescue(model: keras.Model, inputs: Any = None) -> list[str]:
     highest score. The network is then tried on a few inputs. Where its outputs do not tell them
     apart (one channel may be 0 behind its ReLU for every input, or too faint for float32), gates
     get more of their best channels, in powers of two. The reopened gates' masks are set (mode
-    "hard").
+    "hard"). A gate in mode "off" is open.
 
     Args:
         model: A gated functional model.

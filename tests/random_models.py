@@ -11,10 +11,17 @@ from keras import layers, ops
 def randomize(model: keras.Model, seed: int = 0):
     """Fills every variable with random numbers that keep activations near 1 in size.
 
-    Statistics, scales and biases too: on fresh ones (0 and 1) a wrong channel goes unnoticed.
+    Statistics, scales and biases too: on fresh ones (0 and 1) a wrong channel goes unnoticed. What
+    preprocessing was adapted to stays.
     """
     random = np.random.default_rng(seed)
-    for variable in {id(v): v for v in model.variables}.values():
+    adapted = {
+        id(v)
+        for layer in model._flatten_layers()
+        if hasattr(layer, "adapt")
+        for v in layer.variables
+    }
+    for variable in {id(v): v for v in model.variables if id(v) not in adapted}.values():
         name, shape = variable.path.split("/")[-1], tuple(variable.shape)
         if not variable.dtype.startswith("float"):
             continue
@@ -32,7 +39,8 @@ def random_model(seed: int, steps: int = 9) -> keras.Model:
     """A random functional model of a (8, 8, 3) input: chains, joins, branches, shared layers."""
     random = np.random.default_rng(seed)
     inputs = keras.Input((8, 8, 3))
-    pool = [layers.Conv2D(int(random.integers(3, 8)), 3, padding="same")(inputs)]
+    first = layers.Conv2D(int(random.integers(3, 8)), 3, padding="same")
+    pool = [first(_preprocessed(random, inputs))]
     shared: list[tuple[layers.Layer, int]] = []
     for _ in range(steps):
         step = STEPS[random.integers(len(STEPS))]
@@ -46,6 +54,19 @@ def random_model(seed: int, steps: int = 9) -> keras.Model:
         return keras.Model(inputs, first)
     second = layers.Conv2D(2, 1, activation="sigmoid")(pool[int(random.integers(len(pool)))])
     return keras.Model(inputs, {"label": first, "map": second})
+
+
+def _preprocessed(random, inputs):
+    choice = random.integers(5)
+    if choice == 0:
+        layer = layers.Normalization()
+        layer.adapt(random.normal(0.5, 2.0, (16, 8, 8, 3)).astype("float32"))
+        return layer(inputs)
+    if choice == 1:
+        return layers.Normalization(mean=[0.1, -0.4, 0.3], variance=[0.5, 1.5, 4.0])(inputs)
+    if choice == 2:
+        return layers.Rescaling(0.5, offset=[0.1, 0.0, -0.2])(inputs)
+    return inputs
 
 
 def _pick(random, pool):
@@ -252,8 +273,23 @@ def _folded(random, pool, shared):
     return ops.reshape(y, (-1, 8, 8, width))
 
 
+def _masked(random, pool, shared):
+    """Places hidden by a Keras mask, and a layer that minds it."""
+    x = _pick(random, pool)
+    width = x.shape[-1]
+    y = layers.Masking()(layers.ReLU()(layers.Reshape((64, width))(x)))
+    y = layers.Dense(width, activation="tanh")(y)
+    choice = random.integers(3)
+    if choice == 0:
+        y = layers.BatchNormalization()(y)
+    elif choice == 1:
+        y = layers.MultiHeadAttention(1, 2)(y, y)
+    last = layers.SimpleRNN(width)(y)  # a mean over no place at all would not be a number
+    return layers.Multiply()([x, layers.Reshape((1, 1, width))(last)])
+
+
 STEPS = (
     _conv, _conv, _conv, _residual, _residual, _concatenate, _depthwise, _separable, _grouped,
     _transposed, _squeeze_and_excite, _shared, _space, _slice, _padded_shortcut, _array, _index,
-    _own_activation, _folded,
+    _own_activation, _folded, _masked,
 )  # fmt: skip

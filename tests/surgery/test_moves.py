@@ -106,3 +106,10 @@ def test_a_gate_behind_a_maximum_over_channels_does_not_reach_the_convolution():
     gate.set_mask([1, 0, 1, 1, 0, 0])
     small = exactly_rebuilt(inputs, head(y), X)
     assert filters(small) == 6
+
+
+@pytest.mark.parametrize("zeros", [True, False])
+def test_a_part_may_have_no_channel_at_all(zeros):
+    inputs = keras.Input((6, 6, 3))
+    whole, none = ops.split(gated(inputs, zeros=zeros), [6], axis=-1)
+    exactly_rebuilt(inputs, head(layers.Concatenate()([none, whole, none])), X)

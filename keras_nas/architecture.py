@@ -202,14 +202,15 @@ def rounded_mask(gate: Gate, round_to: int, mask: np.ndarray | None = None) -> n
     """A gate's hard mask, its size moved to the nearest multiple by the gate's own order.
 
     A gate that is off multiplies nothing, and keeps every channel. With `mask`, that one is rounded
-    instead.
+    instead, whatever the gate's mode.
 
     Worked example: scores (3, 1, −1, 2, −2) keep channels 0, 1 and 3; rounded to 2, the nearest
     multiple of 3 is 4 (a half rounds up), so the next best, channel 2, stays too.
     """
-    if gate.mode == "off":
-        return np.ones(gate.channels, bool)
-    mask = gate.mask() if mask is None else mask
+    if mask is None:
+        if gate.mode == "off":
+            return np.ones(gate.channels, bool)
+        mask = gate.mask()
     kept = int(mask.sum())
     if round_to == 1 or kept == 0:
         return mask

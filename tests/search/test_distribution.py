@@ -45,7 +45,7 @@ def test_two_replicas_give_the_losses_of_one(one_replica):
     DSO's stage of edges takes whole batches alone, two a step.
     """
     assert len(one_replica["weights"]) == len(one_replica["edges"]) == 4
-    assert one_replica["ste_kept"] == [24, 24, 8, 8]
+    assert one_replica["ste_kept"] == [24, 24, 10, 10]
     assert one_replica["edges_scales"] != pytest.approx([1.0] * len(one_replica["edges_scales"]))
     assert_same(finish(start("mirrored")), one_replica)
 

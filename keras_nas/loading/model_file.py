@@ -17,6 +17,9 @@ from keras_nas.loading import keras2
 
 logger = logging.getLogger(__name__)
 
+FUNCTION = "function"
+"""The class name under which Keras stores the name of a user's function."""
+
 CODE = "__lambda__"
 """The class name under which Keras stores a function as code."""
 
@@ -49,7 +52,7 @@ def load_model(path: str | Path, custom_objects: dict[str, Any] | None = None) -
     """
     path = Path(path)
     if not path.exists():
-        raise KerasNasError(f"There is no file '{path}'.")
+        raise KerasNasError(f"A model's file must be there. Received: {path}, which does not exist")
     if path.is_dir():
         raise KerasNasError(
             f"'{path}' is a folder (a SavedModel?), not a .keras or .h5 file: load it where it was "
@@ -118,8 +121,9 @@ def _refuse_code(path: Path, config: Any, layer: str = "a layer"):
 def _failure(path, version, error, contents=None, custom_objects=None) -> KerasNasError:
     """The error for a whole file that Keras does not load."""
     for class_name, name in _unknown_classes(contents, custom_objects or {}):
+        kind = "is" if class_name == FUNCTION else f"is of class '{class_name}', which is"
         return KerasNasError(
-            f"'{name}' in '{path}' is of class '{class_name}', which is not known here: import the "
+            f"'{name}' in '{path}' {kind} not known here: import the "
             "module that registers it (keras.saving.register_keras_serializable), or pass it in "
             "`custom_objects`."
         )
@@ -140,9 +144,10 @@ def _unknown_classes(config: Any, custom_objects: dict[str, Any]) -> list[tuple[
     class_name, registered = config.get("class_name"), config.get("registered_name")
     own = config.get("config")
     if class_name and registered and not str(config.get("module") or "").startswith("keras"):
-        known = registered in custom_objects or class_name in custom_objects
-        if not known and keras.saving.get_registered_object(registered) is None:
-            name = own.get("name", class_name) if isinstance(own, dict) else class_name
+        names = {registered, class_name, own if isinstance(own, str) else registered}
+        known = any(keras.saving.get_registered_object(n, custom_objects) for n in names)
+        if not known:
+            name = own.get("name", class_name) if isinstance(own, dict) else own or class_name
             found.append((registered, str(name)))
     return found + [
         deeper for part in config.values() for deeper in _unknown_classes(part, custom_objects)

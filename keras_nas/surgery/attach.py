@@ -161,7 +161,7 @@ def _joins_channels(node: Node, layout: Layout) -> bool:
 def _joined(node: Node, value: Value, factors: np.ndarray) -> np.ndarray:
     """What multiplies a concatenation's channels where `value` among its operands has `factors`."""
     return np.concatenate(
-        [factors if part is value else np.ones(int(part.shape[-1])) for part in operands(node)]
+        [factors if part is value else np.ones(part.shape[-1] or 0) for part in operands(node)]
     )
 
 

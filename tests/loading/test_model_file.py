@@ -38,8 +38,8 @@ def test_models_of_keras_3(name, tmp_path):
 
 
 def test_a_missing_file_is_said_to_be_missing(tmp_path):
-    refused(tmp_path / "no.keras", "There is no file")
-    refused(tmp_path / "no" / "where.h5", "There is no file")
+    refused(tmp_path / "no.keras", "which does not exist")
+    refused(tmp_path / "no" / "where.h5", "which does not exist")
 
 
 @pytest.mark.parametrize("name", ["model.keras", "model.h5"])

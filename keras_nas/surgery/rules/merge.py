@@ -190,7 +190,7 @@ class Concatenate(Rule):
 
     def parts(self, call, mask) -> list:
         """The part of an output mask that each operand makes."""
-        widths = [int(operand.shape[-1]) for operand in operands(call.node)]
+        widths = [operand.shape[-1] or 0 for operand in operands(call.node)]
         if not self._along_channels(call):
             return [mask] * len(widths)
         ends = np.cumsum(widths).tolist()

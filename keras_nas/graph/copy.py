@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -170,9 +171,23 @@ class GraphBuilder:
         """The model, with the graph's own input and output structures."""
         results = map_values(outputs or self.tensors.__getitem__, self.graph.output_struct)
         rename_clashing_ops(keras.tree.flatten(results))
-        return keras.Model(
-            map_values(self.tensors.__getitem__, self.graph.input_struct), results, name=name
-        )
+        inputs = map_values(self.tensors.__getitem__, self.graph.input_struct)
+        with _recursion(len(self.graph.nodes)):
+            return keras.Model(inputs, results, name=name)
+
+
+@contextlib.contextmanager
+def _recursion(nodes: int):
+    """Room for Keras to walk a graph of so many nodes, which it does by a call a layer.
+
+    What is built may be three times as deep as what was read: by a gate and an alignment.
+    """
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, 1000 + 3 * nodes))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
 
 
 def copy_graph(

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import inspect
+import sys
+
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
+from keras_nas import gates
 from keras_nas.errors import KerasNasError
 from keras_nas.graph import read
 from keras_nas.graph.copy import copy_graph
+from keras_nas.layers import ScaledSigmoidGate
 from tests.random_models import random_model, randomize
 
 
@@ -70,3 +75,18 @@ def test_an_input_may_have_the_name_of_a_nested_layer():
     assert [layer.name for layer in twin.layers] == ["pixels", "inner_pixels", "head"]
     x = np.random.default_rng(0).normal(size=(2, 4)).astype("float32")
     np.testing.assert_array_equal(model(x), twin(x))
+
+
+def test_a_copy_may_be_deeper_than_the_interpreter_allows():
+    inputs = x = keras.Input((1,))
+    for _ in range(150):
+        x = layers.Dense(1)(x)
+    model = keras.Model(inputs, x)
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack(0)) + 220)
+    try:
+        supernet = gates.insert(model, ScaledSigmoidGate)
+    finally:
+        sys.setrecursionlimit(before)
+    assert len(supernet.layers) == 1 + 150 + 149
+    np.testing.assert_array_equal(supernet(np.ones((1, 1))), model(np.ones((1, 1))))

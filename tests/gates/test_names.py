@@ -13,7 +13,7 @@ from keras import layers
 import keras_nas as kn
 
 
-@keras.saving.register_keras_serializable("tests")
+@keras.saving.register_keras_serializable("tests.names")
 class Inner(layers.Layer):
     """Layers without names, an operation, and a layer that is called twice."""
 
@@ -32,7 +32,7 @@ class Inner(layers.Layer):
         return self.second(self.second(x)) + x
 
 
-@keras.saving.register_keras_serializable("tests")
+@keras.saving.register_keras_serializable("tests.names")
 class Block(layers.Layer):
     """A composite of composites and of a layer with a name."""
 

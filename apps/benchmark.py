@@ -18,7 +18,7 @@ from apps import config_flags
 from apps.main import run as run_app
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.file_checks import check_output_file
-from keras_nas.search.settings import setting
+from keras_nas.settings import setting
 
 if TYPE_CHECKING:
     from export.benchmark_schema import BenchmarkReport

@@ -19,7 +19,7 @@ from apps.main import run as run_app
 from apps.phone import PhoneConfig
 from keras_nas.errors import KerasNasError
 from keras_nas.file_checks import check_output_file
-from keras_nas.search.settings import setting
+from keras_nas.settings import setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ def main() -> None:
     config = config_flags.read(BenchmarkAndroidConfig())
     if config.output:
         check_output_file(config.output)
-    from export.android_benchmark import benchmark
+    from export.android.benchmark import benchmark
     from export.benchmark_table import profile_table, results_table
 
     console = Console()

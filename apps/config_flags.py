@@ -8,7 +8,7 @@ from typing import Any
 
 from absl import flags
 
-from keras_nas.search.settings import flatten, unflatten
+from keras_nas.settings import flatten, unflatten
 
 flags.disclaim_key_flags()  # the flags are the app's own: its --help lists them
 
@@ -20,7 +20,7 @@ def define(*configs: Any) -> None:
     default. A setting that two configurations share is one flag.
 
     Args:
-        *configs: Instances of dataclasses made with `keras_nas.search.settings.setting`.
+        *configs: Instances of dataclasses made with `keras_nas.settings.setting`.
     """
     defaults = _defaults(configs)
     for shares in (True, False):  # a flag that is a plain number elsewhere takes both

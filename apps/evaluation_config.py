@@ -12,7 +12,7 @@ from keras_nas.file_checks import (
     check_model_file,
     is_model_file,
 )
-from keras_nas.search.settings import check_choices, check_range, setting
+from keras_nas.settings import check_choices, check_range, setting
 
 
 @dataclasses.dataclass(frozen=True)

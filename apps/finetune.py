@@ -13,7 +13,7 @@ from pathlib import Path
 from apps.main import load_tensorflow
 from apps.main import run as run_app
 from apps.run_settings import define_flags, read_flags_over_run
-from keras_nas.search.run_config import check_paths
+from keras_nas.runs.config import check_paths
 
 define_flags()
 
@@ -24,8 +24,8 @@ def main() -> None:
     check_paths(config, settings)
     load_tensorflow()
     from keras_nas.reporting.summary import print_summary
-    from keras_nas.search.run import run
-    from keras_nas.search.run_folder import RunFolder
+    from keras_nas.runs.folder import RunFolder
+    from keras_nas.runs.run import run
 
     run(config, settings)
     print_summary(RunFolder(Path(config.run_dir)))

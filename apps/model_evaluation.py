@@ -13,9 +13,9 @@ from export.interpreter import Runner
 from keras_nas import costs, data
 from keras_nas.errors import UsageError
 from keras_nas.loading import load_model
-from keras_nas.search.evaluation import Evaluator
-from keras_nas.search.preflight import check_fits
+from keras_nas.runs.preflight import check_fits
 from keras_nas.tasks import Classification
+from keras_nas.training.evaluation import Evaluator
 
 
 def evaluate_file(config: EvaluationConfig) -> dict[str, Any]:

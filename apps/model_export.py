@@ -20,7 +20,7 @@ from keras_nas.architecture import Architecture
 from keras_nas.data import load
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.loading import load_model
-from keras_nas.search.preflight import check_fits
+from keras_nas.runs.preflight import check_fits
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from export.android_benchmark_config import AndroidBenchmarkConfig
-from export.android_thermal import CoolDown
+from export.android.benchmark_config import AndroidBenchmarkConfig
+from export.android.thermal import CoolDown
 from keras_nas.errors import UsageError
-from keras_nas.search.settings import setting
+from keras_nas.settings import setting
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,11 +27,11 @@ from export.choices import STATISTICS
 from keras_nas.choices import LATENCY_DTYPES
 from keras_nas.errors import UsageError
 from keras_nas.file_checks import check_model_file, check_output_file
-from keras_nas.search.settings import check_choices, check_range, setting
+from keras_nas.settings import check_choices, check_range, setting
 
 if TYPE_CHECKING:
-    from export.latency_grid import GridPoint
-    from export.latency_profile import Benchmark
+    from export.latency.grid import GridPoint
+    from export.latency.profile import Benchmark
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +80,7 @@ class ProfileLatencyConfig:
 
     def grid(self) -> list[GridPoint]:
         """Returns the points to measure."""
-        from export.latency_grid import grid_of_models, grid_of_sizes
+        from export.latency.grid import grid_of_models, grid_of_sizes
 
         if self.models:
             return grid_of_models(
@@ -94,7 +94,7 @@ class ProfileLatencyConfig:
     def benchmark(self, phone: PhoneConfig) -> Benchmark:
         """Returns what measures the points."""
         from export.host_benchmark import HostBenchmarkConfig
-        from export.latency_profile import on_android, on_host
+        from export.latency.profile import on_android, on_host
 
         if self.device == "android":
             return on_android(phone.measurement(["grid"]))
@@ -109,7 +109,7 @@ def main() -> None:
     config = config_flags.read(ProfileLatencyConfig())
     config.check_paths()
     load_tensorflow()
-    from export.latency_profile import LatencyProfileConfig, profile, residuals_table
+    from export.latency.profile import LatencyProfileConfig, profile, residuals_table
 
     settings = LatencyProfileConfig(config.output, batch=config.batch, statistic=config.statistic)
     measure = config.benchmark(config_flags.read(PhoneConfig()))

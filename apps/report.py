@@ -16,7 +16,7 @@ from absl import flags
 from apps.main import load_tensorflow, run_with_arguments
 from keras_nas.errors import UsageError
 from keras_nas.file_checks import check_output_file
-from keras_nas.search.run_config import read_config
+from keras_nas.runs.config import read_config
 
 _OUTPUT = flags.DEFINE_string("output", "", "The page's file; needed for several runs.")
 

@@ -8,8 +8,8 @@ from absl import flags
 
 from apps import config_flags
 from keras_nas.errors import UsageError
-from keras_nas.search.run_config import METHOD_CONFIGS, RunConfig, default_config, load_config
-from keras_nas.search.settings import flatten
+from keras_nas.runs.config import METHOD_CONFIGS, RunConfig, default_config, load_config
+from keras_nas.settings import flatten
 
 flags.disclaim_key_flags()
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from apps.main import load_tensorflow
 from apps.main import run as run_app
 from apps.run_settings import define_flags, read_flags
-from keras_nas.search.run_config import check_paths
+from keras_nas.runs.config import check_paths
 
 define_flags()
 
@@ -25,8 +25,8 @@ def main() -> None:
     from apps.tflite_stages import run_tflite_stages
     from keras_nas.reporting.run_plots import draw_run
     from keras_nas.reporting.summary import print_summary
-    from keras_nas.search.run import run
-    from keras_nas.search.run_folder import RunFolder
+    from keras_nas.runs.folder import RunFolder
+    from keras_nas.runs.run import run
 
     run(config, settings)
     folder = RunFolder(Path(config.run_dir))

@@ -20,8 +20,8 @@ from apps.main import load_tensorflow
 from apps.main import run as run_app
 from apps.run_settings import define_flags, read_flags
 from keras_nas.errors import KerasNasError
-from keras_nas.search.run_config import check_paths
-from keras_nas.search.sweep_plan import plan_sweep
+from keras_nas.runs.config import check_paths
+from keras_nas.runs.sweep_plan import plan_sweep
 
 define_flags()
 _VARY = flags.DEFINE_string("vary", "lambda_a", "The setting that the runs differ in.")
@@ -37,7 +37,7 @@ def main() -> None:
     sweep = plan_sweep(config, settings, _VARY.value, _VALUES.value)
     load_tensorflow()
     from keras_nas.reporting.html_report import write_html_report
-    from keras_nas.search.sweep import run_sweep
+    from keras_nas.runs.sweep import run_sweep
 
     failed = run_sweep(sweep, [sys.executable, "-m", "apps.search"], _DEVICES.value)
     finished = [job.folder.path for job in sweep.jobs if job.folder.path.name not in failed]

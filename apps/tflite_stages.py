@@ -16,9 +16,9 @@ from export.host_benchmark import HostBenchmarkConfig, benchmark
 from keras_nas.data.segmentation import SegmentationData
 from keras_nas.data.super_resolution_sets import SuperResolutionData
 from keras_nas.loading import load_model
-from keras_nas.search.run_config import RunConfig
-from keras_nas.search.run_data import RunData, load_data
-from keras_nas.search.run_folder import RunFolder
+from keras_nas.runs.config import RunConfig
+from keras_nas.runs.data import RunData, load_data
+from keras_nas.runs.folder import RunFolder
 from keras_nas.tasks import Classification
 
 FORMATS = ("float32", "dynamic_int8")

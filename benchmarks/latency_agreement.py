@@ -22,8 +22,8 @@ import numpy as np
 
 import keras_nas as kn
 from export.host_benchmark import HostBenchmarkConfig, benchmark
-from export.latency_grid import grid_of_operations
-from export.latency_profile import LatencyProfileConfig, on_host, profile, residuals_table
+from export.latency.grid import grid_of_operations
+from export.latency.profile import LatencyProfileConfig, on_host, profile, residuals_table
 from export.tflite import convert
 from keras_nas.costs import LatencyTable, timed_operations
 from keras_nas.files import atomic_write_text

@@ -36,10 +36,10 @@ def measure(settings: dict, recompute: bool, batch_size: int, results) -> None:
     import tensorflow as tf
 
     from keras_nas.models import DsoSpace
-    from keras_nas.search.dso_config import DsoConfig
-    from keras_nas.search.edge_stage import FullNetworkStage
-    from keras_nas.search.training import TrainConfig
+    from keras_nas.search.dso.config import DsoConfig
+    from keras_nas.search.dso.edge_stage import FullNetworkStage
     from keras_nas.tasks import Classification
+    from keras_nas.training.trainer import TrainConfig
 
     supernet = DsoSpace(**settings).supernet()
     random = np.random.default_rng(0)

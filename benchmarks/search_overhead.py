@@ -24,15 +24,15 @@ from absl import flags
 from apps.main import run as run_app
 from keras_nas import models
 from keras_nas.search.dnal import Dnal, DnalConfig, GateStage
-from keras_nas.search.dso_config import DsoConfig
-from keras_nas.search.edge_gammas import fixed_gammas
-from keras_nas.search.edge_graph import EdgeGraph
-from keras_nas.search.edge_stage import EdgeStage
-from keras_nas.search.fgnas import Fgnas
-from keras_nas.search.fgnas_config import FgnasConfig
-from keras_nas.search.fgnas_stage import FgnasStage
-from keras_nas.search.training import TrainConfig
+from keras_nas.search.dso.config import DsoConfig
+from keras_nas.search.dso.edge_gammas import fixed_gammas
+from keras_nas.search.dso.edge_graph import EdgeGraph
+from keras_nas.search.dso.edge_stage import EdgeStage
+from keras_nas.search.fgnas.config import FgnasConfig
+from keras_nas.search.fgnas.method import Fgnas
+from keras_nas.search.fgnas.stage import FgnasStage
 from keras_nas.tasks import Classification
+from keras_nas.training.trainer import TrainConfig
 
 _MODELS = flags.DEFINE_list("models", ["vgg16_cifar", "mobilenet_v2_cifar"], "Backbones.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Images a step.", lower_bound=1)

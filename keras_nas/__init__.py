@@ -24,6 +24,7 @@ if TYPE_CHECKING or "KERAS_NAS_DEFER" not in os.environ:
         statistics,
         surgery,
         tasks,
+        training,
     )
     from keras_nas.architecture import Architecture
     from keras_nas.loading import load_model
@@ -45,4 +46,5 @@ __all__ = [
     "statistics",
     "surgery",
     "tasks",
+    "training",
 ]

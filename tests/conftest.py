@@ -46,6 +46,6 @@ def _seeded():
 @pytest.fixture(scope="session")
 def mirrored():
     """A `tf.distribute.MirroredStrategy` over two CPU devices, the one of this process."""
-    from keras_nas.search.environment import make_strategy
+    from keras_nas.runs.environment import make_strategy
 
     return make_strategy("mirrored", 2)

@@ -22,6 +22,7 @@ PART_ORDER = (
     "choices",
     "files",
     "file_checks",
+    "settings",
     "layers",
     "optimizers",
     "graph",
@@ -36,12 +37,16 @@ PART_ORDER = (
     "models",
     "data",
     "tasks",
+    "training",
     "search",
+    "runs",
     "reporting",
 )
 
 # The parts that are a file beside `keras_nas/__init__.py`; the others are folders.
-FILE_PARTS = frozenset({"version", "errors", "choices", "files", "file_checks", "architecture"})
+FILE_PARTS = frozenset(
+    {"version", "errors", "choices", "files", "file_checks", "settings", "architecture"}
+)
 
 # Where the name that is imported is not the name that is installed.
 DISTRIBUTIONS = {

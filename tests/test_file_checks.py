@@ -12,7 +12,7 @@ from keras import layers
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.file_checks import check_model_file
 from keras_nas.loading import load_model
-from tests.search.nets import small_net
+from tests.training.nets import small_net
 
 
 class Doubling(layers.Layer):

@@ -9,8 +9,8 @@ from typing import Any
 
 from keras_nas.architecture import Architecture
 from keras_nas.errors import KerasNasError
-from keras_nas.search.records import read_records
-from keras_nas.search.run_folder import RunFolder
+from keras_nas.runs.folder import RunFolder
+from keras_nas.training.records import read_records
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".svg")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from keras_nas.architecture import Architecture
 from keras_nas.reporting.curves import held_out_curves
 from keras_nas.reporting.plots import channels_per_layer, gate_histograms, save
-from keras_nas.search.records import read_records
-from keras_nas.search.run_folder import RunFolder
+from keras_nas.runs.folder import RunFolder
+from keras_nas.training.records import read_records
 
 
 def draw_run(folder: RunFolder) -> list[Path]:

@@ -10,8 +10,8 @@ from typing import Any
 from keras_nas.reporting.quality import qualities_of
 from keras_nas.reporting.run_contents import RunContents
 from keras_nas.reporting.tables import format_cell, reference_of
-from keras_nas.search.run_config import METHOD_CONFIGS, RunConfig, default_config
-from keras_nas.search.settings import flatten, text_of
+from keras_nas.runs.config import METHOD_CONFIGS, RunConfig, default_config
+from keras_nas.settings import flatten, text_of
 
 COSTS = {
     "params": "params",

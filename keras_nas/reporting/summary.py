@@ -10,8 +10,8 @@ from rich.console import Console
 from keras_nas.choices import RESOURCES
 from keras_nas.reporting.quality import qualities_of
 from keras_nas.reporting.tables import reference_of, results_table
-from keras_nas.search.records import read_records
-from keras_nas.search.run_folder import RunFolder
+from keras_nas.runs.folder import RunFolder
+from keras_nas.training.records import read_records
 
 
 def print_summary(folder: RunFolder, console: Console | None = None) -> None:

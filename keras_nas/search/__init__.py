@@ -4,21 +4,21 @@ import os
 from typing import TYPE_CHECKING
 
 from keras_nas.search.dnal_config import DnalConfig
-from keras_nas.search.dso_config import DsoConfig
-from keras_nas.search.fgnas_config import FgnasConfig
-from keras_nas.search.session import Session
-from keras_nas.search.train_config import TrainConfig
+from keras_nas.search.dso.config import DsoConfig
+from keras_nas.search.fgnas.config import FgnasConfig
+from keras_nas.training.session import Session
+from keras_nas.training.train_config import TrainConfig
 
 if TYPE_CHECKING or "KERAS_NAS_DEFER" not in os.environ:  # see keras_nas/__init__.py
     from keras_nas.search.dead_network import DeadNetworkError
     from keras_nas.search.dnal import dnal
-    from keras_nas.search.dso import dso
-    from keras_nas.search.fgnas import fgnas
-    from keras_nas.search.finite import DivergedError
-    from keras_nas.search.loop import InterruptedSearchError, run_stage
+    from keras_nas.search.dso.method import dso
+    from keras_nas.search.fgnas.method import fgnas
     from keras_nas.search.result import SearchResult
-    from keras_nas.search.stage import Stage
-    from keras_nas.search.training import train
+    from keras_nas.training.divergence import DivergedError
+    from keras_nas.training.loop import InterruptedSearchError, run_stage
+    from keras_nas.training.stage import Stage
+    from keras_nas.training.trainer import train
 
 __all__ = [
     "DeadNetworkError",

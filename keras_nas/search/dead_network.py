@@ -12,9 +12,9 @@ import tensorflow as tf
 
 from keras_nas.architecture import Architecture
 from keras_nas.errors import KerasNasError
-from keras_nas.search.stage import Data, epoch_of
 from keras_nas.statistics import reestimate
 from keras_nas.tasks import Task
+from keras_nas.training.stage import Data, epoch_of
 
 BATCHES = 16
 """Batches at most that a network is judged on, as many again that it is prepared with."""

@@ -11,27 +11,27 @@ import tensorflow as tf
 from keras_nas import gates, surgery
 from keras_nas.layers import ScaledSigmoidGate
 from keras_nas.regularizers import GateSum
+from keras_nas.search.delta_schedule import DeltaSchedule
 from keras_nas.search.dnal_config import DnalConfig
-from keras_nas.search.evaluation import Evaluator
 from keras_nas.search.gate_statistics import gate_statistics, probabilities
 from keras_nas.search.gated_method import GatedMethod
-from keras_nas.search.joint_step import Learned, joint_step
-from keras_nas.search.loop import run_stage
 from keras_nas.search.method import Context, search
 from keras_nas.search.result import SearchResult
-from keras_nas.search.schedules import DeltaSchedule
-from keras_nas.search.session import Session
-from keras_nas.search.settings import flatten
-from keras_nas.search.stage import Data, Stage, inputs_of
-from keras_nas.search.step import Update, apply, global_mean, once, values
-from keras_nas.search.training import (
+from keras_nas.settings import flatten
+from keras_nas.tasks import Classification, Task
+from keras_nas.training.evaluation import Evaluator
+from keras_nas.training.joint_step import Learned, joint_step
+from keras_nas.training.loop import run_stage
+from keras_nas.training.session import Session
+from keras_nas.training.stage import Data, Stage, inputs_of
+from keras_nas.training.step import Update, apply, global_mean, once, values
+from keras_nas.training.trainer import (
     TrainStage,
     make_optimizer,
     needs_loss_scaling,
     validation_images,
     validation_record,
 )
-from keras_nas.tasks import Classification, Task
 
 
 class GateStage(Stage):
@@ -247,7 +247,7 @@ def dnal(
     Args:
         model: A functional or Sequential model with one input, or a supernet with gates.
         train_data: A `tf.data.Dataset` of batches `(inputs, targets)`, or what gives one for each
-            epoch; see `keras_nas.search.stage.Data`.
+            epoch; see `keras_nas.training.stage.Data`.
         validation_data: Evaluated after each epoch; None for none.
         config: The settings; the paper's by default.
         task: Loss and metrics; by default classification by the model's output.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from keras_nas.search.settings import check_choices, check_range, setting
-from keras_nas.search.train_config import TrainConfig
+from keras_nas.settings import check_choices, check_range, setting
+from keras_nas.training.train_config import TrainConfig
 
 DELTA_SCHEDULES = ("epoch", "step", "authors")
 

@@ -12,7 +12,7 @@ from keras_nas import gates, surgery
 from keras_nas.architecture import Architecture
 from keras_nas.layers import Gate
 from keras_nas.search.method import Method
-from keras_nas.search.settings import flatten
+from keras_nas.settings import flatten
 
 
 class GatedMethod(Method):

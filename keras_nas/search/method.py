@@ -12,14 +12,14 @@ import tensorflow as tf
 
 from keras_nas import gates
 from keras_nas.architecture import Architecture
-from keras_nas.search.alternating_data import all_data
 from keras_nas.search.dead_network import check_alive
-from keras_nas.search.evaluation import Evaluator
+from keras_nas.search.dso.alternating_data import all_data
 from keras_nas.search.result import SearchResult
-from keras_nas.search.session import Session
-from keras_nas.search.stage import Data
-from keras_nas.search.training import TrainConfig, train
 from keras_nas.tasks import Task
+from keras_nas.training.evaluation import Evaluator
+from keras_nas.training.session import Session
+from keras_nas.training.stage import Data
+from keras_nas.training.trainer import TrainConfig, train
 
 Records = list[dict[str, Any]]
 
@@ -30,7 +30,7 @@ class Context:
 
     Attributes:
         task: Loss and metrics.
-        train: Batches to learn from; see `keras_nas.search.stage.Data`.
+        train: Batches to learn from; see `keras_nas.training.stage.Data`.
         validation: Evaluated after each epoch; None for none.
         structure: DSO's D_λ; None where a method learns all from `train`.
         session: Where to write, resuming, progress.

@@ -6,8 +6,8 @@ from typing import Any
 
 from keras_nas.errors import UsageError
 from keras_nas.search.dnal import Dnal
-from keras_nas.search.dso import Dso
-from keras_nas.search.fgnas import Fgnas
+from keras_nas.search.dso.method import Dso
+from keras_nas.search.fgnas.method import Fgnas
 from keras_nas.search.method import Method
 
 METHODS: dict[str, type[Method]] = {"dnal": Dnal, "dso": Dso, "fgnas": Fgnas}

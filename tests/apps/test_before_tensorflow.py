@@ -11,8 +11,8 @@ import pytest
 
 from keras_nas.gates import insert
 from keras_nas.layers import ScaledSigmoidGate
-from tests.search.nets import small_net
 from tests.source_tree import ROOT
+from tests.training.nets import small_net
 
 APPS = {
     "benchmark": "--models",

@@ -10,7 +10,7 @@ from absl import flags
 from apps import config_flags
 from keras_nas.errors import UsageError
 from keras_nas.search import DnalConfig, TrainConfig
-from keras_nas.search.settings import flatten, setting
+from keras_nas.settings import flatten, setting
 from tests.source_tree import ROOT
 
 
@@ -101,6 +101,6 @@ def test_train_config_and_dnal_config_have_help_for_every_field():
 
 def test_settings_that_make_no_sense_raise_usage_errors():
     with pytest.raises(UsageError, match="kind='c'"):
-        from keras_nas.search.settings import check_choices
+        from keras_nas.settings import check_choices
 
         check_choices(Outer(kind="c"))

@@ -11,7 +11,7 @@ import pytest
 
 import keras_nas as kn
 from keras_nas.search import FgnasConfig
-from keras_nas.search.settings import unflatten
+from keras_nas.settings import unflatten
 from tests.apps.test_flagfiles import FOLDER, SCRIPT
 from tests.source_tree import ROOT
 

@@ -43,7 +43,7 @@ SCRIPT = """
 import json, sys
 from absl import flags
 from apps.run_settings import define_flags, read_flags
-from keras_nas.search.settings import flatten
+from keras_nas.settings import flatten
 define_flags()
 found = {}
 for path in sys.argv[1:]:

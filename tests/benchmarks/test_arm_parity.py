@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.arm_environment import missing_tools, prepare
 from benchmarks.arm_parity import Difference, compare, trained_files
-from export.single_op import build
+from export.latency.single_op import build
 from keras_nas.costs import Condition
 
 REASON = "needs Debian's qemu-user-static and debootstrap: apt-get install them"

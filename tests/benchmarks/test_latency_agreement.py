@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.latency_agreement import SHAPE, agreement, full_networks, pruned_networks
-from export.latency_grid import grid_of_operations
+from export.latency.grid import grid_of_operations
 from keras_nas.costs import count, timed_operations
 from keras_nas.graph import read
 

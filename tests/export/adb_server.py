@@ -13,7 +13,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from export.adb import Adb
+from export.android.adb import Adb
 
 ADB_MISSING = (
     "the program `adb` is not installed (Debian, Ubuntu: apt-get install adb; elsewhere: Android "

@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.image import imsave
 
 from keras_nas.architecture import Architecture
-from keras_nas.search.run_config import RunConfig, default_config
-from keras_nas.search.settings import flatten
+from keras_nas.runs.config import RunConfig, default_config
+from keras_nas.settings import flatten
 
 ROWS = {
     "original": {"top1": 0.9, "top5": 0.99, "params": 1000, "macs": 20_000_000, "size": 8000},

@@ -21,18 +21,18 @@ import tensorflow as tf
 from keras_nas import gates
 from keras_nas.layers import ScaledSigmoidGate, STEGate
 from keras_nas.models import DsoSpace
+from keras_nas.runs.environment import make_strategy
 from keras_nas.search import DnalConfig, FgnasConfig, Session, TrainConfig, run_stage
 from keras_nas.search.dnal import GateStage, JointStage
-from keras_nas.search.dso_config import DsoConfig
-from keras_nas.search.edge_gammas import fixed_gammas
-from keras_nas.search.edge_graph import EdgeGraph
-from keras_nas.search.edge_stage import EdgeStage
-from keras_nas.search.environment import make_strategy
-from keras_nas.search.evaluation import Evaluator
-from keras_nas.search.fgnas_stage import FgnasStage
-from keras_nas.search.training import TrainStage
+from keras_nas.search.dso.config import DsoConfig
+from keras_nas.search.dso.edge_gammas import fixed_gammas
+from keras_nas.search.dso.edge_graph import EdgeGraph
+from keras_nas.search.dso.edge_stage import EdgeStage
+from keras_nas.search.fgnas.stage import FgnasStage
 from keras_nas.tasks import Classification
-from tests.search.nets import pictures, small_net
+from keras_nas.training.evaluation import Evaluator
+from keras_nas.training.trainer import TrainStage
+from tests.training.nets import pictures, small_net
 
 TRAINING = TrainConfig(epochs=4, learning_rate=0.05, weight_decay=1e-3)
 

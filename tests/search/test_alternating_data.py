@@ -5,9 +5,9 @@ import pytest
 import tensorflow as tf
 
 from keras_nas.errors import UsageError
-from keras_nas.search.alternating_data import AlternatingData, all_data
-from keras_nas.search.dso_config import parse_ratio
-from keras_nas.search.stage import steps_of
+from keras_nas.search.dso.alternating_data import AlternatingData, all_data
+from keras_nas.search.dso.config import parse_ratio
+from keras_nas.training.stage import steps_of
 
 
 def numbered(start, examples, batch, drop_remainder=False):

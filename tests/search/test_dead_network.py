@@ -12,17 +12,17 @@ import tensorflow as tf
 import keras_nas as kn
 from keras_nas import gates, surgery
 from keras_nas.layers import STEGate
+from keras_nas.runs import run as run_module
+from keras_nas.runs.folder import RunFolder
+from keras_nas.runs.run import RunConfig, run
 from keras_nas.search import DeadNetworkError, DnalConfig, Session, TrainConfig, dnal
-from keras_nas.search import run as run_module
 from keras_nas.search.dead_network import best_value, check_alive, nearly_empty
-from keras_nas.search.fgnas import Fgnas
-from keras_nas.search.fgnas_config import FgnasConfig
-from keras_nas.search.fgnas_constraint import Protection
-from keras_nas.search.fgnas_stage import FgnasStage
-from keras_nas.search.run import RunConfig, run
-from keras_nas.search.run_folder import RunFolder
+from keras_nas.search.fgnas.config import FgnasConfig
+from keras_nas.search.fgnas.constraint import Protection
+from keras_nas.search.fgnas.method import Fgnas
+from keras_nas.search.fgnas.stage import FgnasStage
 from keras_nas.tasks import Classification, Segmentation, SuperResolution, Task
-from tests.search.nets import pictures, small_net
+from tests.training.nets import pictures, small_net
 
 FOUND = kn.Architecture({"a": [], "b": [0, 1]}, {"a": 8, "b": 2})
 GOOD = [{"stage": "weights", "val_top1": 0.9}]

@@ -13,7 +13,7 @@ from keras_nas.layers import Gate, ScaledSigmoidGate
 from keras_nas.search import DnalConfig, Session, TrainConfig, dnal, run_stage
 from keras_nas.search.dnal import Dnal, GateStage, JointStage
 from keras_nas.tasks import Classification
-from tests.search.nets import arrays, pictures, small_net
+from tests.training.nets import arrays, pictures, small_net
 
 QUIET = Session(progress="off")
 CONFIG = DnalConfig(
@@ -308,7 +308,7 @@ def test_a_killed_search_resumes_to_the_same_architecture(tmp_path, monkeypatch,
         return dnal(small_net(), pictures(), None, SHORT, session=session)
 
     expected = search("unbroken", False)
-    from keras_nas.search.stage import Stage
+    from keras_nas.training.stage import Stage
 
     calm = Stage.before_step
 

@@ -14,17 +14,17 @@ from keras_nas.costs.latency_operations import timed_operations
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.models import DsoSpace
 from keras_nas.models.proxyless import live_operations, proxyless
-from keras_nas.search.dso import Dso, dso
-from keras_nas.search.dso_config import DsoConfig, parse_target
-from keras_nas.search.edge_gammas import fixed_gammas
-from keras_nas.search.edge_graph import EdgeGraph
-from keras_nas.search.edge_stage import EdgeStage, FullNetworkStage
-from keras_nas.search.loop import run_stage
+from keras_nas.search.dso.config import DsoConfig, parse_target
+from keras_nas.search.dso.edge_gammas import fixed_gammas
+from keras_nas.search.dso.edge_graph import EdgeGraph
+from keras_nas.search.dso.edge_stage import EdgeStage, FullNetworkStage
+from keras_nas.search.dso.method import Dso, dso
 from keras_nas.search.method import Context, search
-from keras_nas.search.session import Session
-from keras_nas.search.training import TrainConfig
 from keras_nas.tasks import Classification
-from tests.search.nets import pictures
+from keras_nas.training.loop import run_stage
+from keras_nas.training.session import Session
+from keras_nas.training.trainer import TrainConfig
+from tests.training.nets import pictures
 
 SPACE = DsoSpace(
     input_shape=(8, 8, 2), num_classes=4, stage_widths=(6, 12), stage_blocks=(1, 1), levels=1,

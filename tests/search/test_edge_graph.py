@@ -9,13 +9,13 @@ from keras_nas.models import DsoSpace
 from keras_nas.models.dso_edges import live_edges
 from keras_nas.models.proxyless import proxyless
 from keras_nas.regularizers import adaptive_flops
-from keras_nas.search.edge_gammas import (
+from keras_nas.search.dso.edge_gammas import (
     fixed_gammas,
     flops_gammas,
     latency_gammas,
     mac_gammas,
 )
-from keras_nas.search.edge_graph import EdgeGraph
+from keras_nas.search.dso.edge_graph import EdgeGraph
 from tests import small_spaces
 
 SPACE = DsoSpace(

@@ -14,11 +14,11 @@ from keras_nas.graph import read
 from keras_nas.layers import Gate, STEGate
 from keras_nas.regularizers import Resource
 from keras_nas.search import Session, TrainConfig, fgnas, run_stage
-from keras_nas.search.fgnas import Fgnas
-from keras_nas.search.fgnas_config import FgnasConfig, parse_target
-from keras_nas.search.fgnas_stage import FgnasStage
+from keras_nas.search.fgnas.config import FgnasConfig, parse_target
+from keras_nas.search.fgnas.method import Fgnas
+from keras_nas.search.fgnas.stage import FgnasStage
 from keras_nas.tasks import Classification
-from tests.search.nets import arrays, pictures, small_net
+from tests.training.nets import arrays, pictures, small_net
 
 QUIET = Session(progress="off")
 SHORT = TrainConfig(epochs=2, learning_rate=0.05)

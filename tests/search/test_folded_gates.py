@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from keras_nas import gates
 from keras_nas.layers import ScaledSigmoidGate, STEGate
-from keras_nas.search.folded_gates import FoldedGate, fold_gates
-from tests.search.nets import arrays, small_net
+from keras_nas.search.fgnas.folded_gates import FoldedGate, fold_gates
+from tests.training.nets import arrays, small_net
 
 
 def gated(gate=STEGate, dtype=None, **options):

@@ -12,7 +12,7 @@ from keras_nas.errors import KerasNasError
 from keras_nas.models import DsoSpace
 from keras_nas.models.dso import space_config
 from keras_nas.models.found_network import FoundNetwork
-from keras_nas.search.width_multiplier import solve_widths
+from keras_nas.search.dso.width_multiplier import solve_widths
 
 
 def dense(widths):

@@ -14,7 +14,7 @@ import keras_nas as kn
 from keras_nas.layers import ScaledSigmoidGate
 from keras_nas.statistics import reestimate
 from tests.random_models import randomize
-from tests.search.nets import arrays, small_net
+from tests.training.nets import arrays, small_net
 
 
 def statistics(model, name="bn"):

@@ -10,7 +10,7 @@ from keras import layers as L
 import keras_nas as kn
 from keras_nas.layers import ScaledSigmoidGate, STEGate
 from keras_nas.regularizers import Resource
-from keras_nas.search.folded_gates import fold_gates
+from keras_nas.search.fgnas.folded_gates import fold_gates
 from tests.random_models import randomize
 
 RANDOM = np.random.default_rng(0)

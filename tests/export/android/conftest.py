@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from export.single_op import build
+from export.latency.single_op import build
 from keras_nas.costs.latency_condition import Condition
 from tests.export.adb_server import ADB_MISSING, AdbServer
 from tests.export.fake_android import FakeAndroid

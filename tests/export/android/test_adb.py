@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from export.adb import Adb, AdbError, AdbTimeoutError, DeviceFullError, DeviceLostError
-from export.android_device import check_abi, describe, program_abi, properties
+from export.android.adb import Adb, AdbError, AdbTimeoutError, DeviceFullError, DeviceLostError
+from export.android.device import check_abi, describe, program_abi, properties
 
 HOSTILE = "a; reboot $(touch pwned) `touch pwned` 'y' \"z\" \\ * ~ $HOME & | > pwned\n#.tflite"
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from export.android_benchmark_config import AndroidBenchmarkConfig
-from export.android_thermal import CoolDown
-from export.latency_grid import GridPoint
-from export.latency_profile import LatencyProfileConfig, on_android, profile
+from export.android.benchmark_config import AndroidBenchmarkConfig
+from export.android.thermal import CoolDown
+from export.latency.grid import GridPoint
+from export.latency.profile import LatencyProfileConfig, on_android, profile
 from keras_nas.costs import Condition
 
 

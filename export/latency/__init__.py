@@ -1,0 +1,1 @@
+"""Latencies of single operations, for tables that searches read."""

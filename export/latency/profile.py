@@ -1,0 +1,192 @@
+"""Measuring a grid of operations on this host or on a phone, into a latency table."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from absl import logging
+
+from export import host_benchmark
+from export.android import benchmark as android_benchmark
+from export.android.benchmark_config import AndroidBenchmarkConfig
+from export.benchmark_schema import BenchmarkReport, BenchmarkResult
+from export.choices import STATISTICS
+from export.host_benchmark import HostBenchmarkConfig
+from export.latency.grid import GridPoint
+from export.latency.points import LatencyPoints
+from export.latency.single_op import build
+from keras_nas.costs.latency_table import LatencyTable
+from keras_nas.errors import KerasNasError, UsageError
+
+Benchmark = Callable[[Sequence[str], int], BenchmarkReport]
+
+
+@dataclasses.dataclass(frozen=True)
+class LatencyProfileConfig:
+    """How to measure a grid.
+
+    Attributes:
+        output: Where the table is written.
+        points: The file of measured points, by which a run is resumed; by default `output` with
+            ".points.jsonl" after it.
+        batch: How many points are measured in turns and then written down.
+        statistic: The time of a point, of its runs: "median"; or "min", which is nearer the truth
+            on a machine that does other work too.
+    """
+
+    output: str
+    points: str | None = None
+    batch: int = 8
+    statistic: str = "median"
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise UsageError(f"`batch` must be 1 or more. Received: batch={self.batch}")
+        if self.statistic not in STATISTICS:
+            raise UsageError(
+                f"`statistic` must be one of {', '.join(STATISTICS)}. "
+                f"Received: statistic={self.statistic!r}"
+            )
+
+    @property
+    def points_path(self) -> str:
+        """The points' file."""
+        return self.points or f"{self.output}.points.jsonl"
+
+
+def profile(
+    grid: Sequence[GridPoint],
+    benchmark: Benchmark,
+    config: LatencyProfileConfig,
+    progress: Callable[[str], None] = lambda line: None,
+) -> LatencyTable:
+    """Measures what the points' file does not hold yet, and writes the table.
+
+    Args:
+        grid: The points.
+        benchmark: Measures .tflite files with a number of threads: `on_host()` or `on_android()`.
+        config: Where to write and in what portions to measure.
+        progress: Called with a line of text after each portion.
+
+    Returns:
+        The table of every point in the file, those of earlier runs included.
+
+    Raises:
+        KerasNasError: No point could be measured, the device was lost, or the points' file belongs
+            to another device. What was measured until then stays in the file.
+    """
+    points = _open(grid, benchmark, config)
+    done = failures = 0
+    for _, group in itertools.groupby(sorted(grid, key=_threads), key=_threads):
+        for portion in _portions(list(group), config.batch):
+            missing = [point for point in portion if point not in points]
+            failures += _measure(missing, benchmark, points, config.statistic) if missing else 0
+            done += len(portion)
+            progress(f"{done} of {len(grid)} points")
+    if failures:
+        logging.warning("%d points could not be measured.", failures)
+    table = points.table()
+    if not table.fits:
+        raise KerasNasError("No point of the grid could be measured; see the log for the reasons.")
+    table.save(config.output)
+    return table
+
+
+def on_host(config: HostBenchmarkConfig | None = None) -> Benchmark:
+    """Returns a measurer for this machine's LiteRT; threads, profile and memory are set here."""
+    base = config or HostBenchmarkConfig(warmup=5, runs=40, rounds=8)
+
+    def benchmark(paths: Sequence[str], threads: int) -> BenchmarkReport:
+        settings = dataclasses.replace(base, threads=(threads,), profile=False, memory=False)
+        return host_benchmark.benchmark(paths, settings)
+
+    return benchmark
+
+
+def on_android(config: AndroidBenchmarkConfig) -> Benchmark:
+    """Returns a measurer for a phone; `models`, `threads` and `output` of `config` are set here."""
+
+    def benchmark(paths: Sequence[str], threads: int) -> BenchmarkReport:
+        return android_benchmark.benchmark(
+            dataclasses.replace(config, models=tuple(paths), threads=(threads,), output=None)
+        )
+
+    return benchmark
+
+
+def residuals_table(table: LatencyTable) -> list[tuple[str, ...]]:
+    """Returns a heading and a row of text for each condition: its fit and how well it fits."""
+    rows: list[tuple[str, ...]] = [
+        ("condition", "points", "most ms", "µs + µs/Mflop", "rms µs", "worst %")
+    ]
+    for condition, fit in table.fits.items():
+        widest = max(point.ms for point in table.points[condition])
+        line = f"{1e3 * fit.intercept:.1f} + {1e9 * fit.slope:.2f}"
+        rows.append(
+            (str(condition), str(fit.points), f"{widest:.4f}", line, f"{1e3 * fit.rms_ms:.1f}",
+             f"{100 * fit.worst:.0f}")
+        )  # fmt: skip
+    return rows
+
+
+def _open(
+    grid: Sequence[GridPoint], benchmark: Benchmark, config: LatencyProfileConfig
+) -> LatencyPoints:
+    """Opens the points' file under the device's name, which one cheap measurement tells."""
+    if not grid:
+        raise KerasNasError("`grid` must hold a point or more. Received: grid=[]")
+    cheapest = min(grid, key=lambda point: point.flops)
+    with tempfile.TemporaryDirectory(prefix="keras_nas_grid.") as folder:
+        report = benchmark([_write(cheapest, folder, 0)], cheapest.condition.threads)
+    if not report.results:
+        raise KerasNasError(f"Nothing can be measured: {report.failures[0].message}")
+    device, runtime = report.results[0].device, report.results[0].runtime
+    return LatencyPoints(
+        config.points_path,
+        f"{device.name} ({device.abi})",
+        f"{runtime.name} {runtime.version} {runtime.delegate}",
+    )
+
+
+def _measure(
+    portion: list[GridPoint], benchmark: Benchmark, points: LatencyPoints, statistic: str
+) -> int:
+    """Measures a portion in turns, writes the times down and returns how many failed."""
+    with tempfile.TemporaryDirectory(prefix="keras_nas_grid.") as folder:
+        paths = {_write(point, folder, i): point for i, point in enumerate(portion)}
+        report = benchmark(list(paths), portion[0].condition.threads)
+    points.add(
+        (
+            paths[result.model.path],
+            _milliseconds(result, statistic) / paths[result.model.path].copies,
+        )
+        for result in report.results
+    )
+    for failure in report.failures:
+        logging.warning("%s was not measured: %s", paths[failure.model], failure.message)
+    return len(report.failures)
+
+
+def _write(point: GridPoint, folder: str, number: int) -> str:
+    content = build(point.condition, point.in_channels, point.out_channels, point.copies)
+    path = Path(folder) / f"point_{number}.tflite"
+    path.write_bytes(content)
+    return os.fspath(path)
+
+
+def _milliseconds(result: BenchmarkResult, statistic: str) -> float:
+    found = result.min_ms if statistic == "min" else result.median_ms
+    return result.mean_ms if found is None else found
+
+
+def _threads(point: GridPoint) -> int:
+    return point.condition.threads
+
+
+def _portions(points: list[GridPoint], size: int) -> list[list[GridPoint]]:
+    return [points[i : i + size] for i in range(0, len(points), size)]

@@ -1,0 +1,1 @@
+"""DSO-NAS: edges of fully connected blocks under sparsity."""

@@ -1,0 +1,153 @@
+"""DSO's settings."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from keras_nas.errors import UsageError
+from keras_nas.settings import check_choices, check_range, setting
+from keras_nas.training.train_config import TrainConfig
+
+BUDGETS = ("none", "flops", "mac", "latency")
+
+
+@dataclasses.dataclass(frozen=True)
+class DsoConfig:
+    """DSO-NAS' settings; the defaults are the paper's for CIFAR-10 (section 4.2).
+
+    Example:
+
+    ```python
+    DsoConfig(gamma=5e-3, weights=TrainConfig(epochs=5, nesterov=True), patience=3)
+    ```
+    """
+
+    weights: TrainConfig = setting(
+        TrainConfig(epochs=120, nesterov=True, weight_decay=3e-4),
+        "Stage 1: the full network's weights, on D_w.",
+    )
+    architecture: TrainConfig = setting(
+        TrainConfig(epochs=120, nesterov=True, weight_decay=3e-4),
+        "Stage 2: edges and weights in turn (Alg. 1); its settings are the weights'.",
+    )
+    gamma: float = setting(1e-3, "γ: weight of the edges' L1 norm (Eq. 9).")
+    gamma_0: float = setting(0.0, "γ₀ of --adaptive=latency (Eq. 19).")
+    gamma_growth: float = setting(
+        1.0, "γ is multiplied by this after each epoch; above 1 it drives a search to its end."
+    )
+    adaptive: str = setting("none", "Budget that adapts γ to each edge (Eq. 17 to 19).", BUDGETS)
+    latency_table: str = setting("", "JSON of apps.profile_latency, for --adaptive=latency.")
+    interpolate: bool = setting(False, "Take the nearest condition that the table has.")
+    edge_learning_rate: float = setting(0.0, "η of the edges; 0 for the weights' learning rate.")
+    edge_momentum: float = setting(
+        0.0, "Constant μ of APG-NAG (0.9 in the authors' code); 0 for (t − 2) / (t + 1)."
+    )
+    clip_lookahead: bool = setting(False, "Keep λ' at 0 or above, as the authors' code does.")
+    split_ratio: str = setting(
+        "1:1", "D_w : D_λ, in examples and in steps: 1:1 for CIFAR-10, 4:1 for ImageNet."
+    )
+    split: bool = setting(
+        True, "Learn edges on D_λ, apart from D_w; False: both on all data (Table 7)."
+    )
+    stop: str = setting(
+        "stable",
+        "'stable': when the live edges have been the same for `patience` epochs. 'one_operation': "
+        "when each block of parallel operations is down to one (section 4.3), which then stays.",
+        ("stable", "one_operation"),
+    )
+    patience: int = setting(10, "Epochs of the same live edges that end stage 2; 0 for all epochs.")
+    hold_bn_scale: bool = setting(
+        True, "Hold the scales of BatchNormalization (at 1 when new) in the first two stages."
+    )
+    recompute: bool = setting(
+        False, "Compute activations again for the gradients of stages 1 and 2: less memory."
+    )
+    align: str = setting("auto", "How surgery aligns channels at joins.", ("auto", "widen", "pad"))
+    from_scratch: bool = setting(
+        True, "Stage 3 trains from new weights, without scales; False: from the search's."
+    )
+    target_macs: float = setting(
+        0.0, "Macs that the widths are solved for before stage 3; 0: keep."
+    )
+    target_params: float = setting(0.0, "Params that the widths are solved for; 0: keep.")
+    dropout: float = setting(0.6, "Dropout before the classifier in stage 3 (DSO's own spaces).")
+    drop_path: float = setting(0.5, "Drop path of the blocks in stage 3 (DSO's own spaces).")
+    auxiliary_weight: float = setting(
+        0.4, "Weight of the auxiliary tower behind the second last stage; 0 for no tower."
+    )
+    random_networks: int = setting(
+        0, "Random networks of the space, of the same macs, to train like the found one."
+    )
+    finetune: TrainConfig = setting(
+        TrainConfig(
+            epochs=630,
+            learning_rate=0.05,
+            schedule="cosine_restarts",
+            final_learning_rate=0.001,
+            nesterov=True,
+            weight_decay=3e-4,
+        ),
+        "Stage 3: the found network's weights, on all data.",
+    )
+
+    def __post_init__(self):
+        check_choices(self)
+        check_range(
+            self,
+            ("gamma", "gamma_0", "edge_learning_rate", "patience"),
+            0,
+        )
+        check_range(self, ("edge_momentum", "dropout", "drop_path", "auxiliary_weight"), 0)
+        check_range(self, ("gamma_growth",), 1)
+        check_range(self, ("random_networks",), 0)
+        for name in ("edge_momentum", "dropout", "drop_path"):
+            if getattr(self, name) >= 1:
+                raise UsageError(
+                    f"`{name}` must be below 1. Received: {name}={getattr(self, name)}"
+                )
+        parse_ratio(self.split_ratio)
+        for name in ("target_macs", "target_params"):
+            parse_target(getattr(self, name), 1.0, name)
+        if self.adaptive == "latency" and not self.latency_table:
+            raise UsageError(
+                "`latency_table` must be given with adaptive='latency'. Received: latency_table=''"
+            )
+        if parse_target(self.target_macs, 1.0) and parse_target(self.target_params, 1.0):
+            raise UsageError(
+                "One of `target_macs` and `target_params` may be given. Received: both"
+            )
+
+
+def parse_ratio(ratio: str) -> tuple[int, int]:
+    """`"4:1"` as (4, 1), in lowest terms.
+
+    Raises:
+        UsageError: If it is not two whole numbers from 1 on.
+    """
+    first, _, second = str(ratio).partition(":")
+    if not (first.isdecimal() and second.isdecimal() and int(first) and int(second)):
+        raise UsageError(
+            f"`split_ratio` must be two whole numbers such as 4:1. Received: {ratio!r}"
+        )
+    x, y = int(first), int(second)
+    divisor = next(d for d in range(min(x, y), 0, -1) if x % d == 0 and y % d == 0)
+    return x // divisor, y // divisor
+
+
+def parse_target(target: float | str, full: float, name: str = "target") -> float:
+    """A cost to reach, as a number: itself, or a share such as `"0.5x"` of `full`; 0 for none.
+
+    Raises:
+        UsageError: If it is neither, or negative.
+    """
+    text = str(target).strip()
+    try:
+        value = float(text.removesuffix("x")) * (full if text.endswith("x") else 1.0)
+    except ValueError:
+        value = -1.0
+    if not value >= 0:
+        raise UsageError(
+            f"`{name}` must be a number from 0 on, or a share such as 0.5x. "
+            f"Received: {name}={target!r}"
+        )
+    return value

@@ -1,0 +1,1 @@
+"""FGNAS: straight-through gates under a budget."""

@@ -1,0 +1,186 @@
+"""FGNAS' settings."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from keras_nas.choices import RESOURCES
+from keras_nas.errors import UsageError
+from keras_nas.settings import check_choices, check_range, setting
+from keras_nas.training.train_config import TrainConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class FgnasConfig:
+    """FGNAS' settings; the defaults are the paper's for CIFAR-10 (section 4.2), channels only.
+
+    What the paper leaves open is ours: the gates' optimizer and its rate, and how long each step
+    takes at most.
+
+    Example:
+
+    ```python
+    FgnasConfig(target_flops="0.35x", lambda_r=1e-8, search=TrainConfig(epochs=20))
+    ```
+    """
+
+    order: str = setting(
+        "conv_bn_relu_gate",
+        "Where a gate stands. Behind the activation, as in the paper, a closed gate still hears "
+        "from the task and may open again; before a ReLU it hears nothing.",
+        ("conv_gate_bn_relu", "conv_bn_gate_relu", "conv_bn_relu_gate"),
+    )
+    include: tuple[str, ...] = setting((), "Layers (names or patterns) to gate; all by default.")
+    exclude: tuple[str, ...] = setting((), "Layers (names or patterns) not to gate.")
+    kernels: tuple[int, ...] = setting(
+        (), "Further kernel sizes of each convolution (Tab. 2); none and no activations: FGNAS (P)."
+    )
+    activations: tuple[str, ...] = setting(
+        (), "Further activations of each convolution, of relu, prelu and tanh (Tab. 2)."
+    )
+    types: tuple[str, ...] = setting(
+        (), "Further types of each convolution: 'depthwise' where it fits (Tab. 2)."
+    )
+    mix: str = setting(
+        "all", "The convolutions that get further operations.", ("all", "normal", "depthwise")
+    )
+    entries: bool = setting(
+        False,
+        "A gated 1x1 convolution before the first convolution of each residual or dense block that "
+        "follows an identity connection (section 3.4).",
+    )
+    pretrained: str = setting(
+        "auto",
+        "Whether the network that is widened comes with trained weights: 'yes' multiplies its own "
+        "operations by M against the 1/M of Eq. (1), so that it starts as it was; 'no' takes the "
+        "plain mean, as the paper does from scratch. 'auto': yes for a .keras file, and where the "
+        "weight stage has 0 epochs.",
+        ("auto", "yes", "no"),
+    )
+    prune_channels: bool = setting(
+        True, "False: every channel of a mixed layer keeps an operation (type 1 of Tab. 7)."
+    )
+    multiple_operations: bool = setting(
+        True, "False: every channel of a mixed layer has one operation at most (type 2 of Tab. 7)."
+    )
+    resource: str = setting(
+        "flops", "The resource of R(ψ) where no target names one (Eq. 8).", RESOURCES
+    )
+    target_params: float | str = setting(0.0, "Params to reach, or a share as 0.5x; 0 for none.")
+    target_macs: float | str = setting(0.0, "Macs to reach, or a share as 0.5x; 0 for none.")
+    target_flops: float | str = setting(0.0, "Flops to reach, or a share as 0.5x; 0 for none.")
+    target_latency_ms: float | str = setting(
+        0.0, "Milliseconds to reach by the latency table, or a share as 0.5x; 0 for none."
+    )
+    latency_table: str = setting("", "JSON of apps.profile_latency, for --target_latency_ms.")
+    interpolate: bool = setting(False, "Take the nearest condition that the table has.")
+    resource_shape: tuple[int, ...] = setting(
+        (), "Input shape (without batch) that costs are counted at, where the model leaves it open."
+    )
+    lambda_r: float = setting(
+        1e-9, "λ of Eq. (7), for each unit of the resource (a param, a flop, a millisecond)."
+    )
+    steer: bool = setting(
+        False, "Steer λ so that the resource falls evenly to the target over the search's epochs."
+    )
+    steer_gain: float = setting(
+        1.0, "log λ grows by this times (R − plan) / R at the start, in each step."
+    )
+    gate_optimizer: str = setting("sgd", "Optimizer of the gates' logits.", ("sgd", "adam"))
+    gate_learning_rate: float = setting(0.01, "Learning rate of the gates' logits.")
+    weights: TrainConfig = setting(
+        TrainConfig(
+            epochs=160, learning_rate=0.01, nesterov=True, schedule="piecewise",
+            boundaries=(80.0, 120.0),
+        ),
+        "Step 2: the weights, without gates.",
+    )  # fmt: skip
+    search: TrainConfig = setting(
+        TrainConfig(epochs=160, learning_rate=0.01, nesterov=True),
+        "Step 3: weights and gates, until the target is reached, for so many epochs at most.",
+    )
+    round_to: int = setting(1, "Kept channels a gate become a multiple of this (1, 4 or 8).")
+    align: str = setting("pad", "How surgery aligns channels at joins.", ("auto", "widen", "pad"))
+    finetune: TrainConfig = setting(
+        TrainConfig(
+            epochs=160, learning_rate=0.01, nesterov=True, schedule="piecewise",
+            boundaries=(80.0, 120.0),
+        ),
+        "Step 4: the small network's weights, the gates being fixed.",
+    )  # fmt: skip
+
+    def __post_init__(self):
+        check_choices(self)
+        check_range(self, ("lambda_r", "steer_gain", "gate_learning_rate"), 0)
+        check_range(self, ("round_to",), 1)
+        named = [name for name in RESOURCES if _given(getattr(self, f"target_{name}"))]
+        if len(named) > 1:
+            raise UsageError(
+                f"Only one target may be given. Received: {', '.join(f'target_{n}' for n in named)}"
+            )
+        for name in named:
+            parse_target(f"target_{name}", getattr(self, f"target_{name}"), 1.0)
+        if (self.what == "latency_ms") != bool(self.latency_table):
+            raise UsageError(
+                "`latency_table` must be given with a target or resource of latency_ms, and only "
+                f"then. Received: {self.latency_table!r} with {self.what}"
+            )
+        if not (self.prune_channels and self.multiple_operations) and not self.mixes:
+            raise UsageError(
+                "`prune_channels` and `multiple_operations` may be False with `kernels`, "
+                "`activations` or `types` only. Received: none of these"
+            )
+        if self.steer and not named:
+            raise UsageError("`steer` needs a target. Received: steer=True without one")
+
+    @property
+    def mixes(self) -> bool:
+        """Whether layers get further operations, or 1×1 entries."""
+        return bool(self.kernels or self.activations or self.types or self.entries)
+
+    def takes_trained(self, from_file: bool = False) -> bool:
+        """Whether the network to widen has trained weights, as `pretrained` says.
+
+        Args:
+            from_file: Whether it was read from a file, rather than made anew.
+        """
+        if self.pretrained == "auto":
+            return from_file or not self.weights.epochs
+        return self.pretrained == "yes"
+
+    @property
+    def what(self) -> str:
+        """The resource that counts: that of the target, else `resource`."""
+        for name in RESOURCES:
+            if _given(getattr(self, f"target_{name}")):
+                return name
+        return self.resource
+
+    def target(self, full: float) -> float | None:
+        """The target in the resource's unit, where the full network has `full`; None for none."""
+        value = getattr(self, f"target_{self.what}")
+        return parse_target(f"target_{self.what}", value, full) if _given(value) else None
+
+
+def _given(value: float | str) -> bool:
+    return value not in (0, "", "0")
+
+
+def parse_target(name: str, value: float | str, full: float) -> float:
+    """A target as a number: `"0.35x"` is 0.35 · `full`, and `3e6` or `"3e6"` is itself.
+
+    Raises:
+        UsageError: If it is neither, or not above 0.
+    """
+    text = str(value).strip()
+    share = text.endswith("x")
+    try:
+        number = float(text.removesuffix("x"))
+    except ValueError:
+        number = -1.0
+    if not 0 < number < float("inf") or (share and number > 1):
+        raise UsageError(
+            f"`{name}` must be a number above 0, or a share of the full network's as 0.5x. "
+            f"Received: {name}={value!r}"
+        )
+    return number * full if share else number

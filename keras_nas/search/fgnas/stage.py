@@ -1,0 +1,294 @@
+"""FGNAS' search stage: weights and gates together, until the target is reached."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_nas import gates, surgery
+from keras_nas.architecture import Architecture, rounded_mask
+from keras_nas.costs import LatencyTable
+from keras_nas.errors import UsageError
+from keras_nas.graph import read
+from keras_nas.layers import STEGate
+from keras_nas.regularizers import Resource
+from keras_nas.search.fgnas.config import FgnasConfig
+from keras_nas.search.fgnas.constraint import Protection, make_constraint, open_channels
+from keras_nas.search.fgnas.folded_gates import fold_gates
+from keras_nas.search.gate_statistics import gate_statistics, probabilities
+from keras_nas.tasks import Task
+from keras_nas.training.joint_step import Learned, joint_step
+from keras_nas.training.stage import Data
+from keras_nas.training.trainer import (
+    TrainConfig,
+    TrainStage,
+    make_optimizer,
+    needs_loss_scaling,
+    validation_record,
+)
+
+STEERING_RANGE = 1e4
+"""λ is steered within this factor of where it began, up and down."""
+
+
+class FgnasStage(TrainStage):
+    """Step 3 of FGNAS: minimises L(θ, ψ) + λ R(ψ), Eq. (7), over weights θ and gates ψ at once.
+
+    It ends after the step in which the network that surgery would build meets the target; an epoch
+    may be cut short by it. Where that step closed more than was needed, the closed gates that were
+    nearest to open (by ψ_on − ψ_off, over all layers) are opened again as far as the target allows.
+    A gate that has no way round it keeps its best channel, from step to step; where gates together
+    cut the network, what is counted has the channels that a rescue would reopen.
+    Each epoch's record has the resource, its target, λ, and the channels kept.
+
+    Args:
+        supernet: A model with `STEGate`s.
+        train_data: Batches `(inputs, targets)`.
+        validation_data: Evaluated after each epoch; None for none.
+        task: Loss and metrics.
+        config: The settings.
+        name: The stage's name.
+
+    Raises:
+        KerasNasError: If the model has no `STEGate`, or as in `Resource`.
+    """
+
+    def __init__(
+        self,
+        supernet: keras.Model,
+        train_data: Data,
+        validation_data: Data | None,
+        task: Task,
+        config: FgnasConfig,
+        name: str = "architecture",
+    ):
+        super().__init__(name, supernet, train_data, validation_data, task, config.search)
+        self.settings = config
+        self.gates = gates.learnable(supernet, STEGate)
+        self.logits = [gate.logits for gate in self.gates]
+        self.forward = fold_gates(supernet)
+        self.resource = make_resource(supernet, config)
+        self.full = self.resource.full()
+        self.target = config.target(self.full)
+        with tf.distribute.get_strategy().scope():
+            self.strength = keras.Variable(config.lambda_r, trainable=False, name="lambda_r")
+        self.constraint = make_constraint(self.gates, config)
+        self.dependence = surgery.Dependence(
+            read(supernet), {gate.name: gate for gate in self.gates}
+        )
+        self.protection = Protection(self.gates, self.dependence)
+        self.reached = False
+        self._measure = tf.function(self._exact, autograph=False)
+        self._seen: bytes | None = None
+        self._value = self.full
+
+    def begin(self, steps):
+        super().begin(steps)
+        self.check_reachable()
+        for gate in self.gates:
+            gate.mode = "soft"
+        config = TrainConfig(
+            epochs=self.epochs,
+            optimizer=self.settings.gate_optimizer,
+            learning_rate=self.settings.gate_learning_rate,
+            weight_decay=0.0,
+        )
+        scaling = needs_loss_scaling(self.model)
+        self.gate_optimizer = make_optimizer(config, steps, self.logits, scaling)
+
+    def check_reachable(self) -> None:
+        """Raises `UsageError` if the target is below what the least network has, or above all."""
+        if self.target is None:
+            return
+        closed = {gate.name: np.zeros(gate.channels, bool) for gate in self.gates}
+        least = self._cost(self._rounded(self._rescued(closed)))
+        what = self.resource.what
+        if self.target < least:
+            raise UsageError(
+                f"`target_{what}` must be {least:,.6g} or more: what is left of "
+                f"'{self.model.name}' with every gate closed that can be. "
+                f"Received: {self.target:,.6g} (the full network has {self.full:,.6g})"
+            )
+        if self.target > self.full:
+            raise UsageError(
+                f"`target_{what}` must be {self.full:,.6g} or less, what all of "
+                f"'{self.model.name}' has. Received: {self.target:,.6g}"
+            )
+
+    def before_step(self, epoch, step, steps):
+        if self.settings.steer and self.target is not None:
+            total = max(1, self.epochs * steps - 1)
+            plan = self.full + (self.target - self.full) * (epoch * steps + step) / total
+            self._steer((self.measured() - plan) / self.full)
+
+    def _lambda(self) -> float:
+        return float(keras.ops.convert_to_numpy(self.strength))
+
+    def _steer(self, excess: float) -> None:
+        start = self.settings.lambda_r
+        moved = self._lambda() * math.exp(self.settings.steer_gain * excess)
+        self.strength.assign(min(max(moved, start / STEERING_RANGE), start * STEERING_RANGE))
+
+    def train_step(self, batch):
+        return joint_step(
+            batch,
+            self.forward,
+            self.losses,
+            lambda: self.strength * tf.cast(self.resource(), tf.float32),
+            Learned(self.optimizer, self.weights),
+            Learned(self.gate_optimizer, self.logits),
+            self.metrics,
+        )
+
+    def state(self):
+        return {
+            **super().state(),
+            "gate_optimizer": self.gate_optimizer.variables,
+            "lambda_r": [self.strength],
+        }
+
+    def satisfied(self):
+        if self.constraint is not None:
+            self.constraint()
+        self.protection()
+        self.reached = self.target is not None and self._meets(self.target)
+        if self.target is not None and self.reached:
+            self._land(self.target)
+            self.mend()
+        return self.reached
+
+    def mend(self) -> None:
+        """Opens the channels without which the gates that are closed would cut the network."""
+        masks = self._rescued({gate.name: gate.mask() for gate in self.gates})
+        for gate in self.gates:
+            open_channels(gate, masks[gate.name])
+
+    def finished(self, records):
+        return self.reached
+
+    def after_epoch(self, epoch):
+        record: dict[str, Any] = {"resource": self.left(), "lambda_r": self._lambda()}
+        if self.target is not None:
+            record[f"target_{self.resource.what}"] = self.target
+        statistics = gate_statistics(self.gates)
+        record.update({key: statistics[key] for key in ("channels", "kept", "kept_share")})
+        record["kept_by_gate"] = {gate.name: int(gate.mask().sum()) for gate in self.gates}
+        return {**record, **validation_record(self._evaluator)}
+
+    def status(self):
+        return {"share": self.measured() / self.full}
+
+    def histograms(self):
+        return {"gates/all": probabilities(self.gates)}
+
+    def left(self) -> float:
+        """The resource of what surgery would build: rescued, rounding and aligning counted in."""
+        masks = {gate.name: gate.mask() for gate in self.gates}
+        state = b"".join(np.packbits(mask).tobytes() for mask in masks.values())
+        if state != self._seen:
+            self._seen, self._value = state, self._cost(self._rounded(self._rescued(masks)))
+        return self._value
+
+    def measured(self) -> float:
+        """R under the present masks."""
+        return float(self._measure())
+
+    def _exact(self):
+        masks = {gate.name: gate.indicator() > 0.5 for gate in self.gates}
+        return self.resource.exact(masks)
+
+    def is_met(self) -> bool:
+        """Whether what surgery would build meets the target."""
+        return self.target is not None and self.left() <= self.target
+
+    def _meets(self, target: float) -> bool:
+        return self.measured() <= target and self.left() <= target
+
+    def _rescued(self, masks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        scores = {gate.name: gate.scores() for gate in self.gates}
+        return surgery.rescued(masks, scores, self.dependence)
+
+    def _rounded(self, masks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        multiple = self.settings.round_to
+        return {gate.name: rounded_mask(gate, multiple, masks[gate.name]) for gate in self.gates}
+
+    def _land(self, target: float) -> None:
+        """Opens again, best first, what the last step closed beyond the target.
+
+        Channels that are as good as each other are opened by turns, one of each gate: where λ is so
+        strong that all of a layer's channels have closed alike, each layer gets its share back.
+        """
+        before = [keras.ops.convert_to_numpy(gate.logits) for gate in self.gates]
+        order = _closed_channels([gate.scores() for gate in self.gates])
+
+        def fits(count: int) -> bool:
+            for index, (gate, logits) in enumerate(zip(self.gates, before, strict=True)):
+                opened = np.zeros(gate.channels, bool)
+                opened[[channel for owner, channel in order[:count] if owner == index]] = True
+                gate.logits.assign(logits)
+                open_channels(gate, opened)
+            if self.constraint is not None:
+                self.constraint()
+            return self.left() <= target
+
+        count = 0
+        while True:
+            high = len(order)
+            while count < high:
+                middle = (count + high + 1) // 2
+                count, high = (middle, high) if fits(middle) else (count, middle - 1)
+            if count == len(order):
+                break
+            # One more of this gate is too much (it may bring a whole branch back): without it.
+            blocked = order[count][0]
+            order[count:] = [place for place in order[count:] if place[0] != blocked]
+        fits(count)
+
+    def _cost(self, masks: dict[str, np.ndarray]) -> float:
+        if self.settings.align == "pad" or self.resource.what == "latency_ms":
+            return float(self.resource.exact({n: tf.constant(m) for n, m in masks.items()}))
+        kept = {name: np.flatnonzero(mask).tolist() for name, mask in masks.items()}
+        bare = Architecture(kept, {name: len(mask) for name, mask in masks.items()})
+        shapes = batched_shape(self.settings)
+        costs = surgery.predict_costs(
+            self.model, bare, align=self.settings.align, input_shapes=shapes
+        )
+        return float(getattr(costs, self.resource.what))
+
+
+def _closed_channels(gaps: list[np.ndarray]) -> list[tuple[int, int]]:
+    """The closed channels as (gate, channel), best first; of equals, the first of each gate first.
+
+    Worked example: gaps (−1, −1), (−1, −2) give (0, 0), (1, 0), (0, 1), (1, 1).
+    """
+    found = []
+    for gate, values in enumerate(gaps):
+        closed = [channel for channel in np.argsort(-values, kind="stable") if values[channel] < 0]
+        found += [(-values[channel], turn, gate, channel) for turn, channel in enumerate(closed)]
+    return [(gate, int(channel)) for _, _, gate, channel in sorted(found)]
+
+
+def make_resource(supernet: keras.Model, config: FgnasConfig) -> Resource:
+    """The resource regulariser that a configuration asks for.
+
+    Raises:
+        KerasNasError: As in `Resource`, or the latency table cannot be read.
+    """
+    table = LatencyTable.load(Path(config.latency_table)) if config.latency_table else None
+    return Resource(
+        supernet,
+        config.what,
+        input_shapes=batched_shape(config),
+        table=table,
+        interpolate=config.interpolate,
+    )
+
+
+def batched_shape(config: FgnasConfig) -> list[tuple[int, ...]] | None:
+    """`resource_shape` with a batch of 1, as `keras_nas.graph.read` takes it."""
+    return [(1, *config.resource_shape)] if config.resource_shape else None

@@ -1,0 +1,1 @@
+"""How any stage of training runs; knows no method of search."""

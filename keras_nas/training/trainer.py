@@ -1,0 +1,201 @@
+"""Training weights: DNAL's first and last stages, and everyone's retraining."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_nas.errors import KerasNasError
+from keras_nas.gates import find
+from keras_nas.tasks import Task
+from keras_nas.training.evaluation import Evaluator
+from keras_nas.training.loop import run_stage
+from keras_nas.training.schedules import learning_rate
+from keras_nas.training.session import Session
+from keras_nas.training.stage import Data, Stage
+from keras_nas.training.step import Update, apply, global_mean, once, values
+from keras_nas.training.train_config import TrainConfig
+
+
+def make_optimizer(
+    config: TrainConfig, steps: int, variables: list[keras.Variable], loss_scaling: bool
+) -> keras.optimizers.Optimizer:
+    """The optimizer of a stage, built for `variables`.
+
+    Args:
+        config: Its settings; `weight_decay` is the loss's matter and not used here.
+        steps: Steps an epoch.
+        variables: What it will move.
+        loss_scaling: Wrap it for float16 gradients.
+    """
+    rate = learning_rate(
+        config.schedule,
+        config.learning_rate,
+        config.epochs,
+        steps,
+        config.boundaries,
+        config.factor,
+        config.final_learning_rate,
+        config.warmup_epochs,
+        config.restart_epochs,
+        config.restart_factor,
+    )
+    clip = config.clip_norm or None
+    if config.optimizer == "adam":
+        optimizer = keras.optimizers.Adam(rate, epsilon=config.epsilon, global_clipnorm=clip)
+    else:
+        optimizer = keras.optimizers.SGD(
+            rate, config.momentum, config.nesterov, global_clipnorm=clip
+        )
+    if loss_scaling:
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    optimizer.build(variables)
+    return optimizer
+
+
+def needs_loss_scaling(model: keras.Model) -> bool:
+    """Whether some layer of the model computes in float16."""
+    return any(layer.compute_dtype == "float16" for layer in model.layers)
+
+
+def kernels(model: keras.Model) -> list[keras.Variable]:
+    """The weights that decay: trainable kernels, but no bias, no scale and no gate."""
+    return [
+        variable
+        for variable in model.trainable_variables
+        if "kernel" in variable.name and len(variable.shape) > 1
+    ]
+
+
+def weight_penalty(config: TrainConfig, variables: list[keras.Variable]) -> tf.Tensor:
+    """The loss's second term, λ_w / 2 · Σ‖W‖² or λ_w ‖W‖₂: a float32 scalar.
+
+    DNAL's Alg. 1 prints λ_w ‖W‖₂ and its settings call λ_w SGD's weight decay, which is the
+    gradient λ_w W of the squared form.
+    """
+    if not variables or not config.weight_decay:
+        return tf.zeros(())
+    squares = [tf.nn.l2_loss(tf.cast(v.value, tf.float32)) for v in variables]
+    half = tf.add_n(squares)
+    if config.weight_norm == "squared":
+        return config.weight_decay * half
+    return config.weight_decay * tf.sqrt(2.0 * half)
+
+
+class TrainStage(Stage):
+    """Trains every trainable weight of a model on the task's loss and the weight penalty.
+
+    The model runs in training mode. Losses that its layers add themselves count as part of the
+    task's.
+
+    Args:
+        name: The stage's name.
+        model: What to train, in place. Its gates, if it has any, keep their modes and logits.
+        train_data: Batches `(inputs, targets)`.
+        validation_data: Evaluated after each epoch; None for none.
+        task: Loss and metrics.
+        config: The settings.
+
+    Raises:
+        KerasNasError: When the stage begins, if the model has no weights to train.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: keras.Model,
+        train_data: Data,
+        validation_data: Data | None,
+        task: Task,
+        config: TrainConfig,
+    ):
+        with tf.distribute.get_strategy().scope():
+            super().__init__(name, config.epochs, train_data, task.metrics())
+        self.model = model
+        self.task = task
+        self.config = config
+        self.weights = trainable_weights(model)
+        self.kernels = kernels(model)
+        self._evaluator = None
+        if validation_data is not None:
+            self._evaluator = Evaluator(model, task, validation_data)
+
+    def begin(self, steps):
+        if not self.weights:
+            raise KerasNasError(
+                f"Stage '{self.name}' has nothing to train: model '{self.model.name}' has no "
+                "weights. A search that leaves none was pressed too hard: lower `lambda_a`, or "
+                "`gamma`."
+            )
+        scaling = needs_loss_scaling(self.model)
+        self.optimizer = make_optimizer(self.config, steps, self.weights, scaling)
+
+    def train_step(self, batch):
+        inputs, targets = batch[0], batch[1]
+        weights = values(self.weights)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(weights)
+            outputs = self.model(inputs, training=True)
+            losses = self.losses(targets, outputs)
+            scaled = self.optimizer.scale_loss(losses["loss"])
+        gradients = tape.gradient(scaled, weights, unconnected_gradients="zero")
+        for metric in self.metrics:
+            metric.update_state(targets, outputs)
+        return apply(losses, [Update(self.optimizer, gradients, self.weights)])
+
+    def losses(self, targets, outputs) -> dict[str, tf.Tensor]:
+        """This replica's parts of the task's loss, the weight penalty and, as "loss", their sum."""
+        task_loss = global_mean(self.task.loss(targets, outputs))
+        if self.model.losses:
+            task_loss += once(tf.add_n(self.model.losses))
+        penalty = once(weight_penalty(self.config, self.kernels))
+        return {"loss": task_loss + penalty, "task_loss": task_loss}
+
+    def state(self):
+        return {"model": self.model.variables, "optimizer": self.optimizer.variables}
+
+    def replay(self, batch):
+        return self.model, batch[0], True
+
+    def after_epoch(self, epoch):
+        return validation_record(self._evaluator)
+
+    def images(self):
+        return validation_images(self._evaluator)
+
+
+def validation_images(evaluator: Evaluator | None) -> dict[str, np.ndarray]:
+    """The evaluation's pictures as `images`, where the task has any."""
+    pictures = evaluator.pictures() if evaluator is not None else None
+    return {} if pictures is None else {"images": pictures}
+
+
+def validation_record(evaluator: Evaluator | None) -> dict[str, float]:
+    """The evaluation's values as `val_loss`, `val_top1` and so on."""
+    if evaluator is None:
+        return {}
+    return {f"val_{name}": value for name, value in evaluator().items()}
+
+
+def trainable_weights(model: keras.Model) -> list[keras.Variable]:
+    """The model's trainable variables without the gates'."""
+    gates = {id(v) for gate in find(model) for v in gate.trainable_variables}
+    return [variable for variable in model.trainable_variables if id(variable) not in gates]
+
+
+def train(
+    model: keras.Model,
+    train_data: Data,
+    validation_data: Data | None,
+    config: TrainConfig,
+    *,
+    task: Task,
+    session: Session | None = None,
+    name: str = "train",
+) -> list[dict[str, Any]]:
+    """Trains a model in place; see `TrainStage` and `run_stage`. Returns one record an epoch."""
+    stage = TrainStage(name, model, train_data, validation_data, task, config)
+    return run_stage(stage, session)

@@ -11,7 +11,7 @@ WRONG_VENV = $(VENV) holds another Python than 3.11 or no pip: remove it, then r
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help install data demo test slow lint format build-files bazel
+.PHONY: help install data demo test slow lint format bazel
 
 help:
 	@echo "make demo    train, search, prune, finetune, export and measure one small network"
@@ -58,9 +58,6 @@ lint: $(INSTALLED)
 format: $(INSTALLED)
 	@$(PYTHON) -m ruff check --fix .
 	@$(PYTHON) -m ruff format .
-
-build-files: $(INSTALLED)
-	@$(PYTHON) -m tests.build_files --write
 
 bazel: $(INSTALLED)
 	@$(PYTHON) -m pytest -m slow tests/test_bazel.py

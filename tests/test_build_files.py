@@ -1,103 +1,161 @@
-"""BUILD files say what the code imports, and let nothing be used against the order."""
+"""The BUILD files hold every module and what it imports, and let no part use a later one.
+
+They are run as Python, with rules that note what they are given: Starlark's syntax is Python's.
+"""
 
 from __future__ import annotations
 
-import ast
-from functools import cache
+import re
+import runpy
+from functools import cache, partial
 from pathlib import Path
+from types import SimpleNamespace
 
-from tests.build_files import CHECKOUT_TESTS, build_files, label_of, stale_files
-from tests.source_tree import PART_ORDER, ROOT, modules, part_of
+from tests.source_tree import (
+    FILE_PARTS,
+    FIRST_PARTY,
+    PART_ORDER,
+    ROOT,
+    direct_requirements,
+    first_party_imports,
+    modules,
+    third_party_imports,
+)
 
-LABELS = ("deps", "visibility")
-
-
-def is_file(path: str) -> bool:
-    return (ROOT / path).is_file()
+RULES = ("filegroup", "package_group", "py_binary", "py_library", "py_test", "test_suite")
+CHECKOUT_TESTS = {
+    f"tests.test_{name}" for name in ("bazel", "build_files", "documentation", "imports")
+}
+PYPI = {f"@pypi//{name.replace('-', '_')}" for name in direct_requirements()}
+PARTS = [part for part in PART_ORDER if part not in FILE_PARTS]
 
 
 @cache
-def rules() -> dict[str, dict[str, object]]:
-    """Every rule of the BUILD files on disk: its attributes by its label."""
-    found: dict[str, dict[str, object]] = {}
-    for path in filter(is_file, build_files()):
-        folder = Path(path).parent.as_posix().removeprefix(".")
-        for statement in ast.parse((ROOT / path).read_text(encoding="utf-8")).body:
-            if not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call)):
-                continue
-            values = {
-                keyword.arg: ast.literal_eval(keyword.value)
-                for keyword in statement.value.keywords
-                if keyword.arg in {"name", "srcs", *LABELS}
-                and not isinstance(keyword.value, ast.Call)
-            }
-            if "name" in values and isinstance(statement.value.func, ast.Name):
-                values["rule"] = statement.value.func.id
-                found[f"//{folder}:{values['name']}"] = values
+def rules() -> dict[str, dict]:
+    """Every rule of the BUILD files by its label: its kind and its attributes."""
+    found: dict[str, dict] = {}
+    for folder in sorted(
+        path.parent for top in FIRST_PARTY for path in (ROOT / top).rglob("BUILD")
+    ):
+        package = folder.relative_to(ROOT).as_posix()
+        names = {kind: partial(note, found, package, kind) for kind in RULES}
+        names |= {"glob": partial(glob, folder), "exports_files": list, "load": lambda *_: None}
+        native = SimpleNamespace(glob=names["glob"], package_name=lambda package=package: package)
+        names |= {"native": native}
+        macros = runpy.run_path(str(ROOT / "tests" / "test_folder.bzl"), names)
+        runpy.run_path(str(folder / "BUILD"), names | {"test_folder": macros["test_folder"]})
     return found
 
 
-def absolute(label: str, folder: str) -> str:
-    if label.startswith(":"):
-        return f"//{folder}{label}"
+def note(found: dict[str, dict], package: str, kind: str, *, name: str, **attributes) -> None:
+    label = f"//{package}:{name}"
+    assert label not in found, label
+    found[label] = {"kind": kind, "package": package, **attributes}
+
+
+def glob(folder: Path, include: list[str], exclude=(), allow_empty=False) -> list[str]:
+    def matched(patterns: list[str]) -> set[str]:
+        text = "|".join(re.escape(pattern) for pattern in patterns)
+        text = text.replace(r"\*\*/", "(?:.*/)?").replace(r"\*\*", ".*").replace(r"\*", "[^/]*")
+        return {name for name in files if re.fullmatch(text, name)}
+
+    inner = [path.parent for path in folder.rglob("BUILD") if path.parent != folder]
+    files = [
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file() and not any(path.is_relative_to(package) for package in inner)
+    ]
+    found = sorted(matched(include) - matched(exclude))
+    assert found or allow_empty, (folder, include)
+    return found
+
+
+def absolute(label: str, package: str) -> str:
+    if label.startswith("@"):
+        return label
+    if not label.startswith("//"):
+        return f"//{package}:{label.removeprefix(':')}"
     return label if ":" in label else f"{label}:{label.rsplit('/', 1)[-1]}"
 
 
-def test_build_files_are_in_step_with_the_imports() -> None:
-    assert stale_files() == [], "Run `make build-files` and commit the BUILD files."
+def dependencies(label: str) -> set[str]:
+    return {absolute(name, rules()[label]["package"]) for name in rules()[label].get("deps", ())}
 
 
-def test_every_module_has_a_rule_that_holds_its_file() -> None:
-    for name in modules().keys() - CHECKOUT_TESTS:
-        label = label_of(name)
-        folder = label.removeprefix("//").split(":")[0]
-        source = modules()[name].path.relative_to(ROOT / folder).as_posix()
-        assert source in rules()[label]["srcs"], name
+def reached(label: str) -> set[str]:
+    found, waiting = set(), {label}
+    while waiting:
+        found |= waiting
+        waiting = {d for name in waiting & rules().keys() for d in dependencies(name)} - found
+    return found
 
 
-def test_every_dependency_is_a_rule_that_may_be_seen() -> None:
+@cache
+def holders() -> dict[str, list[str]]:
+    """The labels of the rules that hold each file, by its path in the checkout."""
+    found: dict[str, list[str]] = {}
     for label, rule in rules().items():
-        folder = label.removeprefix("//").split(":")[0]
-        for dependency in rule.get("deps", ()):
-            if dependency.startswith("@pypi//"):
-                continue
-            used = absolute(dependency, folder)
-            used_folder = used.removeprefix("//").split(":")[0]
-            assert used in rules(), f"{label} needs {used}"
-            assert folder == used_folder or _sees(folder, rules()[used]["visibility"]), (
-                f"{label} must not see {used}"
-            )
+        for source in rule.get("srcs", ()):
+            path = absolute(source, rule["package"]).removeprefix("//").replace(":", "/")
+            found.setdefault(path, []).append(label)
+    return found
 
 
-def _sees(folder: str, visibility: list[str]) -> bool:
-    top = folder.split("/")[0]
-    return f"//{folder}:__pkg__" in visibility or f"//{top}:__subpackages__" in visibility
-
-
-def test_a_part_is_hidden_from_the_parts_before_it() -> None:
-    for name in modules():
-        part = part_of(name)
-        if part is None:
+def test_every_module_is_held_by_a_rule_of_its_kind() -> None:
+    for module in modules().values():
+        if module.name in CHECKOUT_TESTS:
             continue
-        visibility = rules()[label_of(name)]["visibility"]
-        assert "//visibility:public" not in visibility
-        for earlier in PART_ORDER[: PART_ORDER.index(part)]:
-            assert f"//keras_nas/{earlier}:__pkg__" not in visibility, name
+        kinds = {rules()[label]["kind"] for label in holders().get(module.relative_path, ())}
+        wanted = "py_test" if module.path.name.startswith("test_") else "py_library"
+        assert wanted in kinds, f"no {wanted} holds {module.relative_path}"
+        if module.is_program and module.relative_path.startswith(("apps", "benchmarks")):
+            assert "py_binary" in kinds or module.name == "apps.main", module.relative_path
 
 
-def test_search_is_hidden_from_export() -> None:
-    visibility = rules()["//keras_nas/search:search"]["visibility"]
-    assert not any(label.startswith("//export") for label in visibility)
+def test_every_rule_depends_on_what_its_modules_import() -> None:
+    """Libraries of keras_nas and export name it; elsewhere it may come with another dependency."""
+    for module in modules().values():
+        for label in holders().get(module.relative_path, ()):
+            direct = label.startswith(("//keras_nas", "//export"))
+            seen = {label, *dependencies(label)} if direct else reached(label)
+            for name in first_party_imports(module):
+                wanted = holders()[modules()[name].relative_path]
+                assert seen & set(wanted), f"{label}: {module.name} needs one of {wanted}"
+            for name in third_party_imports(module):
+                wanted = f"@pypi//{name.replace('-', '_')}"
+                assert wanted in seen, f"{label}: {module.name} needs {wanted}"
 
 
-def test_every_app_is_a_binary_and_every_test_file_a_test() -> None:
-    programs = [m for m in modules().values() if m.name.startswith("apps.") and m.is_program]
-    tests = [m for m in modules().values() if m.path.name.startswith("test_")]
-    kinds = {module.name: rules()[label_of(module.name)]["rule"] for module in programs}
-    kinds |= {
-        module.name: rules()[label_of(module.name)]["rule"]
-        for module in tests
-        if module.name not in CHECKOUT_TESTS
-    }
-    assert {kind for name, kind in kinds.items() if name.startswith("apps.")} <= {"py_binary"}
-    assert {kind for name, kind in kinds.items() if name.startswith("tests.")} == {"py_test"}
+def test_every_dependency_exists_and_may_be_used() -> None:
+    for label, rule in rules().items():
+        for name in dependencies(label):
+            assert name in PYPI or name in rules(), f"{label} needs {name}"
+            assert name in PYPI or sees(rule["package"], name), f"{label} may not use {name}"
+
+
+def sees(package: str, label: str) -> bool:
+    rule = rules()[label]
+    return package == rule["package"] or any(
+        admits(absolute(entry, rule["package"]), package) for entry in rule["visibility"]
+    )
+
+
+def admits(entry: str, package: str) -> bool:
+    if entry in rules():
+        group = rules()[entry]
+        names = [absolute(name, group["package"]) for name in group.get("includes", ())]
+        return any(admits(name, package) for name in [*group["packages"], *names])
+    entry = entry.replace(":__subpackages__", "/...").removesuffix(":__pkg__").removeprefix("//")
+    inside = entry.endswith("/...") and package.startswith(entry.removesuffix("..."))
+    return inside or package == entry.removesuffix("/...")
+
+
+def test_a_part_is_seen_from_the_parts_after_it_alone() -> None:
+    for place, part in enumerate(PARTS):
+        seeing = [name for name in PARTS if sees(f"keras_nas/{name}", f"//keras_nas/{part}:{part}")]
+        assert set(seeing) == set(PARTS[place:])
+
+
+def test_export_sees_nothing_of_search() -> None:
+    seen = [part for part in PARTS if sees("export", f"//keras_nas/{part}:{part}")]
+    assert seen == PARTS[: PARTS.index("search")]

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from keras_nas.models import DsoSpace
 from keras_nas.models.dso_edges import number_of_edges
-from tests.apps.test_flagfiles import SCRIPT
-from tests.source_tree import ROOT
+from tests.apps.parsed_flagfiles import FOLDER, parse
 
-FOLDER = ROOT / "apps" / "flagfiles"
 DEMOS = [FOLDER / f"demo_{name}.cfg" for name in ("dso", "segmentation", "proxyless")]
 CIFAR = sorted(FOLDER.glob("dso_cifar10_*.cfg"))
 OTHERS = sorted(set(FOLDER.glob("dso_*.cfg")) - set(CIFAR))
@@ -23,11 +18,7 @@ FILES = [*CIFAR, *OTHERS, *DEMOS]
 
 @pytest.fixture(scope="module")
 def parsed():
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, *map(str, FILES)], capture_output=True, text=True, cwd=ROOT
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return {Path(path).stem: values for path, values in json.loads(done.stdout).items()}
+    return parse(FILES)
 
 
 def test_every_row_of_the_tables_has_its_flagfile():

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 import keras_nas as kn
 from keras_nas.search import FgnasConfig
 from keras_nas.settings import unflatten
-from tests.apps.test_flagfiles import FOLDER, SCRIPT
-from tests.source_tree import ROOT
+from tests.apps.parsed_flagfiles import FOLDER, parse
 
 FILES = sorted(FOLDER.glob("fgnas_*.cfg"))
 # Tables 3 to 8: the target, the operations, λ where it is printed.
@@ -39,12 +35,7 @@ ROWS = {
 @pytest.fixture(scope="module")
 def parsed():
     demos = [FOLDER / f"demo_{name}.cfg" for name in ("fgnas", "edsr", "vgg", "latency")]
-    paths = [str(path) for path in [*FILES, *demos]]
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, *paths], capture_output=True, text=True, cwd=ROOT
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return {Path(path).name: values for path, values in json.loads(done.stdout).items()}
+    return parse([*FILES, *demos])
 
 
 def test_there_is_one_for_each_row():
@@ -53,7 +44,7 @@ def test_there_is_one_for_each_row():
 
 @pytest.mark.parametrize("row", ROWS)
 def test_settings_are_the_papers(parsed, row):
-    values = parsed[f"fgnas_{row}.cfg"]
+    values = parsed[f"fgnas_{row}"]
     assert values["method"] == "fgnas"
     assert {name: values[name] for name in ROWS[row]} == ROWS[row]
     if values["data"] == "cifar10":
@@ -67,7 +58,7 @@ def test_settings_are_the_papers(parsed, row):
 
 @pytest.mark.parametrize("row", ROWS)
 def test_networks_are_trained_from_scratch(parsed, row):
-    values = parsed[f"fgnas_{row}.cfg"]
+    values = parsed[f"fgnas_{row}"]
     settings = unflatten(FgnasConfig, values)
     assert not values["model"].endswith(".keras")
     assert not settings.takes_trained()
@@ -76,12 +67,12 @@ def test_networks_are_trained_from_scratch(parsed, row):
 @pytest.mark.parametrize("row", ROWS)
 def test_blocks_begin_with_the_1x1_of_section_3_4(parsed, row):
     """Wherever the backbone has residual or dense blocks; VGG has none."""
-    assert parsed[f"fgnas_{row}.cfg"]["entries"] == ("vgg" not in row)
+    assert parsed[f"fgnas_{row}"]["entries"] == ("vgg" not in row)
 
 
 @pytest.mark.parametrize("row", ROWS)
 def test_the_baseline_has_the_epochs_of_the_three_steps(parsed, row):
-    values = parsed[f"fgnas_{row}.cfg"]
+    values = parsed[f"fgnas_{row}"]
     steps = [values[f"{step}_epochs"] for step in ("weights", "search", "finetune")]
     assert values["baseline_epochs"] == sum(steps)
     names = ["optimizer", "learning_rate", "weight_decay", "schedule"]
@@ -94,14 +85,14 @@ def test_the_baseline_has_the_epochs_of_the_three_steps(parsed, row):
 
 @pytest.mark.parametrize("size", ["small", "large"])
 def test_cutout_stands_in_all_stages_of_table_3(parsed, size):
-    values = parsed[f"fgnas_efficientnet_b0_cifar10_{size}.cfg"]
+    values = parsed[f"fgnas_efficientnet_b0_cifar10_{size}"]
     assert values["cutout"] == 16
     assert values["cutout_stages"] == ["weights", "architecture", "finetune"]
 
 
 def test_resnet_18_keeps_the_printed_share(parsed):
     full = kn.costs.count(kn.models.resnet18((224, 224, 3), 10)).flops
-    target = parsed["fgnas_p_resnet18_cifar10.cfg"]["target_flops"]
+    target = parsed["fgnas_p_resnet18_cifar10"]["target_flops"]
     assert target / full == pytest.approx(1.3 / 26.0, rel=1e-3)
 
 
@@ -112,7 +103,7 @@ def test_heads_are_narrow(path):
 
 def test_super_resolution_is_trained_as_printed(parsed):
     """Section 4.2, DIV2K; Table 8 counts flops for an output of 1280×720."""
-    values = parsed["fgnas_edsr_div2k.cfg"]
+    values = parsed["fgnas_edsr_div2k"]
     assert json.loads(values["model_config"]) == {"filters": 64, "blocks": 16, "scale": 2}
     assert (values["model"], values["data"], values["value_range"]) == ("edsr", "div2k", 255)
     assert values["activations"] == ["relu", "prelu", "tanh"]
@@ -131,7 +122,7 @@ def test_super_resolution_is_trained_as_printed(parsed):
 
 
 def test_the_wider_vgg_is_pruned_in_steps_of_eight(parsed):
-    demo = parsed["demo_vgg.cfg"]
+    demo = parsed["demo_vgg"]
     assert (demo["target_flops"], demo["round_to"]) == ("0.35x", 8)
     assert (
         kn.costs.count(kn.models.small_vgg(**json.loads(demo["model_config"]))).macs == 65_392_640
@@ -139,7 +130,7 @@ def test_the_wider_vgg_is_pruned_in_steps_of_eight(parsed):
 
 
 def test_demo_asks_for_a_share_of_the_flops(parsed):
-    demo = parsed["demo_fgnas.cfg"]
+    demo = parsed["demo_fgnas"]
     assert (demo["target_flops"], demo["model"], demo["data"]) == (
         "0.35x",
         "small_vgg",
@@ -148,14 +139,14 @@ def test_demo_asks_for_a_share_of_the_flops(parsed):
 
 
 def test_demo_of_a_latency_budget_asks_for_half_the_milliseconds_of_the_same_network(parsed):
-    demo, by_flops = parsed["demo_latency.cfg"], parsed["demo_fgnas.cfg"]
+    demo, by_flops = parsed["demo_latency"], parsed["demo_fgnas"]
     assert (demo["target_latency_ms"], demo["latency_table"]) == ("0.5x", "runs/host.json")
     assert demo["round_to"] == 8
     assert demo["model"] == by_flops["model"]
 
 
 def test_demo_of_super_resolution_leaves_the_residual_stream_whole(parsed):
-    demo = parsed["demo_edsr.cfg"]
+    demo = parsed["demo_edsr"]
     assert (demo["model"], demo["data"], demo["target_flops"]) == ("edsr", "photographs", "0.5x")
     arguments = json.loads(demo["model_config"])
     supernet = kn.gates.insert(

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
+from tests.apps.parsed_flagfiles import FOLDER, parse
 from tests.source_tree import ROOT
 
-FOLDER = ROOT / "apps" / "flagfiles"
 FILES = sorted(FOLDER.glob("dnal_*.cfg"))
 TABLES = {
     "vgg16_cifar10": ("1e-5", "5e-5", "1e-4", "2e-4", "3e-4", "4e-4", "5e-4"),
@@ -39,32 +36,11 @@ BASELINES = {
 }  # fmt: skip
 PROXYLESS = ("4e-5", "5e-5", "6e-5")
 ORDERS = ("conv_gate_bn_relu", "conv_bn_gate_relu", "conv_bn_relu_gate")
-SCRIPT = """
-import json, sys
-from absl import flags
-from apps.run_settings import define_flags, read_flags
-from keras_nas.settings import flatten
-define_flags()
-found = {}
-for path in sys.argv[1:]:
-    flags.FLAGS.unparse_flags()
-    for name in flags.FLAGS:
-        flags.FLAGS[name].unparse()
-    flags.FLAGS(["app", f"--flagfile={path}"])
-    config, settings = read_flags()
-    found[path] = {**flatten(config), **flatten(settings)}
-print(json.dumps(found))
-"""
 
 
 @pytest.fixture(scope="module")
 def parsed():
-    paths = [str(path) for path in [*FILES, FOLDER / "demo_dnal.cfg"]]
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, *paths], capture_output=True, text=True, cwd=ROOT
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return {Path(path).name: values for path, values in json.loads(done.stdout).items()}
+    return parse([*FILES, FOLDER / "demo_dnal.cfg"])
 
 
 def test_every_row_of_tables_1_to_6_has_a_file():
@@ -80,7 +56,7 @@ def test_every_row_of_tables_1_to_6_has_a_file():
 def test_the_settings_are_the_papers(parsed, key):
     epochs, batch_size, decay, gates_rate, boundaries = SETTINGS[key]
     for lam in TABLES[key]:
-        values = parsed[f"dnal_{key}_{lam}.cfg"]
+        values = parsed[f"dnal_{key}_{lam}"]
         assert values["lambda_a"] == float(lam)
         assert values["data"] == ("cifar10" if "cifar10" in key else "imagenet2012")
         assert (
@@ -107,7 +83,7 @@ def test_the_settings_are_the_papers(parsed, key):
 
 @pytest.mark.parametrize("lam", PROXYLESS)
 def test_the_rows_of_proxyless_are_the_papers_and_the_authors_readmes(parsed, lam):
-    values = parsed[f"dnal_proxyless_imagenet_{lam}.cfg"]
+    values = parsed[f"dnal_proxyless_imagenet_{lam}"]
     assert (values["lambda_a"], values["model"]) == (float(lam), "proxyless")
     epochs = [values[f"{stage}_epochs"] for stage in ("weights", "architecture", "finetune")]
     assert epochs == [100, 10, 110]
@@ -120,12 +96,12 @@ def test_the_rows_of_proxyless_are_the_papers_and_the_authors_readmes(parsed, la
 
 @pytest.mark.parametrize("key", ["vgg16_cifar10", "mobilenet_v2_cifar10"])
 def test_figures_4_and_5_are_a_row_of_the_tables_with_a_held_out_curve(parsed, key):
-    row = parsed[f"dnal_{key}_1e-4.cfg"]
+    row = parsed[f"dnal_{key}_1e-4"]
     net = key.removesuffix("_cifar10")
     figures = {f"fig4_{net}_{order}": {"order": order} for order in ORDERS}
     figures |= {f"fig5_{net}_{kind}": {"strategy": kind} for kind in ("sequential", "joint")}
     for name, changed in figures.items():
-        found = parsed[f"dnal_{name}.cfg"]
+        found = parsed[f"dnal_{name}"]
         expected = {**row, **changed, "validation_share": 0.1, "run_dir": f"runs/dnal_{name}"}
         differing = {k for k in row if found[k] != expected[k]}
         assert all(setting.startswith("baseline_") for setting in differing), (name, differing)
@@ -135,12 +111,12 @@ def test_figures_4_and_5_are_a_row_of_the_tables_with_a_held_out_curve(parsed, k
 def test_mobilenet_v2_is_trained_without_dropout_on_imagenet(parsed):
     """Section V-C: "We remove the dropout from the last classifier layer of MobileNetV2"."""
     for lam in TABLES["mobilenet_v2_imagenet"]:
-        values = parsed[f"dnal_mobilenet_v2_imagenet_{lam}.cfg"]
+        values = parsed[f"dnal_mobilenet_v2_imagenet_{lam}"]
         assert json.loads(values["model_config"]) == {"dropout": 0}
 
 
 def test_the_demo_is_the_one_that_make_runs(parsed):
-    values = parsed["demo_dnal.cfg"]
+    values = parsed["demo_dnal"]
     assert values["data"] == "fashion_mnist"
     assert values["baseline_epochs"] == 0
     assert values["stages"] == [

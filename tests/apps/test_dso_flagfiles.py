@@ -90,15 +90,6 @@ def test_the_mobile_space_goes_down_to_one_operation(parsed):
         assert json.loads(found["model_config"]) == {"variant": variant, "edges": True}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_heads(path):
-    head = [line for line in path.read_text().splitlines() if line.startswith("#")]
-    text = "\n".join(head)
-    assert f"python -m apps.search --flagfile=apps/flagfiles/{path.name}" in text
-    assert any(word in text for word in ("Printed", "Expected", "Measured"))
-    assert all(len(line) <= 100 for line in head)
-
-
 @pytest.mark.parametrize(
     "path", [path for path in OTHERS if "--latency_table" in path.read_text()], ids=lambda p: p.stem
 )

@@ -23,6 +23,7 @@ PART_ORDER = (
     "files",
     "file_checks",
     "settings",
+    "targets",
     "layers",
     "optimizers",
     "graph",
@@ -45,7 +46,16 @@ PART_ORDER = (
 
 # The parts that are a file beside `keras_nas/__init__.py`; the others are folders.
 FILE_PARTS = frozenset(
-    {"version", "errors", "choices", "files", "file_checks", "settings", "architecture"}
+    {
+        "version",
+        "errors",
+        "choices",
+        "files",
+        "file_checks",
+        "settings",
+        "targets",
+        "architecture",
+    }
 )
 
 # Where the name that is imported is not the name that is installed.

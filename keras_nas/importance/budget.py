@@ -16,6 +16,7 @@ from keras_nas.costs import LatencyTable
 from keras_nas.errors import UsageError
 from keras_nas.layers import Gate, ScaledEdge
 from keras_nas.regularizers import RESOURCES, Resource
+from keras_nas.targets import parse_target
 
 Masks = Mapping[str, np.ndarray]
 """By the gate's name, bool `(channels,)`."""
@@ -82,7 +83,7 @@ class Budget:
         self._edges = {g.name: _scale(g) for g in found if isinstance(g, ScaledEdge)}
         self._resource = None if latency is None else _resource(model, latency, input_shapes)
         self.full = self.price({name: np.ones(n, bool) for name, n in self._channels.items()})
-        self.target = _parsed(f"target_{self.what}", target, self.full)
+        self.target = parse_target(f"target_{self.what}", target).of(self.full)
 
     def price(self, masks: Masks) -> float:
         """What the network that surgery builds under these masks costs."""
@@ -120,18 +121,3 @@ def _resource(model: keras.Model, latency: Latency, input_shapes: Any):
 
 def _scale(edge: Gate) -> float:
     return 1.0 if edge.mode == "off" else float(edge.scale_vector(edge.mask())[0])
-
-
-def _parsed(name: str, value: float | str, full: float) -> float:
-    text = str(value).strip()
-    share = text.endswith("x")
-    try:
-        number = float(text.removesuffix("x"))
-    except ValueError:
-        number = -1.0
-    if not 0 < number < float("inf") or (share and number > 1):
-        raise UsageError(
-            f"`{name}` must be a number above 0, or a share of the full network's as '0.5x'. "
-            f"Received: {name}={value!r}"
-        )
-    return number * full if share else number

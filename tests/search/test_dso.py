@@ -14,7 +14,7 @@ from keras_nas.costs.latency_operations import timed_operations
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.models import DsoSpace
 from keras_nas.models.proxyless import live_operations, proxyless
-from keras_nas.search.dso.config import DsoConfig, parse_target
+from keras_nas.search.dso.config import DsoConfig
 from keras_nas.search.dso.edge_gammas import fixed_gammas
 from keras_nas.search.dso.edge_graph import EdgeGraph
 from keras_nas.search.dso.edge_stage import EdgeStage, FullNetworkStage
@@ -368,13 +368,6 @@ def test_the_baselines_network_has_every_edge_and_no_scale():
     assert kn.gates.find(bare) == []
     x = next(iter(pictures(16, seed=4)))[0]
     np.testing.assert_allclose(bare(x), model(x), atol=1e-5)
-
-
-def test_targets_as_numbers_and_shares():
-    assert parse_target("1.5e6", 10.0) == 1.5e6
-    assert parse_target(200, 10.0) == 200
-    assert parse_target("0.5x", 10.0) == 5.0
-    assert parse_target(0.0, 10.0) == 0
 
 
 def test_adaptive_latency_reads_the_table(tmp_path):

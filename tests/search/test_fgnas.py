@@ -14,7 +14,7 @@ from keras_nas.graph import read
 from keras_nas.layers import Gate, STEGate
 from keras_nas.regularizers import Resource
 from keras_nas.search import Session, TrainConfig, fgnas, run_stage
-from keras_nas.search.fgnas.config import FgnasConfig, parse_target
+from keras_nas.search.fgnas.config import FgnasConfig
 from keras_nas.search.fgnas.method import Fgnas
 from keras_nas.search.fgnas.stage import FgnasStage
 from keras_nas.tasks import Classification
@@ -250,15 +250,6 @@ def test_a_target_is_met_by_what_rounding_leaves():
     config = dataclasses.replace(CONFIG, target_flops=float(target))
     assert not stage(model, config).is_met()
     assert stage(model, dataclasses.replace(config, round_to=4)).is_met()
-
-
-def test_targets_are_numbers_or_shares():
-    assert parse_target("target_flops", "0.5x", 400.0) == 200.0
-    assert parse_target("target_flops", 3e6, 400.0) == 3e6
-    assert parse_target("target_flops", "3e6", 400.0) == 3e6
-    for wrong in ("half", "2x", -1.0, "nan"):
-        with pytest.raises(UsageError, match="`target_flops` must be a number above 0, or a share"):
-            parse_target("target_flops", wrong, 400.0)
 
 
 def test_configuration_is_checked():

@@ -6,6 +6,7 @@ import dataclasses
 
 from keras_nas.errors import UsageError
 from keras_nas.settings import check_choices, check_range, setting
+from keras_nas.targets import Target, is_given, parse_target
 from keras_nas.training.train_config import TrainConfig
 
 BUDGETS = ("none", "flops", "mac", "latency")
@@ -106,16 +107,24 @@ class DsoConfig:
                     f"`{name}` must be below 1. Received: {name}={getattr(self, name)}"
                 )
         parse_ratio(self.split_ratio)
-        for name in ("target_macs", "target_params"):
-            parse_target(getattr(self, name), 1.0, name)
+        targets = self.targets()
         if self.adaptive == "latency" and not self.latency_table:
             raise UsageError(
                 "`latency_table` must be given with adaptive='latency'. Received: latency_table=''"
             )
-        if parse_target(self.target_macs, 1.0) and parse_target(self.target_params, 1.0):
+        if len(targets) > 1:
             raise UsageError(
                 "One of `target_macs` and `target_params` may be given. Received: both"
             )
+
+    def targets(self) -> dict[str, Target]:
+        """The target that is given, by its cost; a network may grow to it."""
+        values = {cost: getattr(self, f"target_{cost}") for cost in ("macs", "params")}
+        return {
+            cost: parse_target(f"target_{cost}", value, largest_share=float("inf"))
+            for cost, value in values.items()
+            if is_given(value)
+        }
 
 
 def parse_ratio(ratio: str) -> tuple[int, int]:
@@ -132,22 +141,3 @@ def parse_ratio(ratio: str) -> tuple[int, int]:
     x, y = int(first), int(second)
     divisor = next(d for d in range(min(x, y), 0, -1) if x % d == 0 and y % d == 0)
     return x // divisor, y // divisor
-
-
-def parse_target(target: float | str, full: float, name: str = "target") -> float:
-    """A cost to reach, as a number: itself, or a share such as `"0.5x"` of `full`; 0 for none.
-
-    Raises:
-        UsageError: If it is neither, or negative.
-    """
-    text = str(target).strip()
-    try:
-        value = float(text.removesuffix("x")) * (full if text.endswith("x") else 1.0)
-    except ValueError:
-        value = -1.0
-    if not value >= 0:
-        raise UsageError(
-            f"`{name}` must be a number from 0 on, or a share such as 0.5x. "
-            f"Received: {name}={target!r}"
-        )
-    return value

@@ -23,7 +23,7 @@ from keras_nas.models.dso_space import DsoSpace
 from keras_nas.models.found_network import SPACES, FoundNetwork
 from keras_nas.search.dso.alternating_data import AlternatingData, all_data
 from keras_nas.search.dso.auxiliary_stage import AuxiliaryStage
-from keras_nas.search.dso.config import DsoConfig, parse_ratio, parse_target
+from keras_nas.search.dso.config import DsoConfig, parse_ratio
 from keras_nas.search.dso.edge_gammas import (
     Gammas,
     fixed_gammas,
@@ -75,8 +75,7 @@ class Dso(Method):
                 f"`random_networks` can be drawn in the spaces {SPACES} alone. "
                 f"Received: {builder or source!r}"
             )
-        targets = {name: getattr(config, f"target_{name}") for name in ("macs", "params")}
-        named = [name for name, target in targets.items() if parse_target(target, 1.0)]
+        named = list(config.targets())
         if config.from_scratch and named and builder not in SPACES:
             raise UsageError(
                 f"`target_{named[0]}` needs widths that can be solved for: one of the spaces "
@@ -185,17 +184,16 @@ class Dso(Method):
         if not config.from_scratch:
             return small
         source = architecture.model or {}
-        targets = {"macs": config.target_macs, "params": config.target_params}
+        targets = config.targets()
         if source.get("builder") not in SPACES:
-            if any(parse_target(target, 1.0) for target in targets.values()):
+            if targets:
                 FoundNetwork(source, {})
             return renewed(small)
         found = FoundNetwork(source, architecture.kept_edges)
         widths = found.widths
-        for cost, wanted in targets.items():
-            target = parse_target(wanted, architecture.costs["before"][cost])
-            if target:
-                widths = solve_widths(found.build, widths, target, cost)
+        for cost, target in targets.items():
+            number = target.of(architecture.costs["before"][cost])
+            widths = solve_widths(found.build, widths, number, cost)
         return found.build(widths, config.dropout, config.drop_path)
 
     def rivals(self, small, architecture, seed):

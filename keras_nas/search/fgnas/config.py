@@ -7,6 +7,7 @@ import dataclasses
 from keras_nas.choices import RESOURCES
 from keras_nas.errors import UsageError
 from keras_nas.settings import check_choices, check_range, setting
+from keras_nas.targets import is_given, parse_target
 from keras_nas.training.train_config import TrainConfig
 
 
@@ -113,13 +114,13 @@ class FgnasConfig:
         check_choices(self)
         check_range(self, ("lambda_r", "steer_gain", "gate_learning_rate"), 0)
         check_range(self, ("round_to",), 1)
-        named = [name for name in RESOURCES if _given(getattr(self, f"target_{name}"))]
+        named = [name for name in RESOURCES if is_given(getattr(self, f"target_{name}"))]
         if len(named) > 1:
             raise UsageError(
                 f"Only one target may be given. Received: {', '.join(f'target_{n}' for n in named)}"
             )
         for name in named:
-            parse_target(f"target_{name}", getattr(self, f"target_{name}"), 1.0)
+            parse_target(f"target_{name}", getattr(self, f"target_{name}"))
         if (self.what == "latency_ms") != bool(self.latency_table):
             raise UsageError(
                 "`latency_table` must be given with a target or resource of latency_ms, and only "
@@ -152,35 +153,13 @@ class FgnasConfig:
     def what(self) -> str:
         """The resource that counts: that of the target, else `resource`."""
         for name in RESOURCES:
-            if _given(getattr(self, f"target_{name}")):
+            if is_given(getattr(self, f"target_{name}")):
                 return name
         return self.resource
 
     def target(self, full: float) -> float | None:
         """The target in the resource's unit, where the full network has `full`; None for none."""
         value = getattr(self, f"target_{self.what}")
-        return parse_target(f"target_{self.what}", value, full) if _given(value) else None
-
-
-def _given(value: float | str) -> bool:
-    return value not in (0, "", "0")
-
-
-def parse_target(name: str, value: float | str, full: float) -> float:
-    """A target as a number: `"0.35x"` is 0.35 · `full`, and `3e6` or `"3e6"` is itself.
-
-    Raises:
-        UsageError: If it is neither, or not above 0.
-    """
-    text = str(value).strip()
-    share = text.endswith("x")
-    try:
-        number = float(text.removesuffix("x"))
-    except ValueError:
-        number = -1.0
-    if not 0 < number < float("inf") or (share and number > 1):
-        raise UsageError(
-            f"`{name}` must be a number above 0, or a share of the full network's as 0.5x. "
-            f"Received: {name}={value!r}"
-        )
-    return number * full if share else number
+        if not is_given(value):
+            return None
+        return parse_target(f"target_{self.what}", value).of(full)

@@ -20,11 +20,10 @@ from keras_nas.search.result import SearchResult
 from keras_nas.settings import flatten
 from keras_nas.tasks import Classification, Task
 from keras_nas.training.evaluation import Evaluator
-from keras_nas.training.joint_step import Learned, joint_step
 from keras_nas.training.loop import run_stage
 from keras_nas.training.session import Session
 from keras_nas.training.stage import Data, Stage, inputs_of
-from keras_nas.training.step import Update, apply, global_mean, once, values
+from keras_nas.training.step import Learned, descend, global_mean, with_penalty
 from keras_nas.training.trainer import (
     TrainStage,
     make_optimizer,
@@ -105,22 +104,21 @@ class GateStage(Stage):
             gate.delta.assign(value)
 
     def train_step(self, batch):
-        inputs, targets = batch[0], batch[1]
-        logits = values(self.logits)
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(logits)
-            outputs = self.model(inputs, training=False)
-            losses = self._losses(targets, outputs)
-            scaled = self.optimizer.scale_loss(losses["loss"])
-        gradients = tape.gradient(scaled, logits, unconnected_gradients="zero")
-        for metric in self.metrics:
-            metric.update_state(targets, outputs)
-        return apply(losses, [Update(self.optimizer, gradients, self.logits)])
+        return descend(batch, self.forward, self.losses, self.learned(), self.metrics)
 
-    def _losses(self, targets, outputs):
+    def forward(self, inputs):
+        """The gated network's outputs, in inference mode."""
+        return self.model(inputs, training=False)
+
+    def learned(self) -> list[Learned]:
+        """What a step moves."""
+        return [Learned(self.logits, self.optimizer)]
+
+    def losses(self, targets, outputs) -> dict[str, tf.Tensor]:
+        """This replica's parts of the task's loss, the gates' penalty and, as "loss", their sum."""
         task_loss = global_mean(self.task.loss(targets, outputs))
-        penalty = once(self.penalty(self.gates))
-        return {"loss": task_loss + penalty, "task_loss": task_loss, "penalty": penalty}
+        losses = {"loss": task_loss, "task_loss": task_loss}
+        return with_penalty(losses, self.penalty(self.gates))
 
     def state(self):
         return {"model": self.model.variables, "optimizer": self.optimizer.variables}
@@ -168,16 +166,14 @@ class JointStage(GateStage):
         self.weights = self._training.weights
         self.weight_optimizer = make_optimizer(config, steps, self.weights, scaling)
 
-    def train_step(self, batch):
-        return joint_step(
-            batch,
-            self.model,
-            self._training.losses,
-            lambda: self.penalty(self.gates),
-            Learned(self.weight_optimizer, self.weights),
-            Learned(self.optimizer, self.logits),
-            self.metrics,
-        )
+    def forward(self, inputs):
+        return self.model(inputs, training=True)
+
+    def learned(self):
+        return [Learned(self.weights, self.weight_optimizer), *super().learned()]
+
+    def losses(self, targets, outputs):
+        return with_penalty(self._training.losses(targets, outputs), self.penalty(self.gates))
 
     def state(self):
         return {**super().state(), "weight_optimizer": self.weight_optimizer.variables}

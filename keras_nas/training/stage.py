@@ -11,14 +11,12 @@ class MyStage(Stage):
         self.optimizer.build(self.logits)
 
     def train_step(self, batch):               # traced once, in a replica's context
-        x, y = batch
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(values(self.logits))
-            outputs = self.model(x, training=False)
-            loss = global_mean(self.task.loss(y, outputs))
-            scaled = self.optimizer.scale_loss(loss)
-        gradients = tape.gradient(scaled, values(self.logits))
-        return apply({"loss": loss}, [Update(self.optimizer, gradients, self.logits)])
+        return descend(
+            batch,
+            lambda inputs: self.model(inputs, training=False),
+            lambda targets, outputs: {"loss": global_mean(self.task.loss(targets, outputs))},
+            [Learned(self.logits, self.optimizer)],
+        )
 
     def state(self):                           # everything that decides the future
         return {"model": self.model.variables, "optimizer": self.optimizer.variables}
@@ -26,8 +24,8 @@ class MyStage(Stage):
 records = run_stage(MyStage("my_stage", epochs=10, data=train_data), session)
 ```
 
-Several optimizers in one step are several `Update`s (or a chain of tapes); a stage that alternates
-between two data sets takes batches of a zipped data set.
+Several optimizers in one step are several `Learned`s, down one loss or each down its own; a stage
+that alternates between two data sets takes batches of a zipped data set.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The pieces of a training step: the mean over the global batch, and an update that stays finite.
+"""A training step: down named losses, each part of the network by an optimizer of its own.
 
 These run inside a `tf.function`, in a replica's context.
 """
@@ -6,25 +6,28 @@ These run inside a `tf.function`, in a replica's context.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
 
+Losses = Mapping[str, tf.Tensor]
+
 
 @dataclasses.dataclass(frozen=True)
-class Update:
-    """One optimizer's part of a step.
+class Learned:
+    """Variables, the optimizer that moves them, and the loss that they move down.
 
     Args:
-        optimizer: A built Keras optimizer.
-        gradients: One tensor a variable, of the (scaled) loss that the optimizer was given.
-        variables: What it moves.
+        variables: What is learned.
+        optimizer: A Keras optimizer, built for them.
+        loss: The loss's name.
     """
 
-    optimizer: keras.optimizers.Optimizer
-    gradients: Sequence[tf.Tensor]
     variables: Sequence[keras.Variable]
+    optimizer: keras.optimizers.Optimizer
+    loss: str = "loss"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,9 +42,58 @@ class StepReport:
             them), then the gradients.
     """
 
-    losses: Mapping[str, tf.Tensor]
+    losses: Losses
     bad: tf.Tensor
     names: tuple[str, ...]
+
+
+def descend(
+    batch: Sequence[Any],
+    forward: Callable[[Any], Any],
+    losses: Callable[[Any, Any], Losses],
+    learned: Sequence[Learned],
+    metrics: Sequence[keras.metrics.Metric] = (),
+    judged: Callable[[Any], Any] = lambda outputs: outputs,
+) -> StepReport:
+    """One step: forward, losses, gradients, metrics, and each optimizer's update.
+
+    Variables that go down the same loss share one backward pass; all share the forward pass. With
+    float16, each optimizer gets gradients that are scaled as it expects them.
+
+    Where a loss or a gradient is not finite, every gradient is taken as 0, so that the variables
+    stay finite and the loop can stop and look for the cause. An optimizer with loss scaling
+    (float16) judges its gradients itself: a non-finite one is its sign to lower the scale, and not
+    an error.
+
+    Args:
+        batch: Inputs and targets; what follows them is not used.
+        forward: The network: outputs of inputs.
+        losses: This replica's parts of the losses, float32 scalars by name, of targets and outputs;
+            see `global_mean` and `replica_share`.
+        learned: What moves.
+        metrics: Updated with targets and outputs.
+        judged: What of the outputs the metrics are for; all by default.
+
+    Returns:
+        The losses, and which of them or of the gradients are not finite.
+    """
+    inputs, targets = batch[0], batch[1]
+    parts_of: dict[str, list[Learned]] = {}
+    for part in learned:
+        parts_of.setdefault(part.loss, []).append(part)
+    with tf.GradientTape(watch_accessed_variables=False, persistent=len(parts_of) > 1) as tape:
+        tape.watch([variable for part in learned for variable in values(part.variables)])
+        outputs = forward(inputs)
+        found = losses(targets, outputs)
+        scaled = {
+            name: parts[0].optimizer.scale_loss(found[name]) for name, parts in parts_of.items()
+        }
+    gradients: dict[int, list[tf.Tensor]] = {}
+    for name, parts in parts_of.items():
+        gradients.update(_gradients(tape, scaled[name], parts))
+    for metric in metrics:
+        metric.update_state(targets, judged(outputs))
+    return _apply(found, [(part, gradients[id(part)]) for part in learned])
 
 
 def replicas() -> int:
@@ -64,9 +116,15 @@ def global_mean(per_example: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(per_example) / count
 
 
-def once(value: tf.Tensor) -> tf.Tensor:
+def replica_share(value: tf.Tensor) -> tf.Tensor:
     """This replica's part of a term that is the same on every replica, such as a penalty."""
     return value / replicas()
+
+
+def with_penalty(losses: Losses, penalty: tf.Tensor) -> dict[str, tf.Tensor]:
+    """The losses, with a term that is the same on every replica as `"penalty"` and in `"loss"`."""
+    share = replica_share(penalty)
+    return {**losses, "loss": losses["loss"] + share, "penalty": share}
 
 
 def values(variables: Sequence[keras.Variable]) -> list[tf.Variable]:
@@ -74,17 +132,32 @@ def values(variables: Sequence[keras.Variable]) -> list[tf.Variable]:
     return [variable.value for variable in variables]
 
 
-def apply(losses: Mapping[str, tf.Tensor], updates: Sequence[Update]) -> StepReport:
-    """Applies the updates, unless a loss or a gradient is not finite.
+def _gradients(
+    tape: tf.GradientTape, scaled: tf.Tensor, parts: Sequence[Learned]
+) -> dict[int, list[tf.Tensor]]:
+    """Each part's gradients, scaled for its optimizer, of a loss that is scaled for the first."""
+    watched = [variable for part in parts for variable in values(part.variables)]
+    gradients = iter(tape.gradient(scaled, watched, unconnected_gradients="zero"))
+    found = {}
+    for part in parts:
+        own = [next(gradients) for _ in part.variables]
+        if part is not parts[0]:
+            factor = part.optimizer.scale_loss(1.0) / parts[0].optimizer.scale_loss(1.0)
+            own = [factor * gradient for gradient in own]
+        found[id(part)] = own
+    return found
 
-    In that case every gradient is taken as 0, so that the variables stay finite and the loop can
-    stop and look for the cause. An optimizer with loss scaling (float16) judges its gradients
-    itself: a non-finite one is its sign to lower the scale, and not an error.
-    """
+
+def _scales_loss(part: Learned) -> bool:
+    return isinstance(part.optimizer, keras.optimizers.LossScaleOptimizer)
+
+
+def _apply(losses: Losses, updates: Sequence[tuple[Learned, list[tf.Tensor]]]) -> StepReport:
+    """Moves the variables, unless a loss or a gradient is not finite."""
     checked = {name: losses[name] for name in sorted(losses, key=lambda name: name == "loss")}
-    for update in updates:
-        if not isinstance(update.optimizer, keras.optimizers.LossScaleOptimizer):
-            for gradient, variable in zip(update.gradients, update.variables, strict=True):
+    for part, gradients in updates:
+        if not _scales_loss(part):
+            for gradient, variable in zip(gradients, part.variables, strict=True):
                 checked[f"gradient of {variable.path}"] = tf.reduce_sum(gradient)
     finite = [tf.math.is_finite(tf.cast(tensor, tf.float32)) for tensor in checked.values()]
     bad = 1 - tf.cast(tf.stack(finite), tf.int32)
@@ -92,13 +165,8 @@ def apply(losses: Mapping[str, tf.Tensor], updates: Sequence[Update]) -> StepRep
         context = tf.distribute.get_replica_context()
         bad = context.all_reduce(tf.distribute.ReduceOp.SUM, bad)
     good = tf.reduce_sum(bad) == 0
-    for update in updates:
-        _apply_one(update, good)
+    for part, gradients in updates:
+        if not _scales_loss(part):
+            gradients = [tf.where(good, each, tf.zeros_like(each)) for each in gradients]
+        part.optimizer.apply_gradients(zip(gradients, part.variables, strict=True))
     return StepReport(losses, bad, tuple(checked))
-
-
-def _apply_one(update: Update, good: tf.Tensor) -> None:
-    gradients = update.gradients
-    if not isinstance(update.optimizer, keras.optimizers.LossScaleOptimizer):
-        gradients = [tf.where(good, gradient, tf.zeros_like(gradient)) for gradient in gradients]
-    update.optimizer.apply_gradients(zip(gradients, update.variables, strict=True))

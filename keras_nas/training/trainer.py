@@ -16,7 +16,7 @@ from keras_nas.training.loop import run_stage
 from keras_nas.training.schedules import learning_rate
 from keras_nas.training.session import Session
 from keras_nas.training.stage import Data, Stage
-from keras_nas.training.step import Update, apply, global_mean, once, values
+from keras_nas.training.step import Learned, descend, global_mean, replica_share
 from keras_nas.training.train_config import TrainConfig
 
 
@@ -134,24 +134,22 @@ class TrainStage(Stage):
         self.optimizer = make_optimizer(self.config, steps, self.weights, scaling)
 
     def train_step(self, batch):
-        inputs, targets = batch[0], batch[1]
-        weights = values(self.weights)
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(weights)
-            outputs = self.model(inputs, training=True)
-            losses = self.losses(targets, outputs)
-            scaled = self.optimizer.scale_loss(losses["loss"])
-        gradients = tape.gradient(scaled, weights, unconnected_gradients="zero")
-        for metric in self.metrics:
-            metric.update_state(targets, outputs)
-        return apply(losses, [Update(self.optimizer, gradients, self.weights)])
+        return descend(batch, self.forward, self.losses, self.learned(), self.metrics)
+
+    def forward(self, inputs):
+        """The network's outputs in training."""
+        return self.model(inputs, training=True)
+
+    def learned(self) -> list[Learned]:
+        """What a step moves."""
+        return [Learned(self.weights, self.optimizer)]
 
     def losses(self, targets, outputs) -> dict[str, tf.Tensor]:
         """This replica's parts of the task's loss, the weight penalty and, as "loss", their sum."""
         task_loss = global_mean(self.task.loss(targets, outputs))
         if self.model.losses:
-            task_loss += once(tf.add_n(self.model.losses))
-        penalty = once(weight_penalty(self.config, self.kernels))
+            task_loss += replica_share(tf.add_n(self.model.losses))
+        penalty = replica_share(weight_penalty(self.config, self.kernels))
         return {"loss": task_loss + penalty, "task_loss": task_loss}
 
     def state(self):

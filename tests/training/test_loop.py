@@ -12,6 +12,7 @@ from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.training.divergence import DivergedError
 from keras_nas.training.loop import InterruptedSearchError, run_stage
 from keras_nas.training.session import Session
+from keras_nas.training.step import Learned, descend, global_mean
 from tests.training.toy import ToyData, ToyStage
 
 
@@ -239,13 +240,12 @@ def test_divergence_names_stage_step_and_tensor_and_keeps_the_weights(tmp_path):
 def test_a_gradient_may_be_the_first_bad_tensor():
     class Root(ToyStage):
         def train_step(self, batch):
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(self.weight.value)
-                loss = global_mean(tf.sqrt(self.weight.value * batch[0]))
-            gradients = tape.gradient(loss, [self.weight.value])
-            return apply({"loss": loss}, [Update(self.optimizer, gradients, [self.weight])])
-
-    from keras_nas.training.step import Update, apply, global_mean
+            return descend(
+                batch,
+                lambda x: tf.sqrt(self.weight.value * x),
+                lambda _, outputs: {"loss": global_mean(outputs)},
+                [Learned([self.weight], self.optimizer)],
+            )
 
     with pytest.raises(DivergedError, match="gradient of w"):
         run_stage(Root(ToyData()), quiet())

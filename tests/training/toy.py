@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_nas.training.stage import Stage
-from keras_nas.training.step import Update, apply, global_mean, values
+from keras_nas.training.step import Learned, descend, global_mean
 
 
 class ToyStage(Stage):
@@ -37,12 +37,12 @@ class ToyStage(Stage):
 
     def train_step(self, batch):
         self.traces += 1
-        x, y = batch
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(values([self.weight]))
-            loss = global_mean((self.weight.value * x - y) ** 2)
-        gradients = tape.gradient(loss, values([self.weight]))
-        return apply({"loss": loss}, [Update(self.optimizer, gradients, [self.weight])])
+        return descend(
+            batch,
+            lambda x: self.weight.value * x,
+            lambda y, outputs: {"loss": global_mean((outputs - y) ** 2)},
+            [Learned([self.weight], self.optimizer)],
+        )
 
     def state(self):
         return {"weight": [self.weight], "optimizer": self.optimizer.variables}

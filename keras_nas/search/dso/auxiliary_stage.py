@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
+import operator
 
 import keras
-import tensorflow as tf
 
 from keras_nas.tasks import Task
 from keras_nas.training.evaluation import Evaluator
 from keras_nas.training.stage import Data
-from keras_nas.training.step import Update, apply, global_mean, values
+from keras_nas.training.step import descend, global_mean
 from keras_nas.training.trainer import TrainConfig, TrainStage
 
 
@@ -44,19 +43,11 @@ class AuxiliaryStage(TrainStage):
             self._evaluator = Evaluator(model, task, validation_data)
 
     def train_step(self, batch):
-        inputs, targets = batch[0], batch[1]
-        weights = values(self.weights)
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(weights)
-            outputs, auxiliary = self.model(inputs, training=True)
-            losses = self.losses(targets, outputs)
-            auxiliary_loss = global_mean(self.task.loss(targets, auxiliary))
-            losses["loss"] += self.auxiliary_weight * auxiliary_loss
-            scaled = self.optimizer.scale_loss(losses["loss"])
-        gradients = tape.gradient(scaled, weights, unconnected_gradients="zero")
-        for metric in self.metrics:
-            metric.update_state(targets, outputs)
-        report = apply(losses, [Update(self.optimizer, gradients, self.weights)])
-        return dataclasses.replace(
-            report, losses={**report.losses, "auxiliary_loss": auxiliary_loss}
-        )
+        first = operator.itemgetter(0)
+        return descend(batch, self.forward, self.losses, self.learned(), self.metrics, first)
+
+    def losses(self, targets, outputs):
+        losses = super().losses(targets, outputs[0])
+        auxiliary_loss = global_mean(self.task.loss(targets, outputs[1]))
+        loss = losses["loss"] + self.auxiliary_weight * auxiliary_loss
+        return {**losses, "loss": loss, "auxiliary_loss": auxiliary_loss}

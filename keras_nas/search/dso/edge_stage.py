@@ -19,7 +19,7 @@ from keras_nas.search.dso.edge_gammas import Gammas
 from keras_nas.search.dso.edge_graph import EdgeGraph
 from keras_nas.tasks import Task
 from keras_nas.training.rematerialization import Recomputed
-from keras_nas.training.step import StepReport, Update, apply, global_mean, values
+from keras_nas.training.step import Learned, StepReport, descend, global_mean
 from keras_nas.training.trainer import (
     TrainStage,
     needs_loss_scaling,
@@ -35,26 +35,13 @@ class FullNetworkStage(TrainStage):
 
     def __init__(self, name, supernet, train_data, validation_data, task, config, settings):
         super().__init__(name, supernet, train_data, validation_data, task, config)
-        self.forward = Recomputed(supernet) if settings.recompute else supernet
+        self.network = Recomputed(supernet) if settings.recompute else supernet
         if settings.hold_bn_scale:
             held = {id(scale) for scale in batch_normalization_scales(supernet)}
             self.weights = [weight for weight in self.weights if id(weight) not in held]
 
-    def train_step(self, batch):
-        return self.weight_update(batch[0], batch[1])
-
-    def weight_update(self, inputs, targets) -> StepReport:
-        """One step on W."""
-        weights = values(self.weights)
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(weights)
-            outputs = self.forward(inputs, training=True)
-            losses = self.losses(targets, outputs)
-            scaled = self.optimizer.scale_loss(losses["loss"])
-        gradients = tape.gradient(scaled, weights, unconnected_gradients="zero")
-        for metric in self.metrics:
-            metric.update_state(targets, outputs)
-        return apply(losses, [Update(self.optimizer, gradients, self.weights)])
+    def forward(self, inputs):
+        return self.network(inputs, training=True)
 
 
 class EdgeStage(FullNetworkStage):
@@ -172,44 +159,20 @@ class EdgeStage(FullNetworkStage):
 
     def train_step(self, batch):
         if self.joint:
-            return self._joint_step(batch)
+            learned = [*self.learned(), Learned(self.scales, self.edge_optimizer, "task_loss")]
+            return descend(batch, self.forward, self.losses, learned, self.metrics)
         weight_batches, edge_batches = batch
-        reports = []
-        for index in range(self.ratio[1]):
-            reports.append(self._edge_update(*_at(edge_batches, index)[:2]))
-        for index in range(self.ratio[0]):
-            reports.append(self.weight_update(*_at(weight_batches, index)[:2]))
+        edges = [Learned(self.scales, self.edge_optimizer, "edge_loss")]
+        weight_step = super().train_step
+        reports = [
+            descend(_at(edge_batches, index), self.forward, self._edge_losses, edges)
+            for index in range(self.ratio[1])
+        ]
+        reports += [weight_step(_at(weight_batches, index)) for index in range(self.ratio[0])]
         return _joined(reports)
 
-    def _edge_update(self, inputs, targets) -> StepReport:
-        scales = values(self.scales)
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(scales)
-            outputs = self.forward(inputs, training=True)
-            loss = global_mean(self.task.loss(targets, outputs))
-            scaled = self.edge_optimizer.scale_loss(loss)
-        gradients = tape.gradient(scaled, scales, unconnected_gradients="zero")
-        return apply({"edge_loss": loss}, [Update(self.edge_optimizer, gradients, self.scales)])
-
-    def _joint_step(self, batch) -> StepReport:
-        inputs, targets = batch[0], batch[1]
-        weights, scales = values(self.weights), values(self.scales)
-        with tf.GradientTape(watch_accessed_variables=False, persistent=True) as tape:
-            tape.watch([*weights, *scales])
-            outputs = self.forward(inputs, training=True)
-            losses = self.losses(targets, outputs)
-            for_weights = self.optimizer.scale_loss(losses["loss"])
-            for_scales = self.edge_optimizer.scale_loss(losses["task_loss"])
-        updates = [
-            Update(optimizer, tape.gradient(loss, watched, unconnected_gradients="zero"), variables)
-            for optimizer, loss, watched, variables in (
-                (self.optimizer, for_weights, weights, self.weights),
-                (self.edge_optimizer, for_scales, scales, self.scales),
-            )
-        ]
-        for metric in self.metrics:
-            metric.update_state(targets, outputs)
-        return apply(losses, updates)
+    def _edge_losses(self, targets, outputs):
+        return {"edge_loss": global_mean(self.task.loss(targets, outputs))}
 
     def state(self):
         return {

@@ -22,8 +22,8 @@ from keras_nas.search.fgnas.constraint import Protection, make_constraint, open_
 from keras_nas.search.fgnas.folded_gates import fold_gates
 from keras_nas.search.gate_statistics import gate_statistics, probabilities
 from keras_nas.tasks import Task
-from keras_nas.training.joint_step import Learned, joint_step
 from keras_nas.training.stage import Data
+from keras_nas.training.step import Learned, with_penalty
 from keras_nas.training.trainer import (
     TrainConfig,
     TrainStage,
@@ -71,7 +71,7 @@ class FgnasStage(TrainStage):
         self.settings = config
         self.gates = gates.learnable(supernet, STEGate)
         self.logits = [gate.logits for gate in self.gates]
-        self.forward = fold_gates(supernet)
+        self.folded = fold_gates(supernet)
         self.resource = make_resource(supernet, config)
         self.full = self.resource.full()
         self.target = config.target(self.full)
@@ -134,16 +134,15 @@ class FgnasStage(TrainStage):
         moved = self._lambda() * math.exp(self.settings.steer_gain * excess)
         self.strength.assign(min(max(moved, start / STEERING_RANGE), start * STEERING_RANGE))
 
-    def train_step(self, batch):
-        return joint_step(
-            batch,
-            self.forward,
-            self.losses,
-            lambda: self.strength * tf.cast(self.resource(), tf.float32),
-            Learned(self.optimizer, self.weights),
-            Learned(self.gate_optimizer, self.logits),
-            self.metrics,
-        )
+    def forward(self, inputs):
+        return self.folded(inputs, training=True)
+
+    def learned(self):
+        return [*super().learned(), Learned(self.logits, self.gate_optimizer)]
+
+    def losses(self, targets, outputs):
+        penalty = self.strength * tf.cast(self.resource(), tf.float32)
+        return with_penalty(super().losses(targets, outputs), penalty)
 
     def state(self):
         return {

@@ -14,7 +14,7 @@ if TYPE_CHECKING or "KERAS_NAS_DEFER" not in os.environ:  # see keras_nas/__init
     from keras_nas.search.dnal import dnal
     from keras_nas.search.dso.method import dso
     from keras_nas.search.fgnas.method import fgnas
-    from keras_nas.search.result import SearchResult
+    from keras_nas.search.method import SearchResult
     from keras_nas.training.divergence import DivergedError
     from keras_nas.training.loop import InterruptedSearchError, run_stage
     from keras_nas.training.stage import Stage

@@ -14,11 +14,8 @@ from keras_nas.regularizers import GateSum
 from keras_nas.search.delta_schedule import DeltaSchedule
 from keras_nas.search.dnal_config import DnalConfig
 from keras_nas.search.gate_statistics import gate_statistics, probabilities
-from keras_nas.search.gated_method import GatedMethod
-from keras_nas.search.method import Context, search
-from keras_nas.search.result import SearchResult
-from keras_nas.settings import flatten
-from keras_nas.tasks import Classification, Task
+from keras_nas.search.method import GatedMethod, SearchResult, search
+from keras_nas.tasks import Task
 from keras_nas.training.evaluation import Evaluator
 from keras_nas.training.loop import run_stage
 from keras_nas.training.session import Session
@@ -200,8 +197,7 @@ class Dnal(GatedMethod):
         """Lines 1 to 4: the weights, with the gates off; nothing with strategy "joint"."""
         if self.config.strategy == "joint":
             return []
-        gates.set_mode(supernet, "off")
-        return self.train("weights", supernet, self.config.weights, context)
+        return super().train_weights(supernet, context)
 
     def learn(self, supernet, context):
         """Lines 5 to 8: the gates, which end in mode "hard".
@@ -210,9 +206,11 @@ class Dnal(GatedMethod):
         the network would not tell the first training batch's inputs apart.
         """
         kind = JointStage if self.config.strategy == "joint" else GateStage
-        stage = kind(supernet, context.train, context.validation, context.task, self.config)
+        stage = kind(
+            supernet, context.train_data, context.validation_data, context.task, self.config
+        )
         records = run_stage(stage, context.session)
-        surgery.rescue(supernet, inputs_of(context.train))
+        surgery.rescue(supernet, inputs_of(context.train_data))
         gates.set_mode(supernet, "hard")
         return records
 
@@ -220,9 +218,9 @@ class Dnal(GatedMethod):
 def dnal(
     model: keras.Model,
     train_data: Data,
+    *,
     validation_data: Data | None = None,
     config: DnalConfig | None = None,
-    *,
     task: Task | None = None,
     session: Session | None = None,
 ) -> SearchResult:
@@ -236,7 +234,7 @@ def dnal(
 
     ```python
     model = keras.applications.MobileNetV2(input_shape=(32, 32, 3), weights=None, classes=10)
-    result = keras_nas.search.dnal(model, train_data, validation_data)
+    result = keras_nas.search.dnal(model, train_data, validation_data=validation_data)
     result.small.save("small.keras")
     ```
 
@@ -260,11 +258,6 @@ def dnal(
         Guo et al., Differentiable Neural Architecture Learning for Efficient Neural Network Design,
         Alg. 1.
     """
-    method = Dnal(config)
-    session = session or Session()
-    if not session.settings:
-        session = dataclasses.replace(session, settings=flatten(method.config))
-    context = Context(
-        task or Classification.of(model), train_data, validation_data, session=session
+    return search(
+        Dnal(config), model, train_data, validation_data=validation_data, task=task, session=session
     )
-    return search(method, model, context)

@@ -1,4 +1,7 @@
-"""What every search method is: four stages over a supernet, in memory or through a run's files."""
+"""What every search method is: four stages over a supernet, in memory or through a run's files.
+
+`search` runs a method in memory; keras_nas/runs runs its stages through a run's files.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_nas import gates
+from keras_nas import gates, surgery
 from keras_nas.architecture import Architecture
+from keras_nas.layers import Gate
 from keras_nas.search.dead_network import check_alive
 from keras_nas.search.dso.alternating_data import all_data
-from keras_nas.search.result import SearchResult
-from keras_nas.tasks import Task
+from keras_nas.settings import flatten
+from keras_nas.tasks import Classification, Task
 from keras_nas.training.evaluation import Evaluator
 from keras_nas.training.session import Session
 from keras_nas.training.stage import Data
@@ -30,17 +34,39 @@ class Context:
 
     Attributes:
         task: Loss and metrics.
-        train: Batches to learn from; see `keras_nas.training.stage.Data`.
-        validation: Evaluated after each epoch; None for none.
-        structure: DSO's D_λ; None where a method learns all from `train`.
+        train_data: Batches to learn from; see `keras_nas.training.stage.Data`.
+        validation_data: Evaluated after each epoch; None for none.
+        structure_data: DSO's D_λ; None where a method learns all from `train_data`.
         session: Where to write, resuming, progress.
     """
 
     task: Task
-    train: Data
-    validation: Data | None = None
-    structure: Data | None = None
+    train_data: Data
+    validation_data: Data | None = None
+    structure_data: Data | None = None
     session: Session = dataclasses.field(default_factory=Session)
+
+    def all_data(self) -> Data:
+        """What there is to train weights on: `train_data` and `structure_data`, evenly mixed."""
+        return all_data(self.train_data, self.structure_data)
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchResult:
+    """The outcome of a search.
+
+    Attributes:
+        supernet: The gated network as the search left it, gates in mode "hard".
+        architecture: What is kept, with the costs before and after.
+        small: The rebuilt network of stock layers, finetuned where the method does so.
+        history: One record an epoch of each stage, in order, and one for the surgery:
+            `{"stage", "epoch", "loss", "top1", "val_top1", ...}`.
+    """
+
+    supernet: keras.Model
+    architecture: Architecture
+    small: keras.Model
+    history: Records
 
 
 class Method(abc.ABC):
@@ -127,7 +153,7 @@ class Method(abc.ABC):
     ) -> Records:
         """Trains all the weights of a network, in place, in a stage of that name."""
         return train(
-            model, all_data(context.train, context.structure), context.validation, config,
+            model, context.all_data(), context.validation_data, config,
             task=context.task, session=context.session, name=name,
         )  # fmt: skip
 
@@ -138,10 +164,75 @@ class Method(abc.ABC):
         return iter(())
 
 
+class GatedMethod(Method):
+    """A method that puts gates into the user's network and finetunes what surgery leaves of it.
+
+    Its configuration has `order`, `include`, `exclude`, `weights`, `round_to`, `align` and
+    `finetune`.
+
+    Attributes:
+        gate: The kind of its gates.
+    """
+
+    gate: type[Gate]
+
+    def make_supernet(self, model, from_file=False):
+        """The gated copy of `model`, gates off; `model` itself if it was born with gates."""
+        born_with_gates = any(isinstance(gate, self.gate) for gate in gates.find(model))
+        supernet = model if born_with_gates else self.put_gates(model, from_file)
+        gates.set_mode(supernet, "off")
+        return supernet
+
+    def put_gates(self, model: keras.Model, from_file: bool = False) -> keras.Model:
+        """A gated copy of a network that has no gates."""
+        return gates.insert(
+            model,
+            self.gate,
+            order=self.config.order,
+            include=list(self.config.include) or None,
+            exclude=list(self.config.exclude) or None,
+        )
+
+    def train_weights(self, supernet, context):
+        """The weights, with the gates off."""
+        gates.set_mode(supernet, "off")
+        return self.train("weights", supernet, self.config.weights, context)
+
+    def architecture(self, supernet, seed=None, source=None):
+        """What the hard gates keep; they are set to it where `round_to` changes their masks."""
+        architecture = Architecture.from_gates(
+            supernet,
+            method=self.name,
+            source=source,
+            settings=flatten(self.config),
+            seed=seed,
+            round_to=self.config.round_to,
+            align=self.config.align,
+        )
+        if self.config.round_to > 1:
+            gates.apply(supernet, architecture)
+        return architecture
+
+    def rebuild(self, supernet, architecture):
+        return surgery.build(supernet, architecture, align=self.config.align)
+
+    def original(self, supernet):
+        return surgery.build(supernet, None)
+
+    def finetune(self, small, context, name="finetune"):
+        """Trains the small network's weights, which are the gated one's; nothing for 0 epochs."""
+        return self.train(name, small, self.config.finetune, context)
+
+
 def search(
     method: Method,
     model: keras.Model,
-    context: Context,
+    train_data: Data,
+    *,
+    validation_data: Data | None = None,
+    structure_data: Data | None = None,
+    task: Task | None = None,
+    session: Session | None = None,
     source: Mapping[str, Any] | None = None,
 ) -> SearchResult:
     """Runs a method from a model to a small network, in memory.
@@ -149,12 +240,20 @@ def search(
     Args:
         method: The method.
         model: A functional or Sequential model, or a supernet that was born with gates.
-        context: Data, task and session.
+        train_data, validation_data, structure_data: As in `Context`.
+        task: Loss and metrics; by default classification by the model's output.
+        session: Where to write, resuming, progress; by default nothing is written. Without
+            settings of its own, checkpoints are bound to the method's.
         source: Where the model comes from, for the `Architecture`.
 
     Raises:
         DeadNetworkError: If what the search found is no better than a constant.
     """
+    session = session or Session()
+    if not session.settings:
+        session = dataclasses.replace(session, settings=flatten(method.config))
+    task = task or Classification.of(model)
+    context = Context(task, train_data, validation_data, structure_data, session)
     with tf.distribute.get_strategy().scope():
         supernet = method.make_supernet(model)
         method.check(supernet, context, source)
@@ -165,7 +264,7 @@ def search(
         small = method.rebuild(supernet, architecture)
     record = surgery_record(supernet, small, context)
     value = record.get(f"val_{context.task.monitor}")
-    check_result(method, supernet, architecture, context, context.validation, value, history)
+    check_result(method, supernet, architecture, context, validation_data, value, history)
     history.append(record)
     with tf.distribute.get_strategy().scope():
         small = method.retrained(small, architecture)
@@ -184,16 +283,16 @@ def check_result(
 ) -> None:
     """Refuses a found network that is no better than a constant; see `check_alive`."""
     check_alive(
-        lambda: method.rebuild(supernet, architecture), architecture, context.task, context.train,
-        held_out, value=value, records=records, remedy=method.remedy,
+        lambda: method.rebuild(supernet, architecture), architecture, context.task,
+        context.train_data, held_out, value=value, records=records, remedy=method.remedy,
     )  # fmt: skip
 
 
 def surgery_record(supernet: keras.Model, small: keras.Model, context: Context) -> dict[str, Any]:
     """The record of a surgery: the gated network's evaluation beside the small network's."""
     record: dict[str, Any] = {"stage": "surgery", "epoch": 0}
-    if context.validation is not None:
+    if context.validation_data is not None:
         for prefix, model in (("gated", supernet), ("val", small)):
-            values = Evaluator(model, context.task, context.validation)()
+            values = Evaluator(model, context.task, context.validation_data)()
             record.update({f"{prefix}_{name}": value for name, value in values.items()})
     return record

@@ -334,7 +334,7 @@ WHOLE_BATCHES = (
 
 
 def dso_context(supernet, structure=WHOLE_BATCHES):
-    return Context(Classification.of(supernet), WHOLE_BATCHES, structure=structure)
+    return Context(Classification.of(supernet), WHOLE_BATCHES, structure_data=structure)
 
 
 @pytest.mark.parametrize(("name", "message"), TABLES)
@@ -347,7 +347,7 @@ def test_dso_reads_its_latency_table_before_the_weights(supernet, tables, name, 
 @pytest.mark.parametrize(
     ("settings", "structure", "message"),
     [
-        ({}, None, "give `structure` data"),
+        ({}, None, "give `structure_data`"),
         ({"split_ratio": "9:1"}, WHOLE_BATCHES, "`split_ratio` 9:1 leaves no step"),
         ({"target_macs": "0.5x"}, WHOLE_BATCHES, "`target_macs` needs widths that can be solved"),
         ({"random_networks": 2}, WHOLE_BATCHES, "`random_networks` can be drawn in the spaces"),

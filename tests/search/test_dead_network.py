@@ -151,7 +151,7 @@ def test_dnal_refuses_what_a_rescue_cannot_keep(monkeypatch):
     monkeypatch.setattr(surgery, "rescue", lambda *_: [])
     keras.utils.set_random_seed(0)
     with pytest.raises(DeadNetworkError, match=r"same for every input.*Lower `lambda_a`"):
-        dnal(small_net(), pictures(), None, CLOSING, session=Session(progress="off"))
+        dnal(small_net(), pictures(), config=CLOSING, session=Session(progress="off"))
 
 
 def test_what_a_dead_run_found_stands_in_its_folder(tmp_path, monkeypatch):

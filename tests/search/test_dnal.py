@@ -42,7 +42,7 @@ def result():
     keras.utils.set_random_seed(0)
     model = small_net()
     before = arrays(model)
-    found = dnal(model, pictures(), pictures(seed=1), CONFIG, session=QUIET)
+    found = dnal(model, pictures(), validation_data=pictures(seed=1), config=CONFIG, session=QUIET)
     for path, value in arrays(model).items():
         np.testing.assert_array_equal(value, before[path])  # the user's model is untouched
     return found
@@ -205,7 +205,9 @@ def test_momentum_starts_anew_in_each_epoch_when_asked():
 
 def test_joint_strategy_moves_weights_and_logits():
     config = dataclasses.replace(CONFIG, strategy="joint")
-    found = dnal(small_net(), pictures(), pictures(seed=1), config, session=QUIET)
+    found = dnal(
+        small_net(), pictures(), validation_data=pictures(seed=1), config=config, session=QUIET
+    )
     stages = [record["stage"] for record in found.history]
     assert stages == ["joint"] * 8 + ["surgery", "finetune"]
     joint = [record for record in found.history if record["stage"] == "joint"]
@@ -215,7 +217,7 @@ def test_joint_strategy_moves_weights_and_logits():
 
 def test_a_penalty_that_closes_everything_leaves_a_network():
     config = dataclasses.replace(CONFIG, lambda_a=100.0)
-    found = dnal(small_net(), pictures(), None, config, session=QUIET)
+    found = dnal(small_net(), pictures(), config=config, session=QUIET)
     assert sum(map(len, found.architecture.kept_channels.values())) >= 1
     outputs = found.small(next(iter(pictures()))[0], training=False).numpy()
     assert np.ptp(outputs, axis=0).max() > 0
@@ -223,7 +225,9 @@ def test_a_penalty_that_closes_everything_leaves_a_network():
 
 def test_round_to_keeps_multiples_and_surgery_still_equals():
     config = dataclasses.replace(CONFIG, round_to=4)
-    found = dnal(small_net(), pictures(), pictures(seed=1), config, session=QUIET)
+    found = dnal(
+        small_net(), pictures(), validation_data=pictures(seed=1), config=config, session=QUIET
+    )
     assert {len(kept) % 4 for kept in found.architecture.kept_channels.values()} == {0}
     (surgery,) = [record for record in found.history if record["stage"] == "surgery"]
     assert surgery["gated_loss"] == pytest.approx(surgery["val_loss"], rel=1e-5)
@@ -231,7 +235,7 @@ def test_round_to_keeps_multiples_and_surgery_still_equals():
 
 def test_a_supernet_that_was_born_with_gates_is_searched_itself():
     born = supernet(include=["a_conv", "b_conv"])
-    found = dnal(born, pictures(), None, CONFIG, session=QUIET)
+    found = dnal(born, pictures(), config=CONFIG, session=QUIET)
     assert found.supernet is born
     assert list(found.architecture.channels) == ["a_conv_gate", "b_conv_gate"]
 
@@ -283,7 +287,7 @@ def test_same_seed_same_masks():
     for _ in range(2):
         keras.utils.set_random_seed(7)
         keras.backend.clear_session()
-        found = dnal(small_net(), pictures(), None, SHORT, session=QUIET)
+        found = dnal(small_net(), pictures(), config=SHORT, session=QUIET)
         kept.append(found.architecture.kept_channels)
     assert kept[0] == kept[1]
 
@@ -305,7 +309,7 @@ def test_a_killed_search_resumes_to_the_same_architecture(tmp_path, monkeypatch,
         keras.utils.set_random_seed(7)
         keras.backend.clear_session()
         session = Session(tmp_path / directory, progress="off", checkpoint_every=2, resume=resume)
-        return dnal(small_net(), pictures(), None, SHORT, session=session)
+        return dnal(small_net(), pictures(), config=SHORT, session=session)
 
     expected = search("unbroken", False)
     from keras_nas.training.stage import Stage

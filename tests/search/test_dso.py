@@ -52,7 +52,11 @@ def data():
 @pytest.fixture(scope="module")
 def result(data):
     keras.utils.set_random_seed(0)
-    return dso(SPACE, *data, config=CONFIG)
+    train_data, structure_data, validation_data = data
+    return dso(
+        SPACE, train_data, validation_data=validation_data, structure_data=structure_data,
+        config=CONFIG,
+    )  # fmt: skip
 
 
 def stages(result, name):
@@ -207,9 +211,10 @@ def test_the_mobile_space_ends_with_one_operation_a_block(data):
         CONFIG, gamma=0.2, gamma_growth=1.5, stop="one_operation", target_macs=0.0,
         architecture=dataclasses.replace(TRAIN, epochs=20),
     )  # fmt: skip
-    context = Context(Classification(4), data[0], None, data[1], Session(progress="off"))
-    source = {"builder": "proxyless", "config": config}
-    result = search(Dso(settings), proxyless(**config), context, source)
+    result = search(
+        Dso(settings), proxyless(**config), data[0], structure_data=data[1], task=Classification(4),
+        session=Session(progress="off"), source={"builder": "proxyless", "config": config},
+    )  # fmt: skip
     live = live_operations(result.supernet)
     assert [len(operations) for operations in live.values()] == [1, 1]
     assert result.small.count_params() < 0.7 * result.supernet.count_params()
@@ -394,8 +399,8 @@ def test_adaptive_latency_reads_the_table(tmp_path):
 
 def test_errors(data):
     with pytest.raises(KerasNasError, match="has no ScaledEdge to learn"):
-        dso(SPACE.network(), *data)
-    with pytest.raises(UsageError, match="give `structure` data"):
+        dso(SPACE.network(), data[0], structure_data=data[1])
+    with pytest.raises(UsageError, match="give `structure_data`"):
         dso(SPACE, data[0], config=dataclasses.replace(
             CONFIG, weights=dataclasses.replace(TRAIN, epochs=0)
         ))  # fmt: skip

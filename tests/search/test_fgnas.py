@@ -49,7 +49,7 @@ def result():
     keras.utils.set_random_seed(0)
     model = small_net()
     before = arrays(model)
-    found = fgnas(model, pictures(), pictures(seed=1), CONFIG, session=QUIET)
+    found = fgnas(model, pictures(), validation_data=pictures(seed=1), config=CONFIG, session=QUIET)
     for path, value in arrays(model).items():
         np.testing.assert_array_equal(value, before[path])  # the user's model is untouched
     return found
@@ -123,7 +123,7 @@ def test_other_resources_and_absolute_targets(what):
     config = dataclasses.replace(
         CONFIG, target_flops=0.0, lambda_r=1e-3, **{f"target_{what}": 0.6 * full}
     )
-    found = fgnas(small_net(), pictures(), None, config, session=QUIET)
+    found = fgnas(small_net(), pictures(), config=config, session=QUIET)
     assert getattr(costs.count(found.small), what) <= 0.6 * full
 
 
@@ -228,13 +228,15 @@ def test_target_not_reached_in_time_is_an_error():
         CONFIG, lambda_r=0.0, gate_learning_rate=1e-6, search=SHORT, weights=SHORT
     )
     with pytest.raises(KerasNasError, match="was not reached in 2 epochs of the search"):
-        fgnas(small_net(), pictures(), None, config, session=QUIET)
+        fgnas(small_net(), pictures(), config=config, session=QUIET)
 
 
 @pytest.mark.slow
 def test_round_to_and_alignment_count_in_the_target():
     config = dataclasses.replace(CONFIG, round_to=4, align="widen", target_flops="0.6x")
-    found = fgnas(small_net(), pictures(), pictures(seed=1), config, session=QUIET)
+    found = fgnas(
+        small_net(), pictures(), validation_data=pictures(seed=1), config=config, session=QUIET
+    )
     assert {len(kept) % 4 for kept in found.architecture.kept_channels.values()} == {0}
     assert costs.count(found.small).flops <= 0.6 * costs.count(small_net()).flops
 

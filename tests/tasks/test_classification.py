@@ -187,7 +187,7 @@ def test_a_sigmoid_classifier_is_searched():
     config = DnalConfig(
         lambda_a=1e-3, weights=train, architecture=TrainConfig(epochs=2), finetune=train
     )
-    result = dnal(net, data, data, config, session=Session(progress="off"))
+    result = dnal(net, data, validation_data=data, config=config, session=Session(progress="off"))
     assert result.history[-1]["val_top1"] > 0.9
     assert result.small.output_shape == (None, 1)
 

@@ -59,8 +59,9 @@ class EdgeStage(FullNetworkStage):
 
     Args:
         supernet: A model with `ScaledEdge`s.
-        weight_data: D_w.
-        edge_data: D_λ; None to learn both from D_w, one batch for both (the ablation of Table 7).
+        train_data: D_w.
+        structure_data: D_λ; None to learn both from D_w, one batch for both (the ablation of
+            Table 7).
         validation_data: Evaluated after each epoch; None for none.
         task: Loss and metrics.
         config: The settings.
@@ -71,17 +72,19 @@ class EdgeStage(FullNetworkStage):
     def __init__(
         self,
         supernet: keras.Model,
-        weight_data,
-        edge_data,
+        train_data,
+        structure_data,
         validation_data,
         task: Task,
         config: DsoConfig,
         graph: EdgeGraph,
         gammas: Gammas,
     ):
-        self.joint = edge_data is None
+        self.joint = structure_data is None
         self.ratio = (1, 1) if self.joint else parse_ratio(config.split_ratio)
-        data = weight_data if self.joint else AlternatingData(weight_data, edge_data, *self.ratio)
+        data = (
+            train_data if self.joint else AlternatingData(train_data, structure_data, *self.ratio)
+        )
         super().__init__(
             "architecture", supernet, data, validation_data, task, config.architecture, config
         )

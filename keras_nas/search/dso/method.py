@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 import re
 from collections.abc import Iterator, Mapping
@@ -21,7 +20,7 @@ from keras_nas.models.auxiliary_tower import with_auxiliary_tower
 from keras_nas.models.dso import space_config
 from keras_nas.models.dso_space import DsoSpace
 from keras_nas.models.found_network import SPACES, FoundNetwork
-from keras_nas.search.dso.alternating_data import AlternatingData, all_data
+from keras_nas.search.dso.alternating_data import AlternatingData
 from keras_nas.search.dso.auxiliary_stage import AuxiliaryStage
 from keras_nas.search.dso.config import DsoConfig, parse_ratio
 from keras_nas.search.dso.edge_gammas import (
@@ -34,8 +33,7 @@ from keras_nas.search.dso.edge_gammas import (
 from keras_nas.search.dso.edge_graph import EdgeGraph
 from keras_nas.search.dso.edge_stage import EdgeStage, FullNetworkStage, scaled_edges
 from keras_nas.search.dso.width_multiplier import NEARER, solve_widths
-from keras_nas.search.method import Context, Method, search
-from keras_nas.search.result import SearchResult
+from keras_nas.search.method import Context, Method, SearchResult, search
 from keras_nas.settings import flatten
 from keras_nas.tasks import Classification, Task
 from keras_nas.training.loop import run_stage
@@ -85,13 +83,13 @@ class Dso(Method):
     def _check_structure(self, context: Context) -> None:
         if not self.config.split:
             return
-        if context.structure is None:
+        if context.structure_data is None:
             raise UsageError(
-                "DSO learns edges on data of their own, D_λ: give `structure` data (the apps: "
-                "--split_ratio), or set split=False. Received: structure=None"
+                "DSO learns edges on data of their own, D_λ: give `structure_data` (the apps: "
+                "--split_ratio), or set split=False. Received: structure_data=None"
             )
         ratio = parse_ratio(self.config.split_ratio)
-        together = AlternatingData(context.train, context.structure, *ratio).epoch(0)
+        together = AlternatingData(context.train_data, context.structure_data, *ratio).epoch(0)
         if int(together.cardinality()) == 0:
             raise UsageError(
                 f"`split_ratio` {self.config.split_ratio} leaves no step: an epoch needs "
@@ -109,7 +107,7 @@ class Dso(Method):
         if self.config.adaptive == "latency":  # said now, not after all these epochs
             self.gammas(supernet, EdgeGraph(supernet))
         stage = FullNetworkStage(
-            "weights", supernet, context.train, context.validation, context.task,
+            "weights", supernet, context.train_data, context.validation_data, context.task,
             self.config.weights, self.config,
         )  # fmt: skip
         return run_stage(stage, context.session)
@@ -121,9 +119,9 @@ class Dso(Method):
         split = self.config.split
         stage = EdgeStage(
             supernet,
-            context.train if split else all_data(context.train, context.structure),
-            context.structure if split else None,
-            context.validation,
+            context.train_data if split else context.all_data(),
+            context.structure_data if split else None,
+            context.validation_data,
             context.task,
             self.config,
             graph,
@@ -132,7 +130,7 @@ class Dso(Method):
         records = run_stage(stage, context.session)
         reopened = stage.close()
         # An edge may feed one side of a product only: the ways that `close` goes do not see that.
-        reopened += surgery.rescue(supernet, inputs_of(context.train))
+        reopened += surgery.rescue(supernet, inputs_of(context.train_data))
         if records:
             records[-1]["reopened_edges"] = reopened
             most = records[-1]["most_in_a_group"]
@@ -217,8 +215,7 @@ class Dso(Method):
                 tower = with_auxiliary_tower(small, place, task.classes)
             stage = AuxiliaryStage(
                 name, small, tower, self.config.auxiliary_weight,
-                all_data(context.train, context.structure), context.validation,
-                task, self.config.finetune,
+                context.all_data(), context.validation_data, task, self.config.finetune,
             )  # fmt: skip
             return run_stage(stage, context.session)
         return self.train(name, small, self.config.finetune, context)
@@ -227,10 +224,10 @@ class Dso(Method):
 def dso(
     model: keras.Model | DsoSpace,
     train_data: Data,
-    structure_data: Data | None = None,
-    validation_data: Data | None = None,
-    config: DsoConfig | None = None,
     *,
+    validation_data: Data | None = None,
+    structure_data: Data | None = None,
+    config: DsoConfig | None = None,
     task: Task | None = None,
     session: Session | None = None,
     source: Mapping[str, Any] | None = None,
@@ -243,15 +240,17 @@ def dso(
 
     ```python
     space = keras_nas.models.DsoSpace(stage_widths=(16, 32, 64), stage_blocks=(1, 1, 1), levels=2)
-    result = keras_nas.search.dso(space, d_w, d_lambda, validation_data)
+    result = keras_nas.search.dso(
+        space, d_w, validation_data=validation_data, structure_data=d_lambda
+    )
     space.genotype(result.supernet)
     ```
 
     Args:
         model: A search space, or a functional model that is built with `ScaledEdge`s.
         train_data: D_w, batches `(inputs, targets)`; see `keras_nas.training.stage.Data`.
-        structure_data: D_λ, in batches of the same size; may be missing with `split=False`.
         validation_data: Evaluated after each epoch; None for none.
+        structure_data: D_λ, in batches of the same size; may be missing with `split=False`.
         config: The settings; the paper's for CIFAR-10 by default.
         task: Loss and metrics; by default classification by the model's output.
         session: Where to write, resuming, progress; by default nothing is written.
@@ -273,14 +272,10 @@ def dso(
     if isinstance(model, DsoSpace):
         source = {"builder": "dso_cifar", "config": space_config(model)}
         model = model.supernet()
-    method = Dso(config)
-    session = session or Session()
-    if not session.settings:
-        session = dataclasses.replace(session, settings=flatten(method.config))
-    context = Context(
-        task or Classification.of(model), train_data, validation_data, structure_data, session
-    )
-    return search(method, model, context, source=source)
+    return search(
+        Dso(config), model, train_data, validation_data=validation_data,
+        structure_data=structure_data, task=task, session=session, source=source,
+    )  # fmt: skip
 
 
 def _takes_tower(task: Task) -> bool:

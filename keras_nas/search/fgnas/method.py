@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import keras
 
 from keras_nas import gates
@@ -11,18 +9,15 @@ from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.layers import STEGate
 from keras_nas.search.fgnas.config import FgnasConfig
 from keras_nas.search.fgnas.stage import FgnasStage
-from keras_nas.search.gated_method import GatedMethod
-from keras_nas.search.method import Context, search
-from keras_nas.search.result import SearchResult
-from keras_nas.settings import flatten
-from keras_nas.tasks import Classification, Task
+from keras_nas.search.method import GatedMethod, SearchResult, search
+from keras_nas.tasks import Task
 from keras_nas.training.loop import run_stage
 from keras_nas.training.session import Session
 from keras_nas.training.stage import Data
 
 
 class Fgnas(GatedMethod):
-    """FGNAS' four steps (section 4.2); step 4, finetuning, is that of `GatedMethod`.
+    """FGNAS' four steps (section 4.2); 2, the weights, and 4, finetuning, are `GatedMethod`'s.
 
     Args:
         config: The settings; the paper's for CIFAR-10 by default.
@@ -56,7 +51,7 @@ class Fgnas(GatedMethod):
 
     def check(self, supernet, context, source=None):
         """The latency table has every condition; the target can be reached, and is one."""
-        stage = FgnasStage(supernet, context.train, None, context.task, self.config)
+        stage = FgnasStage(supernet, context.train_data, None, context.task, self.config)
         stage.check_reachable()
         if stage.target is not None and not stage.epochs:
             raise UsageError(
@@ -64,18 +59,15 @@ class Fgnas(GatedMethod):
                 "Received: search_epochs=0"
             )
 
-    def train_weights(self, supernet, context):
-        """Step 2: the weights, with the gates off."""
-        gates.set_mode(supernet, "off")
-        return self.train("weights", supernet, self.config.weights, context)
-
     def learn(self, supernet, context):
         """Step 3: weights and gates together; the gates end in mode "hard".
 
         Raises:
             KerasNasError: If the target is out of reach, or the epochs end before it is reached.
         """
-        stage = FgnasStage(supernet, context.train, context.validation, context.task, self.config)
+        stage = FgnasStage(
+            supernet, context.train_data, context.validation_data, context.task, self.config
+        )
         records = run_stage(stage, context.session)
         stage.mend()
         gates.set_mode(supernet, "hard")
@@ -93,9 +85,9 @@ class Fgnas(GatedMethod):
 def fgnas(
     model: keras.Model,
     train_data: Data,
+    *,
     validation_data: Data | None = None,
     config: FgnasConfig | None = None,
-    *,
     task: Task | None = None,
     session: Session | None = None,
 ) -> SearchResult:
@@ -109,7 +101,9 @@ def fgnas(
 
     ```python
     config = keras_nas.search.FgnasConfig(target_flops="0.5x", lambda_r=1e-8)
-    result = keras_nas.search.fgnas(model, train_data, validation_data, config)
+    result = keras_nas.search.fgnas(
+        model, train_data, validation_data=validation_data, config=config
+    )
     result.small.save("small.keras")
     ```
 
@@ -135,11 +129,7 @@ def fgnas(
     References:
         Kim et al., Fine-Grained Neural Architecture Search, section 4.2.
     """
-    method = Fgnas(config)
-    session = session or Session()
-    if not session.settings:
-        session = dataclasses.replace(session, settings=flatten(method.config))
-    context = Context(
-        task or Classification.of(model), train_data, validation_data, session=session
-    )
-    return search(method, model, context)
+    return search(
+        Fgnas(config), model, train_data, validation_data=validation_data, task=task,
+        session=session,
+    )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import signal
 import threading
 import time
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -18,9 +20,13 @@ from keras_nas.training.checkpoints import Checkpoints, clear
 from keras_nas.training.divergence import DivergedError, diverged_message, first_bad_tensor
 from keras_nas.training.hosts import numbers_of_hosts
 from keras_nas.training.progress import make_progress
-from keras_nas.training.records import Board, write_records
+from keras_nas.training.records import TensorBoardWriter, write_records
 from keras_nas.training.session import Session
 from keras_nas.training.stage import Stage, epoch_of, steps_of
+from keras_nas.training.step import halted_by
+
+HELD_BYTES = 2**28
+"""How much the batches may take that are held until their steps' losses are read."""
 
 
 class InterruptedSearchError(KerasNasError):
@@ -30,9 +36,12 @@ class InterruptedSearchError(KerasNasError):
 def run_stage(stage: Stage, session: Session | None = None) -> list[dict[str, Any]]:
     """Runs a stage to its end, or goes on with it where its last checkpoint stands.
 
-    The step is traced once. Under a `tf.distribute` strategy's scope it runs on every replica, and
-    a batch of the data is the global batch. After each epoch, the record (losses, metrics, what
-    `stage.after_epoch` gives) goes to metrics.jsonl and TensorBoard, and a checkpoint is saved.
+    The step is traced once. Its losses stay on the device and are read every `session.fetch_every`
+    steps (and before anything is shown, saved or ended), so that a GPU need not wait for Python in
+    between; a step that diverges halts the learning of those behind it until then. Under a
+    `tf.distribute` strategy's scope it runs on every replica, and a batch of the data is the global
+    batch. After each epoch, the record (losses, metrics, what `stage.after_epoch` gives) goes to
+    metrics.jsonl and TensorBoard, and a checkpoint is saved.
 
     Args:
         stage: What to run; see `stage.py`.
@@ -64,6 +73,8 @@ class _Run:
         self.seconds = 0.0
         self.function: Any = None
         self.names: tuple[str, ...] = ()
+        self.unread: list[_Unread] = []
+        self.halted = tf.zeros(())
         self.saved: str | None = None
         self.saved_at = self.shown_at = time.monotonic()
         self.reporter = make_progress(session.progress)
@@ -75,24 +86,24 @@ class _Run:
         self.checkpoints = self._open_checkpoints()
         if self.done:
             return self.records
-        board = self._open_board()
+        writer = self._open_tensorboard()
         self.reporter.start(self.stage.name, self._global_step(), self.steps * self.stage.epochs)
         try:
             with _terminated() as terminated:
                 while self.epoch < self.stage.epochs and not self.done:
-                    self._run_epoch(terminated, board)
+                    self._run_epoch(terminated, writer)
         finally:
             self.reporter.end()
-            board.close()
+            writer.close()
         if not self.done:  # no epoch at all
             self.done = True
             self._save()
         return self.records
 
-    def _open_board(self) -> Board:
+    def _open_tensorboard(self) -> TensorBoardWriter:
         if not self.session.tensorboard or self.session.directory is None or worker_index() != 0:
-            return Board(None)
-        return Board(self.session.directory / "tensorboard" / self.stage.name)
+            return TensorBoardWriter(None)
+        return TensorBoardWriter(self.session.directory / "tensorboard" / self.stage.name)
 
     def _open_checkpoints(self) -> Checkpoints | None:
         if self.session.directory is None:
@@ -132,7 +143,7 @@ class _Run:
     def _global_step(self) -> int:
         return self.epoch * self.steps + self.step
 
-    def _run_epoch(self, terminated: threading.Event, board: Board) -> None:
+    def _run_epoch(self, terminated: threading.Event, writer: TensorBoardWriter) -> None:
         began = time.monotonic() - self.seconds
         if self.step == 0:
             self.sums = {}
@@ -149,41 +160,58 @@ class _Run:
                 break
             if self.step < self.steps:
                 self._save_if_due(terminated)
-        self._end_epoch(began, board)
+        self._end_epoch(began, writer)
         self._stop_if(terminated)
 
     def _batches(self):
         dataset = epoch_of(self.stage.data, self.epoch, self.step)
         distributed = self.strategy.experimental_distribute_dataset(dataset)
         if self.function is None:
-            self.function = tf.function(self._step, input_signature=[distributed.element_spec])
+            flag = tf.TensorSpec((), tf.float32)
+            self.function = tf.function(
+                self._step, input_signature=[distributed.element_spec, flag]
+            )
         return distributed
 
-    def _step(self, batch):
-        losses, bad = self.strategy.run(self._replica_step, args=(batch,))
+    def _step(self, batch, halted):
+        losses, bad = self.strategy.run(self._replica_step, args=(batch, halted))
         losses = {
             name: self.strategy.reduce("SUM", value, axis=None) for name, value in losses.items()
         }
-        return losses, self.strategy.reduce("SUM", bad, axis=None)
+        bad = tf.cast(self.strategy.reduce("SUM", bad, axis=None), tf.float32)
+        return losses, bad, tf.maximum(halted, tf.reduce_max(bad))
 
-    def _replica_step(self, batch):
-        report = self.stage.train_step(batch)
+    def _replica_step(self, batch, halted):
+        with halted_by(halted):
+            report = self.stage.train_step(batch)
         self.names = report.names
         return dict(report.losses), report.bad
 
     def _run_step(self, batch) -> None:
-        losses, bad = self.function(batch)
-        bad = bad.numpy()
-        if bad.any():
-            reported = self.names[int(np.argmax(bad > 0))]
-            tensor = first_bad_tensor(reported, self.stage.replay(batch))
-            raise DivergedError(
-                diverged_message(
-                    self.stage.name, self.epoch, self.step, tensor, self.saved, self.stage.flags
-                )
+        losses, bad, self.halted = self.function(batch, self.halted)
+        self.unread.append(_Unread(self.step, batch, losses, bad))
+        if len(self.unread) >= min(self.session.fetch_every, HELD_BYTES // _bytes_of(batch)):
+            self._fetch()
+
+    def _fetch(self) -> None:
+        """Reads the losses of the steps since the last call; raises if one was not finite."""
+        unread, self.unread = self.unread, []
+        if not unread:
+            return
+        for step, bad in zip(unread, _stacked([step.bad for step in unread]), strict=True):
+            if bad.any():
+                self._raise_diverged(step, self.names[int(np.argmax(bad > 0))])
+        for name in unread[0].losses:
+            for loss in _stacked([step.losses[name] for step in unread]):
+                self.sums[name] = self.sums.get(name, 0.0) + float(loss)
+
+    def _raise_diverged(self, step: _Unread, reported: str) -> None:
+        tensor = first_bad_tensor(reported, self.stage.replay(step.batch))
+        raise DivergedError(
+            diverged_message(
+                self.stage.name, self.epoch, step.number, tensor, self.saved, self.stage.flags
             )
-        for name, value in losses.items():
-            self.sums[name] = self.sums.get(name, 0.0) + float(value)
+        )
 
     def _means(self) -> dict[str, float]:
         means = {name: total / self.step for name, total in self.sums.items()}
@@ -196,10 +224,12 @@ class _Run:
         if _hosts() > 1 or now - self.shown_at < self.reporter.due_seconds:
             return
         self.shown_at = now
+        self._fetch()
         epoch = f"{self.epoch + 1}/{self.stage.epochs}"
         self.reporter.step(self._global_step(), epoch, {**self._means(), **self.stage.status()})
 
-    def _end_epoch(self, began: float, board: Board) -> None:
+    def _end_epoch(self, began: float, writer: TensorBoardWriter) -> None:
+        self._fetch()
         record = {
             "stage": self.stage.name,
             "epoch": self.epoch + 1,
@@ -212,17 +242,17 @@ class _Run:
         self._show_epoch(record)
         self.epoch, self.step, self.seconds, self.sums = self.epoch + 1, 0, 0.0, {}
         self.done = self.epoch == self.stage.epochs or self.stage.finished(self.records)
-        self._write(record, board)
+        self._write(record, writer)
         self._save()
 
-    def _write(self, record: dict[str, Any], board: Board) -> None:
+    def _write(self, record: dict[str, Any], writer: TensorBoardWriter) -> None:
         directory = self.session.directory
         if directory is None or self.checkpoints is None or worker_index() != 0:
             return
         images = self.stage.images() if self.session.tensorboard else {}
         try:
             write_records(directory / "metrics.jsonl", self.stage.name, self.records)
-            board.write(self._global_step(), record, self.stage.histograms(), images)
+            writer.write(self._global_step(), record, self.stage.histograms(), images)
         except (OSError, tf.errors.OpError) as error:
             what = f"The records of epoch {record['epoch']} could not be written to {directory}"
             raise self.checkpoints.not_written(what, error) from error
@@ -247,6 +277,7 @@ class _Run:
             self._stop_if(terminated)
 
     def _save(self) -> None:
+        self._fetch()
         if self.checkpoints is None:
             return
         progress = {
@@ -268,6 +299,32 @@ class _Run:
                 f"Stage '{self.stage.name}' was told to stop at epoch {self.epoch + 1}, "
                 f"step {self.step + 1}{where}."
             )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Unread:
+    """A step whose outcome is still on the device, with its batch to look for what went bad."""
+
+    number: int
+    batch: Any
+    losses: dict[str, tf.Tensor]
+    bad: tf.Tensor
+
+
+def _stacked(tensors: list[tf.Tensor]) -> np.ndarray:
+    """The tensors as one array: one copy from the device."""
+    return tf.stack(tensors).numpy()
+
+
+def _bytes_of(batch: Any) -> int:
+    """The size of a batch; of a distributed one, of all that this host holds."""
+    strategy = tf.distribute.get_strategy()
+    tensors = [
+        tensor
+        for parts in keras.tree.flatten(batch)
+        for tensor in strategy.experimental_local_results(parts)
+    ]
+    return max(1, sum(tensor.shape.num_elements() * tensor.dtype.size for tensor in tensors))
 
 
 @contextlib.contextmanager

@@ -34,7 +34,7 @@ def write_records(path: Path, stage: str, records: Sequence[Mapping[str, Any]]) 
     atomic_write_text(path, "\n".join(lines) + "\n" if lines else "")
 
 
-class Board:
+class TensorBoardWriter:
     """TensorBoard's scalars, histograms and images of one stage.
 
     Args:

@@ -24,6 +24,8 @@ class Session:
         overwrite: Start stages that have checkpoints again, and delete those.
         checkpoint_every: Steps between checkpoints; 0 saves at the end of each epoch alone.
         checkpoint_minutes: Minutes between checkpoints; 0 for none by time.
+        fetch_every: Steps between two looks at the losses. Between them a GPU need not wait for
+            Python; a step that is not finite is reported after as many steps at the latest.
         keep: Number of checkpoints of a stage that are kept.
         tensorboard: Write scalars and histograms for TensorBoard.
         progress: `"bar"`, `"lines"`, `"off"`, or `"auto"`: a bar on a terminal, else lines.
@@ -36,6 +38,7 @@ class Session:
     overwrite: bool = False
     checkpoint_every: int = 0
     checkpoint_minutes: float = 0.0
+    fetch_every: int = 10
     keep: int = 3
     tensorboard: bool = False
     progress: str = "auto"
@@ -50,7 +53,7 @@ class Session:
             raise UsageError("`resume` and `overwrite` exclude each other. Received: both")
         if self.resume and self.directory is None:
             raise UsageError("`resume` needs the run's `directory`. Received: directory=None")
-        check_range(self, ("keep",), 1)
+        check_range(self, ("keep", "fetch_every"), 1)
         check_range(self, ("checkpoint_every", "checkpoint_minutes"), 0)
         if self.directory is not None:
             object.__setattr__(self, "directory", Path(self.directory))

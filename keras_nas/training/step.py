@@ -5,14 +5,18 @@ These run inside a `tf.function`, in a replica's context.
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 Losses = Mapping[str, tf.Tensor]
+
+_halted: contextvars.ContextVar[Any] = contextvars.ContextVar("halted", default=None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +100,20 @@ def descend(
     return _apply(found, [(part, gradients[id(part)]) for part in learned])
 
 
+@contextlib.contextmanager
+def halted_by(flag: tf.Tensor) -> Iterator[None]:
+    """Steps that are traced inside learn nothing where `flag`, a float scalar, is more than 0.
+
+    Of the steps that are on their way to the device when one is not finite, those behind it leave
+    the variables to whoever looks for the cause.
+    """
+    token = _halted.set(flag)
+    try:
+        yield
+    finally:
+        _halted.reset(token)
+
+
 def replicas() -> int:
     """The number of replicas that share a step."""
     return tf.distribute.get_strategy().num_replicas_in_sync
@@ -164,9 +182,11 @@ def _apply(losses: Losses, updates: Sequence[tuple[Learned, list[tf.Tensor]]]) -
     if replicas() > 1:
         context = tf.distribute.get_replica_context()
         bad = context.all_reduce(tf.distribute.ReduceOp.SUM, bad)
-    good = tf.reduce_sum(bad) == 0
+    halted = _halted.get()
+    learning = tf.constant(True) if halted is None else tf.equal(halted, 0)
+    good = learning & (tf.reduce_sum(bad) == 0)
     for part, gradients in updates:
-        if not _scales_loss(part):
-            gradients = [tf.where(good, each, tf.zeros_like(each)) for each in gradients]
+        kept = learning if _scales_loss(part) else good
+        gradients = [tf.where(kept, each, tf.zeros_like(each)) for each in gradients]
         part.optimizer.apply_gradients(zip(gradients, part.variables, strict=True))
     return StepReport(losses, bad, tuple(checked))

@@ -237,6 +237,38 @@ def test_divergence_names_stage_step_and_tensor_and_keeps_the_weights(tmp_path):
     assert saved == ["ckpt-3.index"]
 
 
+def bad_third_batch(epoch):
+    x = np.linspace(0.5, 1.5, 24, dtype="float32")
+    x[4] = np.nan
+    return tf.data.Dataset.from_tensor_slices((x, 3 * x)).batch(2)
+
+
+def test_a_step_that_diverged_is_named_when_its_losses_are_read():
+    stage, two_steps = (ToyStage(bad_third_batch, momentum=0.0, epochs=1) for _ in range(2))
+    two_steps.data = bad_third_batch(0).take(2)
+    run_stage(two_steps, quiet())
+    with pytest.raises(DivergedError, match=r"epoch 1, step 3: .* is the loss"):
+        run_stage(stage, quiet(fetch_every=5))
+    assert stage.calls[-1] == ("step", 0, 4)
+    assert stage.weight.numpy() == two_steps.weight.numpy()
+
+
+def test_nothing_is_saved_behind_a_step_that_diverged(tmp_path):
+    stage = ToyStage(bad_third_batch, epochs=1)
+    with pytest.raises(DivergedError, match=r"step 3.*last good checkpoint is .*ckpt-2\."):
+        run_stage(stage, quiet(tmp_path, fetch_every=100, checkpoint_every=1))
+    saved = sorted(p.name for p in (tmp_path / "checkpoint" / "toy").glob("*.index"))
+    assert saved == ["ckpt-1.index", "ckpt-2.index"]
+
+
+def test_records_do_not_depend_on_how_often_losses_are_read():
+    often, seldom = (
+        run_stage(ToyStage(ToyData(examples=31), epochs=2), quiet(fetch_every=every))
+        for every in (1, 7)
+    )
+    assert without_seconds(often) == without_seconds(seldom)
+
+
 def test_a_gradient_may_be_the_first_bad_tensor():
     class Root(ToyStage):
         def train_step(self, batch):
@@ -310,6 +342,7 @@ def test_a_bar_shows_the_stage_loss_and_time_left():
         ({"resume": True, "overwrite": True, "directory": "x"}, "exclude"),
         ({"resume": True}, "directory=None"),
         ({"keep": 0}, "`keep` must be 1 or more. Received: keep=0"),
+        ({"fetch_every": 0}, "`fetch_every` must be 1 or more. Received: fetch_every=0"),
         ({"checkpoint_minutes": -1.0}, "checkpoint_minutes=-1.0"),
     ],
 )

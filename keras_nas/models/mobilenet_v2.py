@@ -12,7 +12,7 @@ from keras_nas.models.conv_block import (
     apply_conv_bn_block,
     apply_depthwise_bn_block,
 )
-from keras_nas.models.registry import register
+from keras_nas.models.registry import register_variant
 from keras_nas.models.widths import resolve_widths
 
 STEM_WIDTH = 32
@@ -25,8 +25,7 @@ STRIDED_BLOCKS = {1: 2, 3: 2, 6: 2, 13: 2}
 CIFAR_STRIDED_BLOCKS = {3: 2, 6: 2, 13: 2}
 
 
-@register
-def mobilenet_v2(
+def _mobilenet_v2(
     input_shape: Sequence[int] = (224, 224, 3),
     num_classes: int = 1000,
     stem_width: int = STEM_WIDTH,
@@ -37,18 +36,17 @@ def mobilenet_v2(
     dropout: float = 0.2,
     classifier_activation: str | None = None,
     name: str = "mobilenet_v2",
+    *,
+    small_images: bool = False,
 ) -> keras.Model:
-    """MobileNetV2 for ImageNet: 300.77 M macs, 3.50 M params.
-
-    DNAL's 300.79 M and FGNAS's 600 M flops count the multiply-adds of the convolutions and the
-    Dense layer.
+    """MobileNetV2.
 
     Args:
         input_shape: `(height, width, channels)`.
         num_classes: Number of outputs.
         stem_width: Channels of the stem.
-        expanded_widths: Channels of each block's depthwise convolution, 17 values. A first block as
-            wide as its input has no expansion.
+        expanded_widths: Channels of each block's depthwise convolution, 17 values. For ImageNet a
+            first block as wide as its input has no expansion.
         block_widths: Channels of each block's output, 17 values.
         kernel_sizes: Of each block's depthwise convolution, 17 values; 3 by default.
         head_width: Channels of the last 1×1 convolution.
@@ -56,47 +54,56 @@ def mobilenet_v2(
         classifier_activation: For instance "softmax"; None gives logits.
         name: Of the model.
 
+    Raises:
+        KerasNasError: If widths or kernel sizes do not fit.
+
     References:
         Sandler et al., MobileNetV2: Inverted Residuals and Linear Bottlenecks (2018).
     """
+    activation = "relu" if small_images else "relu6"
+    stem_strides = 1 if small_images else 2
+    strided = CIFAR_STRIDED_BLOCKS if small_images else STRIDED_BLOCKS
     inputs = keras.Input(tuple(input_shape), name="image")
-    x = apply_conv_bn_block(inputs, stem_width, 3, 2, activation="relu6", name="stem")
-    for settings in _blocks(expanded_widths, block_widths, kernel_sizes, STRIDED_BLOCKS):
-        x = apply_inverted_residual_block(x, **settings)
-    return _finish(
-        inputs, x, head_width, "relu6", dropout, num_classes, classifier_activation, name
-    )
+    x = apply_conv_bn_block(inputs, stem_width, 3, stem_strides, activation=activation, name="stem")
+    for settings in _blocks(expanded_widths, block_widths, kernel_sizes, strided):
+        x = apply_inverted_residual_block(
+            x,
+            **settings,
+            activation=activation,
+            always_expand=small_images,
+            project_shortcut=small_images,
+        )
+    x = apply_conv_bn_block(x, head_width, 1, activation=activation, name="head")
+    x = layers.GlobalAveragePooling2D(name="head_pool")(x)
+    if dropout:
+        x = layers.Dropout(dropout, name="head_dropout")(x)
+    return keras.Model(inputs, apply_classifier(x, num_classes, classifier_activation), name=name)
 
 
-@register
-def mobilenet_v2_cifar(
-    input_shape: Sequence[int] = (32, 32, 3),
-    num_classes: int = 10,
-    stem_width: int = STEM_WIDTH,
-    expanded_widths: Sequence[int] | None = None,
-    block_widths: Sequence[int] | None = None,
-    kernel_sizes: Sequence[int] | None = None,
-    head_width: int = 1280,
-    dropout: float = 0.0,
-    classifier_activation: str | None = None,
-    name: str = "mobilenet_v2_cifar",
-) -> keras.Model:
+mobilenet_v2 = register_variant(
+    "mobilenet_v2",
+    _mobilenet_v2,
+    """MobileNetV2 for ImageNet: 300.77 M macs, 3.50 M params.
+
+    DNAL's 300.79 M and FGNAS's 600 M flops count the multiply-adds of the convolutions and the
+    Dense layer.
+    """,
+)
+mobilenet_v2_cifar = register_variant(
+    "mobilenet_v2_cifar",
+    _mobilenet_v2,
     """MobileNetV2 for CIFAR: 91.15 M macs, 2.30 M params.
 
     Stem and second stage have stride 1. DNAL's 91.17 M macs and 2.30 M params are those of the
     widely used CIFAR variant in which every block expands (the first by 1), every block of stride 1
     has a shortcut (a 1×1 Conv-BN where the widths differ), and ReLU stands for ReLU6; without these
     convolutions it would be 87.98 M and 2.24 M.
-
-    The arguments are those of `mobilenet_v2`.
-    """
-    inputs = keras.Input(tuple(input_shape), name="image")
-    x = apply_conv_bn_block(inputs, stem_width, name="stem")
-    for settings in _blocks(expanded_widths, block_widths, kernel_sizes, CIFAR_STRIDED_BLOCKS):
-        x = apply_inverted_residual_block(
-            x, **settings, activation="relu", always_expand=True, project_shortcut=True
-        )
-    return _finish(inputs, x, head_width, "relu", dropout, num_classes, classifier_activation, name)
+    """,
+    small_images=True,
+    input_shape=(32, 32, 3),
+    num_classes=10,
+    dropout=0.0,
+)
 
 
 def apply_inverted_residual_block(
@@ -159,11 +166,3 @@ def _blocks(expanded_widths, block_widths, kernel_sizes, strided):
         }
         for index in range(len(widths))
     ]
-
-
-def _finish(inputs, x, head_width, activation, dropout, num_classes, classifier_activation, name):
-    x = apply_conv_bn_block(x, head_width, 1, activation=activation, name="head")
-    x = layers.GlobalAveragePooling2D(name="head_pool")(x)
-    if dropout:
-        x = layers.Dropout(dropout, name="head_dropout")(x)
-    return keras.Model(inputs, apply_classifier(x, num_classes, classifier_activation), name=name)

@@ -6,21 +6,70 @@ import difflib
 import inspect
 import json
 from collections.abc import Callable
+from typing import ParamSpec
 
 import keras
 
 from keras_nas.errors import KerasNasError
 
+_Arguments = ParamSpec("_Arguments")
+
 _BUILDERS: dict[str, Callable[..., keras.Model]] = {}
 
 
-def register(builder: Callable[..., keras.Model]) -> Callable[..., keras.Model]:
+def register(builder: Callable[_Arguments, keras.Model]) -> Callable[_Arguments, keras.Model]:
     """Decorator: enters a builder into the zoo under its function name."""
     name = builder.__name__
     if name in _BUILDERS:
-        raise ValueError(f"`register` needs a name that is free. Received: {name!r}, taken already")
+        raise KerasNasError(
+            f"`register` needs a name that is free. Received: {name!r}, taken already"
+        )
     _BUILDERS[name] = builder
     return builder
+
+
+def register_variant(
+    name: str, builder: Callable[_Arguments, keras.Model], about: str, **values
+) -> Callable[_Arguments, keras.Model]:
+    """Enters a builder into the zoo under another name, with other defaults.
+
+    Args:
+        name: Of the variant, and of its models unless they are called otherwise.
+        builder: Builds the model. The variant takes its arguments, but for those by keyword alone,
+            and its docstring ends with what the builder says of them.
+        about: What the variant's docstring starts with.
+        **values: Of the builder's arguments: the variant's defaults, and what it fixes of those by
+            keyword alone.
+
+    Returns:
+        The variant, a function named `name` in the builder's module.
+
+    Raises:
+        KerasNasError: If the name is taken.
+    """
+    signature = inspect.signature(builder)
+    defaults = values | {"name": name}
+    fixed = {}
+    parameters = []
+    for key, parameter in signature.parameters.items():
+        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+            default = defaults.get(key, parameter.default)
+            parameters.append(parameter.replace(default=default))
+        elif key in values:
+            fixed[key] = values[key]
+    signature = signature.replace(parameters=parameters)
+
+    def variant(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> keras.Model:
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return builder(*bound.args, **{**bound.kwargs, **fixed})
+
+    _, _, details = inspect.cleandoc(builder.__doc__ or "").partition("\n\n")
+    variant.__name__ = variant.__qualname__ = name
+    variant.__module__ = builder.__module__
+    variant.__doc__ = f"{inspect.cleandoc(about)}\n\n{details}"
+    variant.__signature__ = signature  # type: ignore[attr-defined]
+    return register(variant)
 
 
 def names() -> list[str]:

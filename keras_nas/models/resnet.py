@@ -9,7 +9,7 @@ from keras import layers
 
 from keras_nas.models.basic_block import apply_basic_block
 from keras_nas.models.conv_block import apply_classifier, apply_conv_bn_block
-from keras_nas.models.registry import register
+from keras_nas.models.registry import register, register_variant
 from keras_nas.models.widths import resolve_widths
 
 RESNET18_BLOCKS = [2, 2, 2, 2]
@@ -18,8 +18,7 @@ BASIC_STAGE_WIDTHS = [64, 128, 256, 512]
 BOTTLENECK_STAGE_WIDTHS = [256, 512, 1024, 2048]
 
 
-@register
-def resnet18(
+def _resnet18(
     input_shape: Sequence[int] = (224, 224, 3),
     num_classes: int = 1000,
     stem_width: int = 64,
@@ -27,8 +26,10 @@ def resnet18(
     inner_widths: Sequence[Sequence[int]] | None = None,
     classifier_activation: str | None = None,
     name: str = "resnet18",
+    *,
+    small_images: bool = False,
 ) -> keras.Model:
-    """ResNet-18 for ImageNet (7×7 stem of stride 2, pooling): 1.81 G macs, 11.69 M params.
+    """ResNet-18.
 
     Args:
         input_shape: `(height, width, channels)`.
@@ -39,30 +40,32 @@ def resnet18(
             two, the stage's width by default.
         classifier_activation: For instance "softmax"; None gives logits.
         name: Of the model.
-    """
-    inputs, x = _imagenet_stem(input_shape, stem_width)
-    x = _basic_stages(x, stage_widths, inner_widths)
-    return _finish(inputs, x, num_classes, classifier_activation, name)
 
-
-@register
-def resnet18_cifar(
-    input_shape: Sequence[int] = (32, 32, 3),
-    num_classes: int = 10,
-    stem_width: int = 64,
-    stage_widths: Sequence[int] | None = None,
-    inner_widths: Sequence[Sequence[int]] | None = None,
-    classifier_activation: str | None = None,
-    name: str = "resnet18_cifar",
-) -> keras.Model:
-    """ResNet-18 with a 3×3 stem of stride 1 and no pooling: 555.42 M macs, 11.17 M params.
-
-    The arguments are those of `resnet18`.
+    Raises:
+        KerasNasError: If a width does not fit.
     """
     inputs = keras.Input(tuple(input_shape), name="image")
-    x = apply_conv_bn_block(inputs, stem_width, name="stem")
+    if small_images:
+        x = apply_conv_bn_block(inputs, stem_width, name="stem")
+    else:
+        x = _apply_imagenet_stem(inputs, stem_width)
     x = _basic_stages(x, stage_widths, inner_widths)
     return _finish(inputs, x, num_classes, classifier_activation, name)
+
+
+resnet18 = register_variant(
+    "resnet18",
+    _resnet18,
+    "ResNet-18 for ImageNet (7×7 stem of stride 2, pooling): 1.81 G macs, 11.69 M params.",
+)
+resnet18_cifar = register_variant(
+    "resnet18_cifar",
+    _resnet18,
+    "ResNet-18 with a 3×3 stem of stride 1 and no pooling: 555.42 M macs, 11.17 M params.",
+    small_images=True,
+    input_shape=(32, 32, 3),
+    num_classes=10,
+)
 
 
 @register
@@ -96,7 +99,8 @@ def resnet50(
         for width, blocks in zip(BOTTLENECK_STAGE_WIDTHS, RESNET50_BLOCKS, strict=True)
     ]
     inner_widths = resolve_widths(inner_widths, own_widths, "inner_widths")
-    inputs, x = _imagenet_stem(input_shape, stem_width)
+    inputs = keras.Input(tuple(input_shape), name="image")
+    x = _apply_imagenet_stem(inputs, stem_width)
     for stage, (width, pairs) in enumerate(zip(stage_widths, inner_widths, strict=True), start=1):
         for block, pair in enumerate(pairs, start=1):
             strides = 2 if stage > 1 and block == 1 else 1
@@ -126,10 +130,9 @@ def apply_bottleneck_block(
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
-def _imagenet_stem(input_shape, width):
-    inputs = keras.Input(tuple(input_shape), name="image")
-    x = apply_conv_bn_block(inputs, width, 7, 2, name="stem")
-    return inputs, layers.MaxPooling2D(3, 2, padding="same", name="stem_pool")(x)
+def _apply_imagenet_stem(x, width):
+    x = apply_conv_bn_block(x, width, 7, 2, name="stem")
+    return layers.MaxPooling2D(3, 2, padding="same", name="stem_pool")(x)
 
 
 def _basic_stages(x, stage_widths, inner_widths):

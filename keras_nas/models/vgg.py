@@ -13,77 +13,12 @@ from keras_nas.models.conv_block import (
     apply_classifier,
     apply_conv_bn_block,
 )
-from keras_nas.models.registry import register
+from keras_nas.models.registry import register, register_variant
 from keras_nas.models.widths import resolve_widths
 
 VGG16_WIDTHS = [[64] * 2, [128] * 2, [256] * 3, [512] * 3, [512] * 3]
 VGG19_WIDTHS = [[64] * 2, [128] * 2, [256] * 4, [512] * 4, [512] * 4]
 SMALL_VGG_WIDTHS = [[32, 32], [64, 64], [128, 128]]
-
-
-@register
-def vgg16_cifar(
-    input_shape: Sequence[int] = (32, 32, 3),
-    num_classes: int = 10,
-    widths: Sequence[Sequence[int]] | None = None,
-    hidden_width: int = 512,
-    classifier_activation: str | None = None,
-    name: str = "vgg16_cifar",
-) -> keras.Model:
-    """VGG16's CIFAR variant of DNAL and FGNAS: 313.46 M macs, 14.99 M params.
-
-    Thirteen 3×3 convolutions, a maximum pooling between the five stages, global average pooling,
-    Dense(512)-BN-ReLU, Dense(classes). The printed 313.47 M counts the multiply-adds of the
-    convolutions and Dense layers, without biases, BatchNormalization and pooling.
-
-    Args:
-        input_shape: `(height, width, channels)`, at least 16 × 16.
-        num_classes: Number of outputs.
-        widths: Channels of each convolution, by stage; five lists of 2, 2, 3, 3, 3.
-        hidden_width: Units of the hidden Dense layer.
-        classifier_activation: For instance "softmax"; None gives logits.
-        name: Of the model.
-    """
-    widths = resolve_widths(widths, VGG16_WIDTHS, "widths")
-    return _vgg_cifar(input_shape, num_classes, widths, hidden_width, classifier_activation, name)
-
-
-@register
-def vgg19_cifar(
-    input_shape: Sequence[int] = (32, 32, 3),
-    num_classes: int = 10,
-    widths: Sequence[Sequence[int]] | None = None,
-    hidden_width: int = 512,
-    classifier_activation: str | None = None,
-    name: str = "vgg19_cifar",
-) -> keras.Model:
-    """VGG19's CIFAR variant: 398.40 M macs; FGNAS prints 797 M flops. As `vgg16_cifar` else.
-
-    Args:
-        input_shape, num_classes, hidden_width, classifier_activation, name: As in `vgg16_cifar`.
-        widths: Channels of each convolution, by stage; five lists of 2, 2, 4, 4, 4.
-    """
-    widths = resolve_widths(widths, VGG19_WIDTHS, "widths")
-    return _vgg_cifar(input_shape, num_classes, widths, hidden_width, classifier_activation, name)
-
-
-@register
-def small_vgg(
-    input_shape: Sequence[int] = (28, 28, 1),
-    num_classes: int = 10,
-    widths: Sequence[Sequence[int]] | None = None,
-    hidden_width: int = 128,
-    classifier_activation: str | None = None,
-    name: str = "small_vgg",
-) -> keras.Model:
-    """A VGG-like net of six convolutions for small grey pictures; as `vgg16_cifar` else.
-
-    Args:
-        input_shape, num_classes, hidden_width, classifier_activation, name: As in `vgg16_cifar`.
-        widths: Channels of each convolution, by stage; three lists of 2.
-    """
-    widths = resolve_widths(widths, SMALL_VGG_WIDTHS, "widths")
-    return _vgg_cifar(input_shape, num_classes, widths, hidden_width, classifier_activation, name)
 
 
 @register
@@ -130,7 +65,34 @@ def apply_vgg_stage(x: keras.KerasTensor, widths: Sequence[int], *, name: str) -
     return x
 
 
-def _vgg_cifar(input_shape, num_classes, widths, hidden_width, classifier_activation, name):
+def _vgg_cifar(
+    input_shape: Sequence[int] = (32, 32, 3),
+    num_classes: int = 10,
+    widths: Sequence[Sequence[int]] | None = None,
+    hidden_width: int = 512,
+    classifier_activation: str | None = None,
+    name: str = "vgg_cifar",
+    *,
+    own_widths: Sequence[Sequence[int]] = VGG16_WIDTHS,
+) -> keras.Model:
+    """A VGG with one hidden Dense layer.
+
+    3×3 convolutions, a maximum pooling between the stages, global average pooling,
+    Dense(hidden_width)-BN-ReLU, Dense(classes).
+
+    Args:
+        input_shape: `(height, width, channels)`, at least 16 × 16 where the stages are five.
+        num_classes: Number of outputs.
+        widths: Channels of each convolution, by stage; five lists of 2, 2, 3, 3, 3 (VGG16) or of
+            2, 2, 4, 4, 4 (VGG19), three lists of 2 (the small one).
+        hidden_width: Units of the hidden Dense layer.
+        classifier_activation: For instance "softmax"; None gives logits.
+        name: Of the model.
+
+    Raises:
+        KerasNasError: If `widths` does not fit.
+    """
+    widths = resolve_widths(widths, own_widths, "widths")
     inputs = keras.Input(tuple(input_shape), name="image")
     x = inputs
     for stage, stage_widths in enumerate(widths, start=1):
@@ -145,3 +107,29 @@ def _vgg_cifar(input_shape, num_classes, widths, hidden_width, classifier_activa
     x = layers.ReLU(name="hidden_relu")(x)
     outputs = apply_classifier(x, num_classes, classifier_activation)
     return keras.Model(inputs, outputs, name=name)
+
+
+vgg16_cifar = register_variant(
+    "vgg16_cifar",
+    _vgg_cifar,
+    """VGG16's CIFAR variant of DNAL and FGNAS, 13 convolutions: 313.46 M macs, 14.99 M params.
+
+    The printed 313.47 M counts the multiply-adds of the convolutions and Dense layers, without
+    biases, BatchNormalization and pooling.
+    """,
+    own_widths=VGG16_WIDTHS,
+)
+vgg19_cifar = register_variant(
+    "vgg19_cifar",
+    _vgg_cifar,
+    "VGG19's CIFAR variant: 398.40 M macs; FGNAS prints 797 M flops.",
+    own_widths=VGG19_WIDTHS,
+)
+small_vgg = register_variant(
+    "small_vgg",
+    _vgg_cifar,
+    "A VGG-like net of six convolutions for small grey pictures.",
+    own_widths=SMALL_VGG_WIDTHS,
+    input_shape=(28, 28, 1),
+    hidden_width=128,
+)

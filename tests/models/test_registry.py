@@ -57,5 +57,23 @@ def test_registering_a_taken_name_is_refused():
     def small_vgg():
         raise AssertionError("never called")
 
-    with pytest.raises(ValueError, match="taken already"):
+    with pytest.raises(KerasNasError, match="taken already"):
         register(small_vgg)
+
+
+def test_a_variant_has_the_defaults_and_the_docstring_of_its_own():
+    parameters = inspect.signature(models.small_resnet).parameters
+    assert parameters["shortcut"].default == "projection"
+    assert parameters["name"].default == "small_resnet"
+    assert models.arguments("small_resnet") == models.arguments("resnet56_cifar")
+    assert "two blocks a stage" in models.small_resnet.__doc__
+    assert "inner_widths: Channels between" in models.small_resnet.__doc__
+    assert models.small_resnet((14, 14, 1), 3).output_shape == (None, 3)
+
+
+def test_what_a_variant_fixes_is_no_argument():
+    assert "blocks" not in models.arguments("resnet20_cifar")
+    with pytest.raises(TypeError, match="blocks"):
+        models.resnet20_cifar(blocks=5)
+    with pytest.raises(KerasNasError, match="Received: blocks=5"):
+        models.create("resnet20_cifar", blocks=5)

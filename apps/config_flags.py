@@ -8,7 +8,7 @@ from typing import Any
 
 from absl import flags
 
-from keras_nas.settings import flatten, unflatten
+from keras_nas.settings import choices_of, flatten, unflatten
 
 flags.disclaim_key_flags()  # the flags are the app's own: its --help lists them
 
@@ -70,7 +70,7 @@ def _define(config: Any, prefix: str, defaults: dict[str, str], shares: bool) ->
 
 def _define_one(name: str, field: dataclasses.Field, hint: Any, default: str) -> None:
     text = f"{field.metadata['help']} (default: {default})"
-    choices = field.metadata.get("choices")
+    choices = choices_of(field)
     if typing.get_origin(hint) is tuple:
         _define_list(name, typing.get_args(hint)[0], text)
     elif choices and isinstance(choices[0], str):

@@ -8,7 +8,8 @@ from absl import flags
 
 from apps import config_flags
 from keras_nas.errors import UsageError
-from keras_nas.runs.config import METHOD_CONFIGS, RunConfig, default_config, load_config
+from keras_nas.runs.config import RunConfig, load_config
+from keras_nas.search.registry import default_config, names
 from keras_nas.settings import flatten
 
 flags.disclaim_key_flags()
@@ -16,7 +17,7 @@ flags.disclaim_key_flags()
 
 def define_flags() -> None:
     """Defines a flag for each setting of a run and of every method."""
-    config_flags.define(RunConfig(), *(default_config(name) for name in METHOD_CONFIGS))
+    config_flags.define(RunConfig(), *(default_config(name) for name in names()))
 
 
 def read_flags() -> tuple[RunConfig, Any]:
@@ -40,7 +41,7 @@ def read_flags_over_run() -> tuple[RunConfig, Any]:
     """
     if not flags.FLAGS.run_dir:
         raise UsageError("`run_dir` must name the folder of a run (--run_dir). Received: nothing")
-    everything = [RunConfig(), *(default_config(name) for name in METHOD_CONFIGS)]
+    everything = [RunConfig(), *(default_config(name) for name in names())]
     changes = {name: flags.FLAGS[name].value for name in config_flags.given(*everything)}
     changes.pop("run_dir")
     config, settings = load_config(flags.FLAGS.run_dir, **changes)
@@ -50,7 +51,7 @@ def read_flags_over_run() -> tuple[RunConfig, Any]:
 
 def _refuse_strangers(method: str) -> None:
     own = flatten(RunConfig()).keys() | flatten(default_config(method)).keys()
-    for other in METHOD_CONFIGS:
+    for other in names():
         for name in sorted(config_flags.given(default_config(other))):
             if name not in own:
                 raise UsageError(f"--{name} is a setting of {other}, not of --method={method}.")

@@ -22,15 +22,14 @@ def main() -> None:
     config, settings = read_flags()
     check_paths(config, settings)
     load_tensorflow()
-    from apps.tflite_stages import run_tflite_stages
+    from apps.tflite_stages import tflite_stages
     from keras_nas.reporting.run_plots import draw_run
     from keras_nas.reporting.summary import print_summary
     from keras_nas.runs.folder import RunFolder
     from keras_nas.runs.run import run
 
-    run(config, settings)
+    run(config, settings, tflite_stages())
     folder = RunFolder(Path(config.run_dir))
-    run_tflite_stages(config, folder)
     plots = draw_run(folder)
     print_summary(folder)
     for path in plots:

@@ -16,53 +16,89 @@ from export.host_benchmark import HostBenchmarkConfig, benchmark
 from keras_nas.data.segmentation import SegmentationData
 from keras_nas.data.super_resolution_sets import SuperResolutionData
 from keras_nas.loading import load_model
-from keras_nas.runs.config import RunConfig
 from keras_nas.runs.data import RunData, load_data
 from keras_nas.runs.folder import RunFolder
+from keras_nas.runs.stage import RunStage
 from keras_nas.tasks import Classification
 
 FORMATS = ("float32", "dynamic_int8")
 PARITY_SAMPLES = 200
+MEASUREMENT = HostBenchmarkConfig(runs=200, rounds=20, profile=False, memory=False)
 WINDOW = 128
 """Height and width of a super-resolution .tflite's input where the network leaves them open; less
 where a held-out picture is smaller."""
 
 
-def run_tflite_stages(config: RunConfig, folder: RunFolder) -> None:
-    """Runs the stages "export" and "benchmark" of a run, where its configuration asks for them."""
-    if "export" in config.stages:
-        export_run(config, folder)
-    if "benchmark" in config.stages:
-        benchmark_run(folder)
-
-
-def export_run(config: RunConfig, folder: RunFolder) -> None:
+class Export(RunStage):
     """Writes original.tflite, small.tflite and small_dynamic_int8.tflite, and evaluates them.
 
     The small network is the finetuned one where there is one, else the one surgery built. Each file
     is first compared with its Keras network on held-out data; <name>.parity.json tells how.
-
-    Raises:
-        KerasNasError: If the networks are missing, or a file computes something else.
     """
-    folder.require(folder.original, "weights")
-    small = folder.finetuned if folder.finetuned.exists() else folder.small
-    folder.require(small, "surgery")
-    run_data = load_data(config)
-    rows = {}
-    for source, kinds in ((folder.original, FORMATS[:1]), (small, FORMATS)):
-        model = load_model(source)
-        for kind in kinds:
-            path = tflite_path(folder, "original" if source == folder.original else "small", kind)
+
+    name = "export"
+
+    def reads(self, folder):
+        return folder.original, _small(folder)
+
+    def writes(self, folder):
+        return tuple(tflite_path(folder, name, FORMATS[0]) for name in ("original", "small"))
+
+    def run(self, bench):
+        folder = bench.folder
+        run_data = load_data(bench.config)
+        rows = {}
+        for name, source, kinds in (
+            ("original", folder.original, FORMATS[:1]),
+            ("small", _small(folder), FORMATS),
+        ):
+            model = load_model(source)
             shape = _input_shape(model, run_data)
             options = ExportOptions(input_shape=shape, parity_samples=PARITY_SAMPLES)
-            exported, _ = export_model(
-                model, path, kind, _held_out(run_data, shape), options=options
-            )
-            quality = _quality(path, model, run_data)
-            rows[path.name] = {**quality, "size": exported.size_bytes}
-    _draw_samples(model, run_data, folder)
-    folder.update_results(rows=rows)
+            for kind in kinds:
+                path = tflite_path(folder, name, kind)
+                exported, _ = export_model(
+                    model, path, kind, _held_out(run_data, shape), options=options
+                )
+                quality = _quality(path, model, run_data)
+                rows[path.name] = {**quality, "size": exported.size_bytes}
+        _draw_samples(model, run_data, folder)
+        folder.update_results(rows=rows)
+
+
+class Benchmark(RunStage):
+    """Measures the run's .tflite files on this host, one thread, taking turns.
+
+    Writes benchmark.json, the rows' `latency_ms` (medians), and `speedup`, the original's median
+    over the small network's, both float32.
+    """
+
+    name = "benchmark"
+
+    def reads(self, folder):
+        return tuple(tflite_path(folder, name, FORMATS[0]) for name in ("original", "small"))
+
+    def run(self, bench):
+        folder = bench.folder
+        big, small = self.reads(folder)
+        quantized = tflite_path(folder, "small", "dynamic_int8")
+        paths = [path for path in (big, small, quantized) if path.exists()]
+        report = benchmark(paths, MEASUREMENT)
+        report.save(folder.path / "benchmark.json")
+        medians = {Path(r.model.path).name: float(r.median_ms or r.mean_ms) for r in report.results}
+        folder.update_results(
+            rows={name: {"latency_ms": median} for name, median in medians.items()},
+            speedup=medians[big.name] / medians[small.name],
+        )
+
+
+def tflite_stages() -> list[RunStage]:
+    """The stages that follow a search's, in order."""
+    return [Export(), Benchmark()]
+
+
+def _small(folder: RunFolder) -> Path:
+    return folder.finetuned if folder.finetuned.exists() else folder.small
 
 
 def _draw_samples(model: keras.Model, run_data: RunData, folder: RunFolder) -> None:
@@ -103,31 +139,6 @@ def _quality(path: Path, model: keras.Model, run_data: RunData) -> dict[str, flo
     if isinstance(run_data, SegmentationData):
         return score_segmentation(path, model, run_data)
     return evaluate_tflite(path, run_data.test, task=Classification.of(model))
-
-
-def benchmark_run(folder: RunFolder, runs: int = 200, rounds: int = 20) -> None:
-    """Measures the run's .tflite files on this host, one thread, taking turns.
-
-    Writes benchmark.json, the rows' `latency_ms` (medians), and `speedup`, the original's median
-    over the small network's, both float32.
-
-    Raises:
-        KerasNasError: If there are no .tflite files.
-    """
-    big, small = (tflite_path(folder, name, "float32") for name in ("original", "small"))
-    for path in (big, small):
-        folder.require(path, "export")
-    quantized = tflite_path(folder, "small", "dynamic_int8")
-    paths = [path for path in (big, small, quantized) if path.exists()]
-    report = benchmark(
-        paths, HostBenchmarkConfig(runs=runs, rounds=rounds, profile=False, memory=False)
-    )
-    report.save(folder.path / "benchmark.json")
-    medians = {Path(r.model.path).name: float(r.median_ms or r.mean_ms) for r in report.results}
-    folder.update_results(
-        rows={name: {"latency_ms": median} for name, median in medians.items()},
-        speedup=medians[big.name] / medians[small.name],
-    )
 
 
 def tflite_path(folder: RunFolder, name: str, kind: str) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from keras_nas.errors import KerasNasError, UsageError
@@ -12,7 +12,7 @@ from keras_nas.errors import KerasNasError, UsageError
 _MISSING = "(not given)"
 
 
-def setting(default: Any, text: str, choices: tuple | None = None) -> Any:
+def setting(default: Any, text: str, choices: tuple | Callable[[], tuple] | None = None) -> Any:
     """A dataclass field with its help text.
 
     The apps make a flag of it: the default, the text and the choices stand here and nowhere else.
@@ -20,7 +20,7 @@ def setting(default: Any, text: str, choices: tuple | None = None) -> Any:
     Args:
         default: The default value; a dataclass type stands for its default instance.
         text: One or two sentences: what it is, its unit, where it comes from.
-        choices: The allowed values, where there are few.
+        choices: The allowed values, where there are few; a function where they can be registered.
     """
     metadata = {"help": text, "choices": choices}
     if dataclasses.is_dataclass(default) and not isinstance(default, type):
@@ -28,10 +28,16 @@ def setting(default: Any, text: str, choices: tuple | None = None) -> Any:
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def choices_of(field: dataclasses.Field) -> tuple:
+    """The allowed values of a setting; empty where any is."""
+    choices = field.metadata.get("choices") or ()
+    return choices() if callable(choices) else choices
+
+
 def check_choices(config: Any) -> None:
     """Raises `UsageError` where a field of `config` is not one of its choices."""
     for field in dataclasses.fields(config):
-        choices = field.metadata.get("choices")
+        choices = choices_of(field)
         value = getattr(config, field.name)
         if choices and value not in choices:
             raise UsageError(

@@ -10,7 +10,8 @@ from typing import Any
 from keras_nas.reporting.quality import qualities_of
 from keras_nas.reporting.run_contents import RunContents
 from keras_nas.reporting.tables import format_cell, reference_of
-from keras_nas.runs.config import METHOD_CONFIGS, RunConfig, default_config
+from keras_nas.runs.config import RunConfig
+from keras_nas.search.registry import default_config, names
 from keras_nas.settings import flatten, text_of
 
 COSTS = {
@@ -111,7 +112,7 @@ def _settings(run: RunContents) -> dict[str, Any]:
 def _asked(run: RunContents) -> dict[str, Any]:
     method = run.config["run"].get("method")
     defaults = flatten(RunConfig())
-    if method in METHOD_CONFIGS:
+    if method in names():
         defaults |= flatten(default_config(method))
     must = ("run_dir", "method", "model", "data")
     return {

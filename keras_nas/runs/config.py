@@ -1,4 +1,4 @@
-"""The settings of a run, of every method by name, and of a run that was begun before."""
+"""The settings of a run, and of a run that was begun before."""
 
 from __future__ import annotations
 
@@ -16,15 +16,11 @@ from keras_nas.file_checks import (
     check_output_folder,
     is_model_file,
 )
-from keras_nas.search.dnal_config import DnalConfig
-from keras_nas.search.dso.config import DsoConfig
-from keras_nas.search.fgnas.config import FgnasConfig
+from keras_nas.search.registry import default_config, names
 from keras_nas.settings import check_choices, check_range, flatten, setting, unflatten
 from keras_nas.training.session import PROGRESS
 from keras_nas.training.train_config import TrainConfig
 
-METHOD_CONFIGS: dict[str, type] = {"dnal": DnalConfig, "dso": DsoConfig, "fgnas": FgnasConfig}
-"""The class of each method's configuration."""
 DATA = (*CLASSIFICATION_DATA, *SEGMENTATION_DATA, *SUPER_RESOLUTION_DATA)
 STRATEGIES = ("none", "mirrored", "multi_worker")
 POLICIES = ("float32", "mixed_float16", "mixed_bfloat16")
@@ -45,7 +41,7 @@ class RunConfig:
     """What a run works on, where, and how; the method's own settings stand beside it."""
 
     run_dir: str = setting("", "Folder of the run: everything is read from and written to it.")
-    method: str = setting("dnal", "Search method.", tuple(METHOD_CONFIGS))
+    method: str = setting("dnal", "Search method.", names)
     stages: tuple[str, ...] = setting(
         STAGES + TFLITE_STAGES, "Stages to run; each reads what the ones before it wrote."
     )
@@ -131,19 +127,6 @@ class RunConfig:
     def cutout_of(self, stage: str) -> int:
         """The side of cutout's square in a stage; 0 for none."""
         return self.cutout if stage in self.cutout_stages else 0
-
-
-def default_config(method: str) -> Any:
-    """A method's default settings.
-
-    Raises:
-        UsageError: If there is no method of that name.
-    """
-    if method not in METHOD_CONFIGS:
-        raise UsageError(
-            f"`method` must be one of {tuple(METHOD_CONFIGS)}. Received: method={method!r}"
-        )
-    return METHOD_CONFIGS[method]()
 
 
 def check_paths(config: RunConfig, settings: Any) -> None:

@@ -19,27 +19,6 @@ from keras_nas.training.loop import checkpoint_directory
 from keras_nas.training.stage import epoch_of
 
 
-def check_stage_inputs(folder: RunFolder, stages: Sequence[str]) -> None:
-    """Finds out whether each stage will find what the stages before it write.
-
-    Raises:
-        KerasNasError: A file is not there, and the stage that writes it is not among `stages`.
-    """
-    small = folder.finetuned if folder.finetuned.exists() else folder.small
-    tflite = [folder.path / name for name in ("original.tflite", "small.tflite")]
-    inputs: dict[str, list[tuple[Path, str]]] = {
-        "architecture": [(folder.supernet, "weights")],
-        "surgery": [(path, "architecture") for path in (folder.supernet, folder.architecture)],
-        "finetune": [(folder.small, "surgery"), (folder.architecture, "architecture")],
-        "export": [(folder.original, "weights"), (small, "surgery")],
-        "benchmark": [(path, "export") for path in tflite],
-    }
-    for stage, needed in inputs.items():
-        for path, writer in needed if stage in stages else ():
-            if writer not in stages:
-                folder.require(path, writer)
-
-
 def check_run_folder(
     folder: RunFolder,
     directory: Path,

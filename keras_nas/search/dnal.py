@@ -214,6 +214,11 @@ class Dnal(GatedMethod):
         gates.set_mode(supernet, "hard")
         return records
 
+    def summary(self, records):
+        """Under "gates": how many channels there are and stay, and δ at the end."""
+        names = ("channels", "kept", "undecided", "delta")
+        return {"gates": {name: records[-1][name] for name in names}} if records else {}
+
 
 def dnal(
     model: keras.Model,

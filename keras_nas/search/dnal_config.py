@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 
+from keras_nas.search.registry import register
 from keras_nas.settings import check_choices, check_range, setting
 from keras_nas.training.train_config import TrainConfig
 
 DELTA_SCHEDULES = ("epoch", "step", "authors")
 
 
+@register("dnal", method="keras_nas.search.dnal.Dnal")
 @dataclasses.dataclass(frozen=True)
 class DnalConfig:
     """DNAL's settings; the defaults are the paper's for VGG16 on CIFAR-10 (section V-B).

@@ -72,8 +72,8 @@ class SearchResult:
 class Method(abc.ABC):
     """A search method with its configuration.
 
-    To add one, give its stages here (each with `run_stage` or `train`), and enter it in
-    `keras_nas.search.methods`.
+    To add one, give its stages here (each with `run_stage` or `train`), and enter it with its
+    configuration by `keras_nas.search.registry.register`.
 
     Attributes:
         name: The method's name, as in `Architecture.method`.
@@ -122,6 +122,10 @@ class Method(abc.ABC):
     @abc.abstractmethod
     def learn(self, supernet: keras.Model, context: Context) -> Records:
         """Learns what is kept; ends with the supernet as surgery sees it (gates hard)."""
+
+    def summary(self, records: Records) -> dict[str, Any]:
+        """What a run's results.json keeps of `learn`, given its records."""
+        return {}
 
     @abc.abstractmethod
     def architecture(

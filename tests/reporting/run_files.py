@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.image import imsave
 
 from keras_nas.architecture import Architecture
-from keras_nas.runs.config import RunConfig, default_config
+from keras_nas.runs.config import RunConfig
+from keras_nas.search.registry import default_config
 from keras_nas.settings import flatten
 
 ROWS = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from keras_nas.runs.config import RunConfig
 from keras_nas.runs.data import load_data
-from keras_nas.runs.run import RunConfig
 from keras_nas.search.dnal import DnalConfig
 from keras_nas.search.dso.config import DsoConfig
 

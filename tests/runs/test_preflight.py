@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
+from apps.tflite_stages import tflite_stages
 from keras_nas.costs import Condition, LatencyTable
 from keras_nas.costs.latency_fit import Point
 from keras_nas.data.segmentation import SegmentationData
@@ -21,13 +22,15 @@ from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.file_checks import check_output_folder
 from keras_nas.gates import find
 from keras_nas.models import DsoSpace
-from keras_nas.runs import run as run_module
+from keras_nas.runs import workbench
+from keras_nas.runs.config import STAGES, RunConfig
 from keras_nas.runs.folder import RunFolder
 from keras_nas.runs.preflight import check_fits
-from keras_nas.runs.run import STAGES, RunConfig, run
+from keras_nas.runs.run import run
 from keras_nas.search import DnalConfig, DsoConfig, FgnasConfig, TrainConfig
 from keras_nas.search.dso.method import Dso
 from keras_nas.search.method import Context
+from keras_nas.search.registry import make_method
 from keras_nas.settings import unflatten
 from keras_nas.tasks import Classification
 from keras_nas.training import loop as loop_module
@@ -58,7 +61,7 @@ def _nothing_is_trained(monkeypatch):
 
 @pytest.fixture
 def made_data(monkeypatch):
-    monkeypatch.setattr(run_module, "load_data", lambda *_, **__: Data())
+    monkeypatch.setattr(workbench, "load_data", lambda *_, **__: Data())
 
 
 @pytest.fixture(scope="module")
@@ -75,11 +78,11 @@ def config(path, **changes):
     )
 
 
-def refused(error, message, path, settings=None, **changes):
+def refused(error, message, path, settings=None, further=(), **changes):
     """Runs a search that must be refused, in one line and without a trace in `path`."""
     before = sorted(os.walk(path.parent)) if path.parent.is_dir() else None
     with pytest.raises(error, match=message) as caught:
-        run(config(path, **changes), settings or DnalConfig())
+        run(config(path, **changes), settings or DnalConfig(), further)
     assert "\n" not in str(caught.value)
     assert type(caught.value) is error
     assert before is None or sorted(os.walk(path.parent)) == before
@@ -274,7 +277,7 @@ def test_rounding_counts_in_what_can_be_reached(tmp_path, made_data, net_file):
 
 def test_a_check_leaves_the_supernet_and_the_random_numbers_as_they_were():
     model = small_net()
-    method = run_module.make_method("fgnas", FgnasConfig(target_macs="0.5x"))
+    method = make_method("fgnas", FgnasConfig(target_macs="0.5x"))
     supernet = method.make_supernet(model)
     before = [np.copy(v) for v in supernet.variables]
     modes = [gate.mode for gate in find(supernet)]
@@ -407,7 +410,10 @@ def test_a_folder_without_permission_is_refused():
     ],
 )
 def test_a_gap_between_stages_is_found_first(tmp_path, made_data, stages, missing):
-    refused(KerasNasError, f"--stages={missing}", tmp_path / "run", stages=stages)
+    refused(
+        KerasNasError, f"--stages={missing}", tmp_path / "run", stages=stages,
+        further=tflite_stages(),
+    )  # fmt: skip
 
 
 @pytest.fixture

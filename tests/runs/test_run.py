@@ -4,14 +4,18 @@ import dataclasses
 import json
 import shutil
 
+import keras
 import numpy as np
 import pytest
 
 import keras_nas as kn
 from keras_nas.errors import KerasNasError, UsageError
-from keras_nas.runs import run as run_module
+from keras_nas.runs import workbench
+from keras_nas.runs.config import STAGES, RunConfig, load_config
 from keras_nas.runs.folder import RunFolder
-from keras_nas.runs.run import STAGES, RunConfig, load_config, run
+from keras_nas.runs.network import model_source
+from keras_nas.runs.run import run
+from keras_nas.runs.stage import RunStage
 from keras_nas.search import DnalConfig, FgnasConfig, TrainConfig
 from keras_nas.training.records import read_records, write_records
 from tests.training.nets import pictures, small_net
@@ -43,7 +47,7 @@ class Data:
 @pytest.fixture(scope="module", autouse=True)
 def _made_data():
     patch = pytest.MonkeyPatch()
-    patch.setattr(run_module, "load_data", lambda *_, **__: Data())
+    patch.setattr(workbench, "load_data", lambda *_, **__: Data())
     yield
     patch.undo()
 
@@ -102,7 +106,7 @@ def test_architecture_says_where_the_model_comes_from(finished, model_file):
     assert architecture.seed == 5
     assert architecture.method == "dnal"
     assert architecture.model == {"path": model_file}
-    source = run_module.model_source(config("x"), Data())
+    source = model_source(config("x"), Data())
     model = kn.models.create(source["builder"], **source["config"])
     assert model.inputs[0].shape == (None, 8, 8, 2)
     assert model.outputs[0].shape == (None, 4)
@@ -251,7 +255,7 @@ def with_baseline(tmp_path_factory):
         model_config='{"stage_widths": [4, 4, 4]}', **changes,
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_module, "load_data", load)
+        patch.setattr(workbench, "load_data", load)
         run(asking, settings)
         first = RunFolder(path).read_results()
         run(dataclasses.replace(asking, resume=True), settings)
@@ -322,3 +326,35 @@ def test_overwriting_the_first_stage_forgets_the_old_numbers(tmp_path, model_fil
     run(dataclasses.replace(again, stages=("weights",)), SETTINGS)
     assert list(folder.read_results()["rows"]) == ["original"]
     assert [record["stage"] for record in read_records(folder.metrics)] == ["weights"]
+
+
+class Drawing(RunStage):
+    """A stage of an app's own, which stands behind the search's."""
+
+    name = "export"
+
+    def reads(self, folder):
+        return (folder.small,)
+
+    def run(self, bench):
+        policy = keras.config.dtype_policy().name
+        small = bench.folder.load_model(bench.folder.small, "surgery")
+        bench.folder.update_results(
+            drawn={"policy": policy, "params": kn.costs.count(small).params}
+        )
+
+
+def test_a_further_stage_follows_under_the_processs_own_policy(finished, model_file, tmp_path):
+    path = shutil.copytree(finished.path, tmp_path / "run")
+    asking = config(path, model=model_file, mixed_precision="mixed_bfloat16")
+    asking = dataclasses.replace(asking, stages=("export",), overwrite=True)
+    results = run(asking, SETTINGS, [Drawing()])
+    assert results["drawn"]["policy"] == "float32"
+    assert results["drawn"]["params"] == results["rows"]["pruned"]["params"]
+
+
+def test_a_further_stage_misses_its_files_before_anything_is_trained(tmp_path, model_file):
+    asking = dataclasses.replace(config(tmp_path / "run", model=model_file), stages=("export",))
+    with pytest.raises(KerasNasError, match="--stages=surgery"):
+        run(asking, SETTINGS, [Drawing()])
+    assert not (tmp_path / "run").exists()

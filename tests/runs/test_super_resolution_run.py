@@ -13,16 +13,16 @@ import pytest
 import skimage.data
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from apps.tflite_stages import export_run
+from apps.tflite_stages import tflite_stages
 from export.interpreter import Runner
 from keras_nas import costs
 from keras_nas.errors import UsageError
 from keras_nas.reporting.run_contents import read_run
 from keras_nas.reporting.run_sections import samples_section
-from keras_nas.runs.config import DATA
+from keras_nas.runs.config import DATA, STAGES, RunConfig, load_config
 from keras_nas.runs.data import load_data
 from keras_nas.runs.folder import RunFolder
-from keras_nas.runs.run import STAGES, RunConfig, load_config, run
+from keras_nas.runs.run import run
 from keras_nas.search import DnalConfig, TrainConfig
 
 ADAM = TrainConfig(epochs=1, optimizer="adam", learning_rate=1e-3, weight_decay=0.0)
@@ -87,7 +87,7 @@ def test_tensorboard_has_pictures_of_every_stage(folder, stage):
 
 
 def test_tflite_files_score_as_the_networks_do(folder, config):
-    export_run(config, folder)
+    run(dataclasses.replace(config, stages=("export",), resume=True), SETTINGS, tflite_stages())
     rows = folder.read_results()["rows"]
     assert rows["original.tflite"]["psnr_y"] == pytest.approx(rows["original"]["psnr_y"], abs=0.02)
     assert rows["small.tflite"]["psnr_y"] == pytest.approx(rows["finetuned"]["psnr_y"], abs=0.02)

@@ -11,8 +11,8 @@ import time
 import pytest
 
 from keras_nas.errors import KerasNasError, UsageError
-from keras_nas.runs.run import STAGES as RUN_STAGES
-from keras_nas.runs.run import RunConfig
+from keras_nas.runs.config import STAGES as RUN_STAGES
+from keras_nas.runs.config import RunConfig
 from keras_nas.runs.sweep import arguments_of, run_sweep
 from keras_nas.runs.sweep_plan import is_later, plan_sweep
 from keras_nas.search import DnalConfig, DsoConfig, TrainConfig
@@ -216,7 +216,7 @@ SWEEP = """
 import sys
 from keras_nas.errors import KerasNasError
 from keras_nas.search import DnalConfig
-from keras_nas.runs.run import RunConfig
+from keras_nas.runs.config import RunConfig
 from keras_nas.runs.sweep import run_sweep
 from keras_nas.runs.sweep_plan import plan_sweep
 config = RunConfig(run_dir=sys.argv[1], stages=("weights", "architecture"))

@@ -12,9 +12,10 @@ import tensorflow as tf
 import keras_nas as kn
 from keras_nas import gates, surgery
 from keras_nas.layers import STEGate
-from keras_nas.runs import run as run_module
+from keras_nas.runs import workbench
+from keras_nas.runs.config import STAGES, RunConfig
 from keras_nas.runs.folder import RunFolder
-from keras_nas.runs.run import RunConfig, run
+from keras_nas.runs.run import run
 from keras_nas.search import DeadNetworkError, DnalConfig, Session, TrainConfig, dnal
 from keras_nas.search.dead_network import best_value, check_alive, nearly_empty
 from keras_nas.search.fgnas.config import FgnasConfig
@@ -162,11 +163,11 @@ def test_what_a_dead_run_found_stands_in_its_folder(tmp_path, monkeypatch):
         def describe(self):
             return "quadrants"
 
-    monkeypatch.setattr(run_module, "load_data", lambda *_, **__: Data())
+    monkeypatch.setattr(workbench, "load_data", lambda *_, **__: Data())
     monkeypatch.setattr(surgery, "rescue", lambda *_: [])
     small_net().save(tmp_path / "net.keras")
     config = RunConfig(
-        run_dir=str(tmp_path / "run"), stages=run_module.STAGES, progress="off",
+        run_dir=str(tmp_path / "run"), stages=STAGES, progress="off",
         deterministic=False, model=str(tmp_path / "net.keras"),
     )  # fmt: skip
     with pytest.raises(DeadNetworkError, match="same for every input"):

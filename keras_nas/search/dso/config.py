@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from keras_nas.errors import UsageError
+from keras_nas.search.registry import register
 from keras_nas.settings import check_choices, check_range, setting
 from keras_nas.targets import Target, is_given, parse_target
 from keras_nas.training.train_config import TrainConfig
@@ -12,6 +13,7 @@ from keras_nas.training.train_config import TrainConfig
 BUDGETS = ("none", "flops", "mac", "latency")
 
 
+@register("dso", method="keras_nas.search.dso.method.Dso")
 @dataclasses.dataclass(frozen=True)
 class DsoConfig:
     """DSO-NAS' settings; the defaults are the paper's for CIFAR-10 (section 4.2).

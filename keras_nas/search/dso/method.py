@@ -154,6 +154,11 @@ class Dso(Method):
             return latency_gammas(graph, config.gamma, config.gamma_0, latencies)
         return fixed_gammas(graph, config.gamma)
 
+    def summary(self, records):
+        """Under "edges": how many there are, are open, and reach the output."""
+        names = ("edges", "open_edges", "live_edges")
+        return {"edges": {name: records[-1][name] for name in names}} if records else {}
+
     def architecture(self, supernet, seed=None, source=None):
         return Architecture.from_gates(
             supernet,

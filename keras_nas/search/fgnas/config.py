@@ -6,11 +6,13 @@ import dataclasses
 
 from keras_nas.choices import RESOURCES
 from keras_nas.errors import UsageError
+from keras_nas.search.registry import register
 from keras_nas.settings import check_choices, check_range, setting
 from keras_nas.targets import is_given, parse_target
 from keras_nas.training.train_config import TrainConfig
 
 
+@register("fgnas", method="keras_nas.search.fgnas.method.Fgnas")
 @dataclasses.dataclass(frozen=True)
 class FgnasConfig:
     """FGNAS' settings; the defaults are the paper's for CIFAR-10 (section 4.2), channels only.

@@ -1,4 +1,4 @@
-"""Pictures of what a classifier's .tflite files answer."""
+"""A classifier's .tflite files: top-1 and top-5, and pictures of what they answer."""
 
 from __future__ import annotations
 
@@ -7,12 +7,29 @@ from pathlib import Path
 
 import numpy as np
 
+from apps.model_evaluation import evaluate_tflite
+from apps.task_files import TaskFiles
+from export.export_model import ExportData
 from export.interpreter import Runner
 from keras_nas.data import TaskData
 from keras_nas.reporting.classification_pictures import classification_pictures
 from keras_nas.reporting.plots import save
+from keras_nas.tasks import Classification
 
 PICTURES = 18
+
+
+class ClassificationFiles(TaskFiles):
+    """Of pictures, each with its class."""
+
+    def held_out(self, shape):
+        return ExportData(held_out=self.data.test, metric="top1")
+
+    def quality(self, path, model):
+        return evaluate_tflite(path, self.data.test, task=Classification.of(model))
+
+    def draw(self, files, model, folder):
+        draw_answers(files, self.data, folder / "held_out_pictures.png")
 
 
 def draw_answers(files: Mapping[str, Path], run_data: TaskData, path: Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from keras_nas.choices import CLASSIFICATION_DATA
+from keras_nas.data.registry import names
 from keras_nas.errors import UsageError
 from keras_nas.file_checks import (
     check_data_directory,
@@ -20,7 +20,7 @@ class EvaluationConfig:
     """Which file to evaluate, and on what."""
 
     model: str = setting("", "The .keras, .h5 or .tflite file.")
-    data: str = setting("cifar10", "Data set.", CLASSIFICATION_DATA)
+    data: str = setting("cifar10", "Data set.", lambda: names("classification"))
     data_dir: str = setting("", "Where the data is; by default the data set's own place.")
     split: str = setting("test", "Part of the data.", ("test", "validation"))
     validation_share: float = setting(0.1, "Share of the training set that is held back.")

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from export.choices import FORMATS, METADATA_TASKS, METRIC_NAMES
-from keras_nas.choices import CLASSIFICATION_DATA
+from keras_nas.data.registry import names
 from keras_nas.errors import UsageError
 from keras_nas.file_checks import (
     check_data_directory,
@@ -99,9 +99,9 @@ class ExportConfig:
             )
         check_model_file(self.model)
         is_file = self.data.endswith(".npz")
-        if self.data and not is_file and self.data not in CLASSIFICATION_DATA:
+        if self.data and not is_file and self.data not in names("classification"):
             raise UsageError(
-                f"`data` must be one of {CLASSIFICATION_DATA} or an .npz file. "
+                f"`data` must be one of {names('classification')} or an .npz file. "
                 f"Received: data={self.data!r}"
             )
         check_data_directory(self.data_dir)

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
+import keras_nas.data
 import keras_nas.search
 from export.quiet import quiet_stderr
 from keras_nas.errors import KerasNasError, UsageError
@@ -77,7 +78,7 @@ def load_tensorflow() -> None:
     with quiet_stderr():
         import tensorflow  # noqa: F401
 
-        for package in (keras_nas.search, keras_nas):
+        for package in (keras_nas.data, keras_nas.search, keras_nas):
             importlib.reload(package)  # with what apps/__init__.py has put off
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from apps.task_files import TaskFiles
 from export.interpreter import Runner
 from keras_nas.data.segmentation import SegmentationData
 from keras_nas.reporting.plots import save
@@ -14,6 +15,16 @@ from keras_nas.reporting.segmentation_pictures import segmentation_pictures
 from keras_nas.tasks import Segmentation
 
 PICTURES = 4
+
+
+class SegmentationFiles(TaskFiles):
+    """Of pictures, each pixel with its class."""
+
+    def quality(self, path, model):
+        return score_segmentation(path, model, self.data)
+
+    def draw(self, files, model, folder):
+        draw_predictions(model, self.data, folder / "segmentation_predictions.png")
 
 
 def score_segmentation(

@@ -10,6 +10,8 @@ import keras
 import numpy as np
 
 from apps.super_resolution_config import SuperResolutionEvaluationConfig
+from apps.task_files import TaskFiles
+from export.export_model import ExportData
 from export.interpreter import Runner
 from keras_nas.data.picture_pairs import find_pair_files, read_pairs
 from keras_nas.data.super_resolution_sets import SuperResolutionData
@@ -23,7 +25,33 @@ from keras_nas.tasks.super_resolution import PictureScore, evaluate_pairs, mean_
 from keras_nas.tasks.super_resolution_evaluation import Enlarger, score_output
 
 PICTURES = 3
+WINDOW = 128
+"""Height and width of a .tflite's input where the network leaves them open; less where a held-out
+picture is smaller."""
 _WHOLE = 1 << 20
+
+
+class SuperResolutionFiles(TaskFiles):
+    """Of pictures at low and high resolution, window by window."""
+
+    def input_shape(self, model):
+        smallest = min(min(pair.low.shape[:2]) for pair in self.data.test_pairs)
+        sizes = (size or min(WINDOW, smallest) for size in model.input_shape[1:3])
+        return (1, *sizes, model.input_shape[3])
+
+    def held_out(self, shape):
+        """A window of each picture."""
+        size = shape[1:3]
+        windows = [pair.low[: size[0], : size[1]][np.newaxis] for pair in self.data.test_pairs]
+        fitting = [window for window in windows if window.shape[1:3] == size]
+        unit = np.float32(self.data.value_range / 255)
+        return ExportData(held_out=[window.astype(np.float32) * unit for window in fitting])
+
+    def quality(self, path, model):
+        return score_tflite(path, model, self.data)
+
+    def draw(self, files, model, folder):
+        draw_triptychs(files["small"], model, self.data, folder)
 
 
 def score_file(config: SuperResolutionEvaluationConfig) -> list[PictureScore]:

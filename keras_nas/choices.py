@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-CLASSIFICATION_DATA = ("fashion_mnist", "cifar10", "imagenet2012")
-SEGMENTATION_DATA = ("mni152", "synthetic_segmentation", "voc2012", "coco_voc")
-SUPER_RESOLUTION_DATA = ("photographs", "div2k", "folder")
 FETCH_TASKS = ("fashion_mnist", "cifar10", "imagenet2012", "super_resolution", "segmentation")
 """What `keras_nas.data.fetch` can make the data of ready."""
 

@@ -1,18 +1,23 @@
 """Data: real pictures from packages, tensorflow-datasets, and tf.data pipelines over them."""
 
-from keras_nas.data.augmentation import Augmentation
-from keras_nas.data.epochs import EpochDataset
-from keras_nas.data.fetch import TASKS, fetch
-from keras_nas.data.normalization import Normalization
-from keras_nas.data.pipeline import image_classification_data
-from keras_nas.data.registry import NAMES, load
-from keras_nas.data.subsets import balanced_subset, split
-from keras_nas.data.task_data import TaskData
+import os
+from typing import TYPE_CHECKING
+
+from keras_nas.data.registry import load, names, register
+
+if TYPE_CHECKING or "KERAS_NAS_DEFER" not in os.environ:  # see keras_nas/__init__.py
+    from keras_nas.data.augmentation import Augmentation
+    from keras_nas.data.epochs import EpochDataset
+    from keras_nas.data.fetch import TASKS, fetch
+    from keras_nas.data.normalization import Normalization
+    from keras_nas.data.pipeline import image_classification_data
+    from keras_nas.data.subsets import balanced_subset, split
+    from keras_nas.data.task_data import DataSet, TaskData
 
 __all__ = [
-    "NAMES",
     "TASKS",
     "Augmentation",
+    "DataSet",
     "EpochDataset",
     "Normalization",
     "TaskData",
@@ -20,5 +25,7 @@ __all__ = [
     "fetch",
     "image_classification_data",
     "load",
+    "names",
+    "register",
     "split",
 ]

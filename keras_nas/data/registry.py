@@ -1,83 +1,89 @@
-"""Classification data by name."""
+"""Data sets by name: the task that each is for, and what loads it; needs no TensorFlow."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
+import importlib
+import inspect
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from keras_nas.choices import CLASSIFICATION_DATA
-from keras_nas.data import cifar10, fashion_mnist, imagenet
-from keras_nas.data.augmentation import Augmentation
-from keras_nas.data.normalization import Normalization
-from keras_nas.data.pipeline import check_seed, image_classification_data
-from keras_nas.data.subsets import balanced_subset, ratio_share, split_indices
-from keras_nas.data.task_data import TaskData
-from keras_nas.data.tensorflow_datasets_source import prepared_builder
 from keras_nas.errors import KerasNasError
 from keras_nas.file_checks import check_data_directory
 
-Arrays = tuple[np.ndarray, np.ndarray]
+if TYPE_CHECKING:
+    from keras_nas.data.task_data import DataSet
+
+Loader = Callable[..., "DataSet"]
 
 
 @dataclasses.dataclass(frozen=True)
-class _InMemory:
-    read: Callable[[str, str | os.PathLike[str] | None, bool], Arrays]
-    class_names: tuple[str, ...]
-    normalization: Normalization
-    augmentation: Augmentation
+class _Entry:
+    task: str
+    loader: str | Loader
+
+    def resolve(self) -> Loader:
+        if callable(self.loader):
+            return self.loader
+        module, _, name = self.loader.rpartition(".")
+        return getattr(importlib.import_module(module), name)
 
 
-def _read_fashion_mnist(
-    split: str, data_dir: str | os.PathLike[str] | None, download: bool
-) -> Arrays:
-    if download and not data_dir and fashion_mnist.find() is None:
-        fashion_mnist.fetch(data_dir)
-    return fashion_mnist.load(split, data_dir)
+_DATA_SETS: dict[str, _Entry] = {}
 
 
-_IN_MEMORY = {
-    "fashion_mnist": _InMemory(
-        _read_fashion_mnist,
-        fashion_mnist.CLASS_NAMES,
-        fashion_mnist.NORMALIZATION,
-        Augmentation(pad=2, pad_with="black"),
-    ),
-    "cifar10": _InMemory(
-        cifar10.load, cifar10.CLASS_NAMES, cifar10.NORMALIZATION, Augmentation(pad=4)
-    ),
-}
-NAMES = CLASSIFICATION_DATA
+def register(name: str, task: str, loader: str | Loader) -> None:
+    """Enters a data set by name: `load`, and the apps' --data, know it then.
+
+    Args:
+        name: The name.
+        task: "classification", "segmentation" or "super_resolution"; see `keras_nas.tasks`.
+        loader: Takes options by keyword, each with a default, and returns a `DataSet`; or its
+            module and name, which are imported once the data is loaded. A run gives it those of
+            its settings that it has a keyword for.
+    """
+    if name in _DATA_SETS:
+        raise ValueError(f"`register` needs a name that is free. Received: {name!r}, taken already")
+    _DATA_SETS[name] = _Entry(task, loader)
 
 
-def load(
-    name: str,
-    *,
-    data_dir: str | os.PathLike[str] | None = None,
-    batch_size: int = 128,
-    seed: int = 0,
-    train_examples: int | None = None,
-    image_size: int | None = None,
-    validation_share: float = 0.1,
-    split_ratio: str | tuple[int, int] | None = None,
-    augment: bool = True,
-    cutout: int = 0,
-    download: bool = True,
-) -> TaskData:
-    """Loads classification data, with the papers' preprocessing, as tf.data pipelines.
+def names(task: str | None = None) -> tuple[str, ...]:
+    """The names of all data sets, or of those of a task."""
+    return tuple(name for name, entry in _DATA_SETS.items() if task in (None, entry.task))
 
-    The official training set is parted in this order, each time with the classes in equal shares:
-    `validation_share` of it is held back; from the rest `train_examples` are chosen; with a
-    `split_ratio` these are parted into `train` (D_w) and `structure` (D_λ). So the same seed
-    without a `split_ratio` gives the same validation set, and D_w and D_λ joined as `train`.
 
-    | name          | pixels     | augmentation                                    |
-    |---------------|------------|-------------------------------------------------|
-    | fashion_mnist | 28×28×1    | pad 2 with black, crop, flip                    |
-    | cifar10       | 32×32×3    | pad 4 with the mean, crop, flip                 |
-    | imagenet2012  | 224×224×3  | Inception's crop, flip (`imagenet` says more)   |
+def task_of(name: str) -> str:
+    """The name of the task that a data set is for.
+
+    Raises:
+        KerasNasError: there is no data set of that name.
+    """
+    return _entry(name).task
+
+
+def options(name: str) -> frozenset[str]:
+    """The names of the options that a data set is loaded with.
+
+    Raises:
+        KerasNasError: there is no data set of that name.
+    """
+    return frozenset(inspect.signature(_entry(name).resolve()).parameters)
+
+
+def load(name: str, **settings: Any) -> Any:
+    """Loads a data set, with the papers' preprocessing, as tf.data pipelines.
+
+    | name                   | task             | pixels     | augmentation                        |
+    |------------------------|------------------|------------|-------------------------------------|
+    | fashion_mnist          | classification   | 28×28×1    | pad 2 with black, crop, flip        |
+    | cifar10                | classification   | 32×32×3    | pad 4 with the mean, crop, flip     |
+    | imagenet2012           | classification   | 224×224×3  | Inception's crop, flip              |
+    | mni152                 | segmentation     | 192×160×1  | scale 0.9 to 1.1, crop, mirror      |
+    | synthetic_segmentation | segmentation     | 96×96×3    | scale 0.75 to 1.5, crop, mirror     |
+    | voc2012, coco_voc      | segmentation     | 513×513×3  | scale 0.5 to 2, crop, mirror        |
+    | photographs            | super_resolution | any        | patches, turned and mirrored        |
+    | div2k                  | super_resolution | any        | patches, turned and mirrored        |
+    | folder                 | super_resolution | any        | patches, turned and mirrored        |
 
     Example:
 
@@ -88,176 +94,38 @@ def load(
     ```
 
     Args:
-        name: one of `NAMES`.
-        data_dir: where the data stands, see `data_directory` and `prepared_builder`.
-        batch_size: pictures a batch, in all parts.
-        seed: of the choice of examples, of order and of augmentation.
-        train_examples: pictures to train on (D_w and D_λ together); None for all there are.
-        image_size: the pictures' side in pixels; None for the data set's own, above.
-        validation_share: the share of the official training set that is held back, 0 ≤ share < 1;
-            0 for no validation set.
-        split_ratio: D_w : D_λ for DSO-NAS, such as "1:1" or "4:1"; None for no D_λ.
-        augment: False to train on the pictures as they are.
-        cutout: the side in pixels of the square that cutout removes; 0 for none. Not for ImageNet.
-        download: whether to fetch data that is missing (ImageNet's archives must be there;
-            Fashion-MNIST is not fetched into a `data_dir`, which must hold it).
+        name: one of `names()`.
+        **settings: the data set's options: see `load_in_memory` and `load_imagenet` of
+            `keras_nas.data.classification`, `load_segmentation` of `keras_nas.data.segmentation`
+            and `load_super_resolution` of `keras_nas.data.super_resolution_sets`.
+
+    Returns:
+        A `DataSet`: `TaskData`, `SegmentationData` or `SuperResolutionData`.
 
     Raises:
-        KerasNasError: another name, no such `data_dir`, data that is missing or damaged, more
-            `train_examples` than there are, an empty part, or a batch larger than the training set.
+        KerasNasError: another name or option, no such `data_dir`, data that is missing or damaged,
+            or an option that is out of its range.
     """
-    if name not in NAMES:
-        raise KerasNasError(f"`name` must be one of {list(NAMES)}. Received: name={name!r}")
-    check_data_directory(data_dir)
-    options = _Options(
-        data_dir=data_dir,
-        batch_size=batch_size,
-        seed=seed,
-        train_examples=train_examples,
-        image_size=image_size,
-        validation_share=validation_share,
-        structure_share=0.0 if split_ratio is None else ratio_share(split_ratio),
-        augment=augment,
-        cutout=cutout,
-        download=download,
-    )
-    if name in _IN_MEMORY:
-        return _load_in_memory(name, _IN_MEMORY[name], options)
-    return _load_imagenet(name, options)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Options:
-    data_dir: str | os.PathLike[str] | None
-    batch_size: int
-    seed: int
-    train_examples: int | None
-    image_size: int | None
-    validation_share: float
-    structure_share: float
-    augment: bool
-    cutout: int
-    download: bool
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.validation_share < 1.0:
+    entry = _entry(name)
+    known = options(name)
+    for option, value in settings.items():
+        if option not in known:
             raise KerasNasError(
-                "`validation_share` must be at least 0 and less than 1. "
-                f"Received: validation_share={self.validation_share}"
+                f"The options of {name} must be of {sorted(known)}. Received: {option}={value!r}"
             )
-        if self.image_size is not None and self.image_size < 1:
-            raise KerasNasError(
-                f"`image_size` must be 1 or more. Received: image_size={self.image_size}"
-            )
-        if self.cutout and not self.augment:
-            raise KerasNasError(
-                f"`cutout` must be 0 without `augment`. Received: cutout={self.cutout}"
-            )
-        check_seed(self.seed)
+    check_data_directory(settings.get("data_dir"))
+    return entry.resolve()(**settings)
 
 
-def _load_in_memory(name: str, source: _InMemory, options: _Options) -> TaskData:
-    images, labels = source.read("train", options.data_dir, options.download)
-    test = source.read("test", options.data_dir, options.download)
-    changes = dataclasses.replace(source.augmentation, cutout=options.cutout)
-
-    def batches(arrays: Arrays, training: bool):
-        return image_classification_data(
-            *arrays,
-            options.batch_size,
-            training=training,
-            normalization=source.normalization,
-            augmentation=changes if options.augment else None,
-            seed=options.seed,
-            image_size=options.image_size,
-        )
-
-    def part(positions: np.ndarray, training: bool):
-        return batches((images[positions], labels[positions]), training) if len(positions) else None
-
-    kept, validation, structure = _parts(labels, options)
-    side = images.shape[1:3] if options.image_size is None else (options.image_size,) * 2
-    return TaskData(
-        name=name,
-        train=part(kept, True),
-        validation=part(validation, False),
-        test=batches(test, False),
-        structure=part(structure, True),
-        num_classes=len(source.class_names),
-        image_shape=(*side, images.shape[-1]),
-        class_names=source.class_names,
-        train_examples=len(kept),
-        available_examples=len(labels),
-        validation_examples=len(validation),
-        test_examples=len(test[1]),
-        structure_examples=len(structure),
-        selection=f"class-balanced, seed {options.seed}",
-        normalization=source.normalization,
-    )
+def _entry(name: str) -> _Entry:
+    if name not in _DATA_SETS:
+        raise KerasNasError(f"`name` must be one of {list(names())}. Received: name={name!r}")
+    return _DATA_SETS[name]
 
 
-def _parts(labels: np.ndarray, options: _Options) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The positions that train weights, that validate, and that train structure."""
-    kept = np.arange(len(labels))
-    validation = structure = np.empty(0, np.int64)
-    if options.validation_share:
-        kept, validation = split_indices(labels, options.validation_share, options.seed)
-    if options.train_examples is not None:
-        kept = kept[balanced_subset(labels[kept], options.train_examples, options.seed)]
-    if options.structure_share:
-        first, second = split_indices(labels[kept], options.structure_share, options.seed)
-        kept, structure = kept[first], kept[second]
-    return kept, validation, structure
-
-
-def _load_imagenet(name: str, options: _Options) -> TaskData:
-    if options.cutout:
-        raise KerasNasError(f"`cutout` must be 0 for {name}. Received: cutout={options.cutout}")
-    builder = prepared_builder(name, options.data_dir, options.download)
-    size = options.image_size or imagenet.IMAGE_SIZE
-    kept, validation, structure = _slices(builder.info.splits["train"].num_examples, options)
-
-    def train(part: range):
-        return imagenet.training_data(
-            builder,
-            f"train[{part.start}:{part.stop}]",
-            options.batch_size,
-            seed=options.seed,
-            image_size=size,
-            augment=options.augment,
-        )
-
-    def evaluate(split: str):
-        return imagenet.evaluation_data(builder, split, options.batch_size, size)
-
-    label = builder.info.features["label"]
-    return TaskData(
-        name=name,
-        train=train(kept),
-        validation=evaluate(f"train[{validation.start}:]") if validation else None,
-        test=evaluate("validation"),
-        structure=train(structure) if structure else None,
-        num_classes=label.num_classes,
-        image_shape=(size, size, 3),
-        class_names=tuple(label.names),
-        train_examples=len(kept),
-        available_examples=builder.info.splits["train"].num_examples,
-        validation_examples=len(validation),
-        test_examples=builder.info.splits["validation"].num_examples,
-        structure_examples=len(structure),
-        selection="slices of the stored random order",
-        normalization=imagenet.NORMALIZATION,
-    )
-
-
-def _slices(examples: int, options: _Options) -> tuple[range, range, range]:
-    """As `_parts`, by the place in the stored order."""
-    rest = examples - round(examples * options.validation_share)
-    chosen = rest if options.train_examples is None else options.train_examples
-    if not 1 <= chosen <= rest:
-        raise KerasNasError(
-            f"`train_examples` must be from 1 to the {rest} that there are. "
-            f"Received: train_examples={chosen}"
-        )
-    weights = chosen - round(chosen * options.structure_share)
-    return range(weights), range(rest, examples), range(weights, chosen)
+for _name in ("fashion_mnist", "cifar10", "imagenet2012"):
+    register(_name, "classification", f"keras_nas.data.classification.load_{_name}")
+for _name in ("mni152", "synthetic_segmentation", "voc2012", "coco_voc"):
+    register(_name, "segmentation", f"keras_nas.data.segmentation.load_{_name}")
+for _name in ("photographs", "div2k", "folder"):
+    register(_name, "super_resolution", f"keras_nas.data.super_resolution_sets.load_{_name}")

@@ -1,15 +1,15 @@
-"""Segmentation data by name, as tf.data pipelines."""
+"""Segmentation data, as tf.data pipelines."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
-from keras_nas.choices import SEGMENTATION_DATA
 from keras_nas.data import coco_voc, mni152, synthetic_segmentation, voc_folder
 from keras_nas.data.epochs import EpochDataset
 from keras_nas.data.locations import data_directory
@@ -20,9 +20,7 @@ from keras_nas.data.subsets import ratio_share
 from keras_nas.data.task_data import TaskData
 from keras_nas.data.voc_picture import CLASS_NAMES as VOC_CLASS_NAMES
 from keras_nas.errors import KerasNasError
-from keras_nas.file_checks import check_data_directory
 
-NAMES = SEGMENTATION_DATA
 _SYNTHETIC_PICTURES = {"train": 2000, "test": 400}
 _COLOR = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
@@ -30,6 +28,8 @@ _COLOR = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 @dataclasses.dataclass(frozen=True)
 class SegmentationData(TaskData):
     """A segmentation task's batches; labels are `(batch, height, width)`, 255 for void."""
+
+    task = "segmentation"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,8 +46,9 @@ class _Source:
     scales: tuple[float, float]
 
 
-def load(
+def load_segmentation(
     name: str,
+    read: Callable[..., _Source],
     *,
     data_dir: str | os.PathLike[str] | None = None,
     batch_size: int = 16,
@@ -58,7 +59,7 @@ def load(
     split_ratio: str | tuple[int, int] | None = None,
     augment: bool = True,
 ) -> SegmentationData:
-    """Loads segmentation data.
+    """Loads a segmentation set.
 
     | name                   | pixels      | classes | what                                      |
     |------------------------|-------------|---------|-------------------------------------------|
@@ -71,7 +72,8 @@ def load(
     evaluation sees each picture whole, in the middle of the window. VOC's `val` is the test set.
 
     Args:
-        name: one of `NAMES`.
+        name: of the data set.
+        read: gives its arrays, of `data_dir` and `seed`.
         data_dir: where the data stands: see `data_directory`, and `voc_folder.find` for VOC.
             COCO is written to `data_dir`/coco_voc once.
         batch_size: pictures a batch.
@@ -84,13 +86,10 @@ def load(
         augment: False to train on the pictures as they are.
 
     Raises:
-        KerasNasError: another name, data that is missing, or a part that would be empty.
+        KerasNasError: data that is missing, or a part that would be empty.
     """
-    if name not in NAMES:
-        raise KerasNasError(f"`name` must be one of {list(NAMES)}. Received: name={name!r}")
-    check_data_directory(data_dir)
     check_seed(seed)
-    source = _SOURCES[name](data_dir, seed)
+    source = read(data_dir, seed)
     size = source.size if image_size is None else (image_size, image_size)
     kept, held, structure = _parts(
         len(source.train[0]),
@@ -222,9 +221,9 @@ def _coco_voc(data_dir, seed) -> _Source:
     return dataclasses.replace(_voc(data_dir, seed), train=voc_folder.files("train", folder))
 
 
-_SOURCES: dict[str, Callable[..., _Source]] = {
-    "mni152": _mni152,
-    "synthetic_segmentation": _synthetic,
-    "voc2012": _voc,
-    "coco_voc": _coco_voc,
-}
+load_mni152 = functools.partial(load_segmentation, "mni152", _mni152)
+load_synthetic_segmentation = functools.partial(
+    load_segmentation, "synthetic_segmentation", _synthetic
+)
+load_voc2012 = functools.partial(load_segmentation, "voc2012", _voc)
+load_coco_voc = functools.partial(load_segmentation, "coco_voc", _coco_voc)

@@ -1,15 +1,15 @@
-"""Super-resolution data by name: the photographs, DIV2K, or a folder of pictures."""
+"""Super-resolution data: the photographs, DIV2K, or a folder of pictures."""
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import tensorflow as tf
 
-from keras_nas.choices import SUPER_RESOLUTION_DATA
 from keras_nas.data import photographs
 from keras_nas.data.epochs import EpochDataset
 from keras_nas.data.picture_pairs import PicturePair, find_pair_files, make_pair
@@ -20,16 +20,18 @@ from keras_nas.data.super_resolution import (
     training_patches,
     whole_pictures,
 )
+from keras_nas.data.task_data import DataSet
 from keras_nas.errors import KerasNasError
-from keras_nas.file_checks import check_data_directory
-
-NAMES = SUPER_RESOLUTION_DATA
 
 _HELD_OUT_EVERY = 5
+_HD_OUTPUT = (720, 1280)
+
+
+Pairs = tuple[Sequence[PicturePair], Sequence[PicturePair]]
 
 
 @dataclass(frozen=True, eq=False)
-class SuperResolutionData:
+class SuperResolutionData(DataSet):
     """Pictures to learn super-resolution from, and held-out ones to measure it on.
 
     Attributes:
@@ -42,6 +44,9 @@ class SuperResolutionData:
         value_range: the value of white in the batches, 1 or 255.
         structure: None: there is no D_λ for DSO-NAS.
     """
+
+    task = "super_resolution"
+    resizes = False
 
     name: str
     train: EpochDataset
@@ -63,58 +68,66 @@ class SuperResolutionData:
             f"training, {len(self.test_pairs)} held out"
         )
 
+    def builder_arguments(self):
+        return {"scale": self.scale, "value_range": self.value_range}
 
-def load(
+    def counting_shape(self, input_shape):
+        """Of a network of open size that which gives 1280×720, as papers count."""
+        if None not in input_shape:
+            return None
+        height, width = (size // self.scale for size in _HD_OUTPUT)
+        return height, width, input_shape[-1]
+
+
+def load_super_resolution(
     name: str,
+    read: Callable[..., Pairs],
     *,
     data_dir: str | os.PathLike[str] | None = None,
     scale: int = 2,
-    patches: PatchConfig | None = None,
+    patch_size: int = PatchConfig.patch_size,
+    batch_size: int = PatchConfig.batch_size,
+    steps_per_epoch: int = PatchConfig.steps_per_epoch,
+    augment: bool = PatchConfig.augment,
+    value_range: float = PatchConfig.value_range,
+    seed: int = PatchConfig.seed,
     validation_crop: int = 256,
     shrink: int = 1,
     cache_dir: str | os.PathLike[str] | None = None,
     download: bool = True,
 ) -> SuperResolutionData:
-    """Loads super-resolution data.
+    """Loads a super-resolution set.
 
     - "photographs": the photographs of Debian's wallpaper packages, halved; 7 of the 36 held out.
     - "div2k": DIV2K through tensorflow-datasets; its validation set is held out.
     - "folder": any folder in one of `find_pair_files`' layouts; every fifth picture by name, from
       the third on, is held out.
 
-    Example:
-
-    ```python
-    data = load("photographs", patches=PatchConfig(patch_size=48, steps_per_epoch=500))
-    model.fit(data.train, epochs=10)
-    ```
-
     Args:
-        name: one of `NAMES`.
+        name: of the data set.
+        read: gives the pictures to train on and those held out, of `data_dir` and the options
+            `scale`, `shrink`, `cache_dir` and `download`.
         data_dir: for "photographs" see `data_directory`, for "div2k" `prepared_builder`; for
             "folder" the folder.
         scale: high over low resolution.
-        patches: how training patches are taken; the papers' way by default.
+        patch_size: pixels a side of a training patch at high resolution.
+        batch_size: patches a step.
+        steps_per_epoch: batches an epoch.
+        augment: turn and mirror each patch in one of the 8 ways at random.
+        value_range: the value of white in the batches, 1 or 255.
+        seed: of the patches.
         validation_crop: pixels a side, at high resolution, of the parts in `validation`.
         shrink: for "folder": make each picture smaller by this factor first.
         cache_dir: hold decoded pictures in this folder, not in memory; for "div2k" and "folder".
         download: whether to fetch photographs or DIV2K where they are missing.
 
     Raises:
-        KerasNasError: another name, missing or damaged data, or a picture smaller than a patch.
+        KerasNasError: missing or damaged data, or a picture smaller than a patch.
     """
-    check_data_directory(data_dir)
-    patches = patches or PatchConfig()
-    if name == "photographs":
-        train, test = _photograph_pairs(scale, data_dir, download)
-    elif name == "div2k":
-        caches = [Path(cache_dir, split) if cache_dir else None for split in ("train", "test")]
-        train = div2k_pairs("train", scale, data_dir, caches[0], download)
-        test = div2k_pairs("validation", scale, data_dir, caches[1], download)
-    elif name == "folder":
-        train, test = _folder_pairs(scale, data_dir, shrink, cache_dir)
-    else:
-        raise KerasNasError(f"`name` must be one of {list(NAMES)}. Received: name={name!r}")
+    patches = PatchConfig(
+        patch_size, batch_size, steps_per_epoch, augment, float(value_range), seed
+    )
+    train, test = read(data_dir, scale, shrink, cache_dir, download)
     return SuperResolutionData(
         name=name,
         train=training_patches(train, patches),
@@ -127,9 +140,7 @@ def load(
     )
 
 
-def _photograph_pairs(
-    scale: int, data_dir: str | os.PathLike[str] | None, download: bool
-) -> tuple[list[PicturePair], list[PicturePair]]:
+def _photograph_pairs(data_dir, scale, shrink, cache_dir, download) -> Pairs:
     if download:
         photographs.fetch(data_dir)
     train, test = (
@@ -139,12 +150,15 @@ def _photograph_pairs(
     return train, test
 
 
-def _folder_pairs(
-    scale: int,
-    folder: str | os.PathLike[str] | None,
-    shrink: int,
-    cache_dir: str | os.PathLike[str] | None,
-) -> tuple[list[PicturePair], list[PicturePair]]:
+def _div2k_pairs(data_dir, scale, shrink, cache_dir, download) -> Pairs:
+    caches = [Path(cache_dir, split) if cache_dir else None for split in ("train", "test")]
+    return (
+        div2k_pairs("train", scale, data_dir, caches[0], download),
+        div2k_pairs("validation", scale, data_dir, caches[1], download),
+    )
+
+
+def _folder_pairs(folder, scale, shrink, cache_dir, download) -> Pairs:
     if folder is None:
         raise KerasNasError("`data_dir` must name the folder of pictures. Received: None")
     files = find_pair_files(folder, scale)
@@ -160,3 +174,8 @@ def _folder_pairs(
         [pair for pair in pairs if pair.name not in names],
         [pair for pair in pairs if pair.name in names],
     )
+
+
+load_photographs = functools.partial(load_super_resolution, "photographs", _photograph_pairs)
+load_div2k = functools.partial(load_super_resolution, "div2k", _div2k_pairs)
+load_folder = functools.partial(load_super_resolution, "folder", _folder_pairs)

@@ -1,8 +1,10 @@
-"""What a task's data is made of: the record that searches and apps take."""
+"""What a task's data is made of: the records that searches and apps take."""
 
 from __future__ import annotations
 
+import abc
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import tensorflow as tf
 
@@ -10,8 +12,49 @@ from keras_nas.data.epochs import EpochDataset
 from keras_nas.data.normalization import Normalization
 
 
+class DataSet(abc.ABC):
+    """Batches of a task, and what a run must know of them.
+
+    Attributes:
+        task: the name of the task that they are for; see `keras_nas.tasks.TASKS`.
+        resizes: whether its pictures are brought to the size that is asked for.
+        name: of the data, such as "cifar10".
+        train: shuffled, augmented batches; `train.epoch(e, start=n)` gives them anew.
+        validation: batches that were held back, in a fixed order; None for none.
+        test: batches to measure on, in a fixed order.
+        structure: D_λ of DSO-NAS; None for none.
+    """
+
+    task: ClassVar[str]
+    resizes: ClassVar[bool] = True
+    name: str
+    train: EpochDataset
+    validation: tf.data.Dataset | None
+    test: tf.data.Dataset
+    structure: EpochDataset | None
+
+    @abc.abstractmethod
+    def describe(self) -> str:
+        """One line that says how much of the data is used, for the console."""
+
+    @abc.abstractmethod
+    def builder_arguments(self) -> dict[str, Any]:
+        """The arguments that fit a backbone's builder to the data."""
+
+    def counting_shape(self, input_shape: tuple) -> tuple[int, int, int] | None:
+        """The input (height, width, channels) to count costs at.
+
+        Args:
+            input_shape: the network's own, without the batch axis.
+
+        Returns:
+            None for the network's own.
+        """
+        return None
+
+
 @dataclass(frozen=True)
-class TaskData:
+class TaskData(DataSet):
     """A task's batches, and what a model for them must know.
 
     Attributes:
@@ -33,6 +76,8 @@ class TaskData:
         selection: how the pictures of the parts were chosen.
         normalization: what was done to the pixels, for export metadata.
     """
+
+    task = "classification"
 
     name: str
     train: EpochDataset
@@ -62,3 +107,6 @@ class TaskData:
             f"({self.selection}){structure}, {self.validation_examples:,} for validation, "
             f"{self.test_examples:,} for testing"
         )
+
+    def builder_arguments(self):
+        return {"input_shape": list(self.image_shape), "num_classes": self.num_classes}

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from keras_nas.choices import CLASSIFICATION_DATA, SEGMENTATION_DATA, SUPER_RESOLUTION_DATA
+from keras_nas.data import registry as data_registry
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.file_checks import (
     check_data_directory,
@@ -21,7 +21,6 @@ from keras_nas.settings import check_choices, check_range, flatten, setting, unf
 from keras_nas.training.session import PROGRESS
 from keras_nas.training.train_config import TrainConfig
 
-DATA = (*CLASSIFICATION_DATA, *SEGMENTATION_DATA, *SUPER_RESOLUTION_DATA)
 STRATEGIES = ("none", "mirrored", "multi_worker")
 POLICIES = ("float32", "mixed_float16", "mixed_bfloat16")
 BASELINE = "baseline"
@@ -49,7 +48,7 @@ class RunConfig:
         "resnet56_cifar", "A backbone's name, or the path of a .keras or .h5 file."
     )
     model_config: str = setting("{}", "JSON object of arguments for the backbone's builder.")
-    data: str = setting("cifar10", "Data set.", DATA)
+    data: str = setting("cifar10", "Data set.", data_registry.names)
     data_dir: str = setting("", "Where the data is; by default the data set's own place.")
     batch_size: int = setting(128, "Global batch size.")
     weights_batch_size: int = setting(0, "That of stage weights; 0 for batch_size.")

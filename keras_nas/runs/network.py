@@ -9,14 +9,14 @@ from typing import Any
 import keras
 
 from keras_nas import models
+from keras_nas.data import DataSet
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.file_checks import is_model_file
 from keras_nas.loading import load_model
 from keras_nas.runs.config import RunConfig
-from keras_nas.runs.data import RunData, builder_arguments
 
 
-def model_source(config: RunConfig, run_data: RunData) -> dict[str, Any]:
+def model_source(config: RunConfig, run_data: DataSet) -> dict[str, Any]:
     """Where the untrained network comes from, as `Architecture.model` records it.
 
     Raises:
@@ -32,7 +32,7 @@ def model_source(config: RunConfig, run_data: RunData) -> dict[str, Any]:
         raise UsageError(
             f"`model_config` must be a JSON object. Received: {config.model_config!r} ({error})"
         ) from error
-    return {"builder": config.model, "config": {**builder_arguments(run_data), **arguments}}
+    return {"builder": config.model, "config": {**run_data.builder_arguments(), **arguments}}
 
 
 def check_backbone(name: str) -> None:
@@ -45,7 +45,7 @@ def check_backbone(name: str) -> None:
         )
 
 
-def create_model(config: RunConfig, run_data: RunData) -> keras.Model:
+def create_model(config: RunConfig, run_data: DataSet) -> keras.Model:
     """The untrained network of a run: a backbone that fits the data, or a model's file.
 
     Raises:
@@ -57,7 +57,7 @@ def create_model(config: RunConfig, run_data: RunData) -> keras.Model:
     if "path" in source:
         return load_model(source["path"])
     name, arguments = source["builder"], source["config"]
-    for argument in builder_arguments(run_data).keys() - models.arguments(name):
+    for argument in run_data.builder_arguments().keys() - models.arguments(name):
         raise UsageError(
             f"`model` {name!r} does not take {argument}: it is a network of another task than "
             f"--data={config.data}."

@@ -8,13 +8,13 @@ from typing import Any
 
 import keras
 
-from keras_nas.data.segmentation import SegmentationData
-from keras_nas.data.super_resolution_sets import SuperResolutionData
+from keras_nas.data import DataSet
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.runs.config import read_config
-from keras_nas.runs.data import RunData, task_of
 from keras_nas.runs.folder import RunFolder
 from keras_nas.settings import check_settings
+from keras_nas.tasks import make_task
+from keras_nas.tasks.shapes import shown
 from keras_nas.training.loop import checkpoint_directory
 from keras_nas.training.stage import epoch_of
 
@@ -59,7 +59,7 @@ def check_run_folder(
             )
 
 
-def check_fits(model: keras.Model, run_data: RunData, name: str) -> None:
+def check_fits(model: keras.Model, run_data: DataSet, name: str) -> None:
     """Compares a network's input and output with the data, by their shapes alone.
 
     Args:
@@ -72,14 +72,10 @@ def check_fits(model: keras.Model, run_data: RunData, name: str) -> None:
     """
     where = f"Model '{model.name}' does not fit --data={name}: it"
     _check_input(model, run_data, where)
-    task_of(run_data, model)
-    if not isinstance(run_data, SuperResolutionData):
-        _check_classes(model, run_data.num_classes, where)
-    if isinstance(run_data, SegmentationData):
-        _check_map(model, run_data.image_shape, where)
+    make_task(run_data, model).check_fits(run_data, model, where)
 
 
-def _check_input(model: keras.Model, run_data: RunData, where: str) -> None:
+def _check_input(model: keras.Model, run_data: DataSet, where: str) -> None:
     inputs = getattr(model, "inputs", None)
     if not inputs:
         raise UsageError(
@@ -92,20 +88,13 @@ def _check_input(model: keras.Model, run_data: RunData, where: str) -> None:
     wanted = tuple(inputs[0].shape)[1:]
     if not _compatible(wanted, given):
         raise UsageError(
-            f"{where} takes inputs of {_shown(wanted)}, and the data has {_shown(given)}"
+            f"{where} takes inputs of {shown(wanted)}, and the data has {shown(given)}"
             f"{_advice(wanted, given, run_data)}."
         )
     if not keras.backend.is_float_dtype(inputs[0].dtype):
         raise UsageError(
             f"{where} takes {inputs[0].dtype} inputs, and the data has standardised float32."
         )
-    if isinstance(run_data, SuperResolutionData) and None not in wanted:
-        sizes = {pair.low.shape[:2] for pair in run_data.test_pairs}
-        if sizes != {wanted[:2]}:
-            raise UsageError(
-                f"{where} takes pictures of {_shown(wanted)} alone, and the held-out ones have "
-                f"other sizes: build it with keras.Input((None, None, {wanted[2]}))."
-            )
 
 
 def _compatible(wanted: tuple, given: tuple) -> bool:
@@ -114,30 +103,8 @@ def _compatible(wanted: tuple, given: tuple) -> bool:
     )
 
 
-def _advice(wanted: tuple, given: tuple, run_data: RunData) -> str:
+def _advice(wanted: tuple, given: tuple, run_data: DataSet) -> str:
     """How the data could be brought to the network's size, where that is possible."""
-    resizes = not isinstance(run_data, SuperResolutionData)
-    if resizes and len(wanted) == 3 and wanted[2:] == given[2:] and wanted[0] == wanted[1]:
+    if run_data.resizes and len(wanted) == 3 and wanted[2:] == given[2:] and wanted[0] == wanted[1]:
         return f" (--image_size={wanted[0]} resizes them)"
     return ""
-
-
-def _check_classes(model: keras.Model, classes: int, where: str) -> None:
-    channels = model.outputs[0].shape[-1]
-    if channels != classes and not (channels == 1 and classes == 2):
-        raise UsageError(f"{where} gives {channels} classes, and the data has {classes}.")
-
-
-def _check_map(model: keras.Model, image_shape: tuple[int, int, int], where: str) -> None:
-    given = tuple(model.outputs[0].shape)[1:3]
-    if None in given:
-        given = tuple(model.compute_output_shape((1, *image_shape)))[1:3]
-    if given != tuple(image_shape[:2]):
-        raise UsageError(
-            f"{where} gives classes for {_shown(given)} pixels, and the data has them for "
-            f"{_shown(tuple(image_shape[:2]))}."
-        )
-
-
-def _shown(shape: tuple) -> str:
-    return "×".join("any" if size is None else str(size) for size in shape) or "no axis"

@@ -15,7 +15,6 @@ import keras
 
 from keras_nas.files import atomic_write_text
 from keras_nas.runs.config import FREE, STAGES, RunConfig, check_paths
-from keras_nas.runs.data import baseline_rows
 from keras_nas.runs.environment import make_strategy, set_seed
 from keras_nas.runs.preflight import check_run_folder
 from keras_nas.runs.search_stages import search_stages
@@ -23,6 +22,7 @@ from keras_nas.runs.stage import RunStage, check_files
 from keras_nas.runs.workbench import Workbench
 from keras_nas.search.registry import make_method
 from keras_nas.settings import flatten
+from keras_nas.tasks import TASKS
 from keras_nas.training.progress import make_progress
 from keras_nas.training.records import read_records
 
@@ -104,7 +104,7 @@ def _begin(bench: Workbench, asked: Sequence[RunStage]) -> None:
     atomic_write_text(folder.config, json.dumps(content, indent=2) + "\n")
     make_progress(config.progress).say(said)
     folder.update_results(data=said, method=bench.method.name)
-    folder.update_results(rows=baseline_rows(bench.data))
+    folder.update_results(rows=TASKS[bench.data.task].baselines(bench.data))
 
 
 def _run_timed(bench: Workbench, stage: RunStage) -> None:

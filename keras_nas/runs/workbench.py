@@ -10,11 +10,12 @@ import keras
 from keras_nas import costs
 from keras_nas.architecture import Architecture
 from keras_nas.runs.config import RunConfig, deciding_settings
-from keras_nas.runs.data import counting_shape, load_data, task_of
+from keras_nas.runs.data import load_data
 from keras_nas.runs.folder import RunFolder
 from keras_nas.runs.network import model_source
 from keras_nas.runs.preflight import check_fits
 from keras_nas.search.method import Context, Method, check_result
+from keras_nas.tasks import make_task
 from keras_nas.training.evaluation import Evaluator
 from keras_nas.training.loop import worker_index
 from keras_nas.training.records import read_records
@@ -71,7 +72,7 @@ class Workbench:
     def context(self, model: keras.Model) -> Context:
         """What the method trains a network on; refuses one that does not fit the data."""
         check_fits(model, self.data, self.config.data)
-        task = task_of(self.data, model, self.config.label_smoothing)
+        task = make_task(self.data, model, self.config.label_smoothing)
         return Context(
             task, self.data.train, self.data.validation, self.data.structure, self.session
         )
@@ -79,7 +80,7 @@ class Workbench:
     def record(self, row: str, model: keras.Model, path: Path) -> None:
         """Saves a model and puts its row into results.json."""
         self.folder.save_model(path, model)
-        counted = costs.count(model, counting_shape(self.data, model))
+        counted = costs.count(model, self.data.counting_shape(tuple(model.inputs[0].shape)[1:]))
         values = {
             **self.evaluate(model),
             "params": counted.params,
@@ -92,7 +93,7 @@ class Workbench:
 
     def evaluate(self, model: keras.Model) -> dict[str, float]:
         """Loss and metrics of a network on the test set."""
-        return Evaluator(model, task_of(self.data, model), self.data.test)()
+        return Evaluator(model, make_task(self.data, model), self.data.test)()
 
     def check_result(self, supernet: keras.Model, architecture: Architecture) -> None:
         """Refuses a dead network, once all that was found is written.

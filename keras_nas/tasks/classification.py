@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_nas.errors import UsageError
 from keras_nas.tasks.heads import head_of
+from keras_nas.tasks.shapes import check_classes
 from keras_nas.tasks.task import Task
 
 
@@ -45,6 +46,7 @@ class Classification(Task):
     """
 
     monitor = "top1"
+    smooths_labels = True
 
     def __init__(
         self,
@@ -92,6 +94,13 @@ class Classification(Task):
                 f"an output by {head or 'another activation or none'}"
             )
         return cls(classes, not head, label_smoothing, sigmoid=head == "sigmoid")
+
+    @classmethod
+    def for_data(cls, data, model, label_smoothing=0.0):
+        return cls.of(model, label_smoothing)
+
+    def check_fits(self, data, model, where):
+        check_classes(model, data.num_classes, where)
 
     def loss(self, targets, outputs):
         outputs = ops.cast(outputs, "float32")

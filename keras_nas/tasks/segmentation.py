@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_nas.errors import UsageError
+from keras_nas.tasks.shapes import check_classes, shown
 from keras_nas.tasks.task import Task
 
 IGNORE = 255
@@ -48,6 +49,22 @@ class Segmentation(Task):
                 f"as keras_nas.models.deeplab_mobilenet_v2. Received: '{model.name}' with {shapes}"
             )
         return cls(model.outputs[0].shape[-1])
+
+    @classmethod
+    def for_data(cls, data, model):
+        return cls.of(model)
+
+    def check_fits(self, data, model, where):
+        """As many classes, for as many pixels."""
+        check_classes(model, data.num_classes, where)
+        given, wanted = tuple(model.outputs[0].shape)[1:3], tuple(data.image_shape[:2])
+        if None in given:
+            given = tuple(model.compute_output_shape((1, *data.image_shape)))[1:3]
+        if given != wanted:
+            raise UsageError(
+                f"{where} gives classes for {shown(given)} pixels, and the data has them for "
+                f"{shown(wanted)}."
+            )
 
     def loss(self, targets, outputs):
         targets = ops.cast(targets, "int32")

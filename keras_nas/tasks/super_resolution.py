@@ -8,7 +8,8 @@ from keras import ops
 
 from keras_nas.data.bicubic import imresize
 from keras_nas.data.super_resolution import check_value_range
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import KerasNasError, UsageError
+from keras_nas.tasks.shapes import shown
 from keras_nas.tasks.super_resolution_evaluation import (
     PictureScore,
     evaluate_folder,
@@ -72,6 +73,35 @@ class SuperResolution(Task):
             KerasNasError: the model does not enlarge pictures.
         """
         return cls(scale_of(model), value_range)
+
+    @classmethod
+    def for_data(cls, data, model):
+        task = cls.of(model, data.value_range)
+        if task.scale != data.scale:
+            raise UsageError(
+                f"`scale` must be that of the network, {task.scale}. Received: scale={data.scale}"
+            )
+        return task
+
+    @classmethod
+    def baselines(cls, data):
+        """Bicubic enlargement."""
+        metrics = cls(data.scale, 255.0).metrics()
+        for pair in data.test_pairs:
+            enlarged = imresize(pair.low, float(data.scale))
+            for metric in metrics:
+                metric.update_state(pair.high[np.newaxis], enlarged[np.newaxis])
+        return {"bicubic": {metric.name: float(metric.result()) for metric in metrics}}
+
+    def check_fits(self, data, model, where):
+        """A network of fixed size fits if all held-out pictures have it."""
+        wanted = tuple(model.inputs[0].shape)[1:]
+        sizes = {pair.low.shape[:2] for pair in data.test_pairs}
+        if None not in wanted and sizes != {wanted[:2]}:
+            raise UsageError(
+                f"{where} takes pictures of {shown(wanted)} alone, and the held-out ones have "
+                f"other sizes: build it with keras.Input((None, None, {wanted[2]}))."
+            )
 
     def loss(self, targets, outputs):
         error = ops.abs(ops.cast(targets, "float32") - ops.cast(outputs, "float32"))

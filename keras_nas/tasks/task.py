@@ -9,6 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_nas.data.task_data import DataSet
+
 
 class Task(abc.ABC):
     """The loss and the metrics of a task.
@@ -19,6 +21,34 @@ class Task(abc.ABC):
 
     monitor: str
     """The name of the metric that is shown and compared."""
+    smooths_labels = False
+    """Whether `for_data` takes a `label_smoothing`."""
+
+    @classmethod
+    def for_data(cls, data: DataSet, model: keras.Model) -> Task:
+        """The task of a network on data of this task.
+
+        Raises:
+            KerasNasError: the network's output does not fit the data.
+        """
+        raise NotImplementedError(f"{cls.__name__} is no task of a data set.")
+
+    @classmethod
+    def baselines(cls, data: DataSet) -> dict[str, dict[str, float]]:
+        """Metrics by name, by the name of what reaches them on `data.test` without a network."""
+        return {}
+
+    def check_fits(self, data: DataSet, model: keras.Model, where: str) -> None:  # noqa: B027
+        """Compares a network with the data beyond its input, by shapes alone.
+
+        Args:
+            data: data of this task.
+            model: the network.
+            where: how a message begins.
+
+        Raises:
+            UsageError: the network gives something else than the data has.
+        """
 
     @abc.abstractmethod
     def loss(self, targets, outputs):

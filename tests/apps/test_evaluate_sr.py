@@ -20,8 +20,7 @@ from apps.super_resolution_files import (
     score_file,
 )
 from export.tflite import convert
-from keras_nas.data.super_resolution import PatchConfig
-from keras_nas.data.super_resolution_sets import load
+from keras_nas.data import load
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.models import edsr
 from keras_nas.tasks.super_resolution import evaluate_folder
@@ -124,8 +123,10 @@ def test_triptychs_of_a_run_are_drawn_of_pictures_that_were_held_out(files, tmp_
     for index in range(7):
         part = photograph[60 * index :, 100:][:80, :96]
         PIL.Image.fromarray(part).save(tmp_path / "pictures" / f"{index}.png")
-    patches = PatchConfig(16, 4, 5, value_range=value_range)
-    pictures = load("folder", data_dir=tmp_path / "pictures", patches=patches)
+    pictures = load(
+        "folder", data_dir=tmp_path / "pictures", patch_size=16, batch_size=4, steps_per_epoch=5,
+        value_range=value_range,
+    )  # fmt: skip
     assert [pair.name for pair in pictures.test_pairs] == ["2"]
     model = keras.models.load_model(files / "edsr.keras", compile=False)
     drawn = draw_triptychs(files / "fixed.tflite", model, pictures, tmp_path / "plots")

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_nas.data import NAMES, TaskData, cifar10, load
+from keras_nas.data import TaskData, cifar10, load, names, registry
 from keras_nas.errors import KerasNasError
+from keras_nas.runs.config import RunConfig
 
 
 def numbers(dataset: tf.data.Dataset) -> list[int]:
@@ -147,20 +148,31 @@ def test_impossible_arguments_are_refused(prepared: Path, changes: dict, message
 def test_imagenet_refuses_likewise(prepared: Path) -> None:
     for changes, message in (
         ({"train_examples": 61, "validation_share": 0.0}, "from 1 to the 60 that there are"),
-        ({"cutout": 16}, "`cutout` must be 0 for imagenet2012"),
+        ({"cutout": 16}, r"options of imagenet2012 must be of \['augment', .* Received: cutout=16"),
     ):
         with pytest.raises(KerasNasError, match=message):
             load("imagenet2012", data_dir=prepared, download=False, **changes)
 
 
 def test_an_unknown_name_lists_the_known() -> None:
-    assert NAMES == ("fashion_mnist", "cifar10", "imagenet2012")
+    assert names("classification") == ("fashion_mnist", "cifar10", "imagenet2012")
     with pytest.raises(KerasNasError, match=r"one of \['fashion_mnist', 'cifar10', 'imagenet2012'"):
         load("mnist")
 
 
 def test_missing_data_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("keras_nas.data.fashion_mnist.SYSTEM_DIRECTORY", tmp_path / "no")
-    for name in NAMES:
+    for name in names("classification"):
         with pytest.raises(KerasNasError, match=f"fetch_data --task={name}"):
             load(name, data_dir=tmp_path, download=False)
+
+
+def test_a_data_set_is_added_in_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_DATA_SETS", dict(registry._DATA_SETS))
+    registry.register("dots", "classification", lambda *, batch_size=4: f"dots by {batch_size}")
+    assert load("dots", batch_size=8) == "dots by 8"
+    assert names()[-1] == "dots"
+    assert registry.task_of("dots") == "classification"
+    assert RunConfig(data="dots").data == "dots"
+    with pytest.raises(ValueError, match="'dots', taken already"):
+        registry.register("dots", "classification", load)

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_nas.data import coco_voc, segmentation, voc_folder
+from keras_nas.data import coco_voc, load, voc_folder
 from keras_nas.data.segmentation_augmentation import VOID, centred, random_scale_crop_flip
 from keras_nas.errors import KerasNasError
 from keras_nas.tasks.segmentation import palette
@@ -122,7 +122,7 @@ class TestVoc:
         np.testing.assert_array_equal(voc_folder.decode_labels(png), labels)
 
     def test_batches(self, voc):
-        data = segmentation.load(
+        data = load(
             "voc2012", data_dir=voc / "VOCdevkit", batch_size=2, image_size=16,
             validation_share=1 / 6, split_ratio="3:2",
         )  # fmt: skip
@@ -138,7 +138,7 @@ class TestVoc:
 
     def test_epochs_are_functions_of_the_seed(self, voc):
         def data(seed):
-            return segmentation.load(
+            return load(
                 "voc2012", data_dir=voc, batch_size=2, image_size=16, validation_share=0, seed=seed
             ).train
 
@@ -151,9 +151,7 @@ class TestVoc:
         assert not np.array_equal(epoch(three, 1), epoch(four, 1))
 
     def test_outside_is_the_mean_and_void(self, voc):
-        data = segmentation.load(
-            "voc2012", data_dir=voc, batch_size=1, image_size=64, validation_share=0
-        )
+        data = load("voc2012", data_dir=voc, batch_size=1, image_size=64, validation_share=0)
         images, labels = next(iter(data.train))
         outside = labels.numpy() == VOID
         assert outside.sum() > 1000
@@ -168,7 +166,7 @@ class TestVoc:
         with pytest.raises(KerasNasError, match=r"SegmentationClass/p3.png.*is missing"):
             voc_folder.files("train", voc)
         with pytest.raises(KerasNasError, match="`name` must be one of"):
-            segmentation.load("cityscapes")
+            load("cityscapes")
 
 
 COCO_NAMES = ["person", "giraffe", "couch", "tv"]

@@ -6,13 +6,11 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from keras_nas.data import photographs
+from keras_nas.data import load, photographs
 from keras_nas.data.bicubic import imresize
-from keras_nas.data.super_resolution import PatchConfig
-from keras_nas.data.super_resolution_sets import load
 from keras_nas.errors import KerasNasError
 
-PATCHES = PatchConfig(patch_size=16, batch_size=2, steps_per_epoch=3, value_range=255.0)
+PATCHES = {"patch_size": 16, "batch_size": 2, "steps_per_epoch": 3, "value_range": 255.0}
 
 
 def picture(seed, height=40, width=48):
@@ -27,7 +25,7 @@ def folder(tmp_path):
 
 
 def test_every_fifth_picture_of_a_folder_is_held_out(folder):
-    data = load("folder", data_dir=folder, patches=PATCHES, validation_crop=20)
+    data = load("folder", data_dir=folder, **PATCHES, validation_crop=20)
     assert [pair.name for pair in data.test_pairs] == ["2", "7"]
     assert [pair.name for pair in data.train_pairs] == ["0", "1", "3", "4", "5", "6"]
     assert (data.scale, data.value_range) == (2, 255.0)
@@ -41,7 +39,7 @@ def test_every_fifth_picture_of_a_folder_is_held_out(folder):
 
 
 def test_held_out_pictures_do_not_depend_on_scale_or_cache(folder, tmp_path):
-    data = load("folder", data_dir=folder, scale=4, patches=PATCHES, cache_dir=tmp_path / "cache")
+    data = load("folder", data_dir=folder, scale=4, **PATCHES, cache_dir=tmp_path / "cache")
     assert [pair.name for pair in data.test_pairs] == ["2", "7"]
     assert data.train_pairs[0].low.shape == (10, 12, 3)
 
@@ -51,12 +49,12 @@ def test_photographs_keep_their_own_split(monkeypatch, tmp_path):
     pictures = {"train": {"a": picture(0)}, "held_out": {"b": picture(1, 41, 47)}}
     monkeypatch.setattr(photographs, "fetch", fetched.append)
     monkeypatch.setattr(photographs, "load", lambda split, folder: pictures[split])
-    data = load("photographs", data_dir=tmp_path, patches=PATCHES)
+    data = load("photographs", data_dir=tmp_path, **PATCHES)
     assert fetched == [tmp_path]
     assert [pair.name for pair in data.train_pairs] == ["a"]
     np.testing.assert_array_equal(data.test_pairs[0].high, picture(1, 41, 47)[:40, :46])
     np.testing.assert_array_equal(data.train_pairs[0].low, imresize(picture(0), 0.5))
-    load("photographs", data_dir=tmp_path, patches=PATCHES, download=False)
+    load("photographs", data_dir=tmp_path, **PATCHES, download=False)
     assert len(fetched) == 1
 
 

@@ -34,21 +34,8 @@ from keras_nas.search.registry import make_method
 from keras_nas.settings import unflatten
 from keras_nas.tasks import Classification
 from keras_nas.training import loop as loop_module
-from tests.training.nets import pictures, small_net
-
-
-class Data:
-    """What `keras_nas.data.load` gives, of pictures that are made here."""
-
-    num_classes = 4
-    image_shape = (8, 8, 2)
-    train = pictures()
-    validation = pictures(16, seed=1)
-    test = pictures(48, seed=2)
-    structure = None
-
-    def describe(self):
-        return "quadrants: 64 of 64 training images"
+from tests.runs.made_data import MadeData
+from tests.training.nets import small_net
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +48,7 @@ def _nothing_is_trained(monkeypatch):
 
 @pytest.fixture
 def made_data(monkeypatch):
-    monkeypatch.setattr(workbench, "load_data", lambda *_, **__: Data())
+    monkeypatch.setattr(workbench, "load_data", lambda *_, **__: MadeData())
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +76,7 @@ def refused(error, message, path, settings=None, further=(), **changes):
 
 
 def picture_net(shape=(8, 8, 2), classes=4, dtype="float32", outputs=1, inputs=1):
-    """A classifier of pictures of another kind than `Data`'s, where arguments say so."""
+    """A classifier of pictures of another kind than `MadeData`'s, where arguments say so."""
     images = [keras.Input(shape, dtype=dtype) for _ in range(inputs)]
     x = layers.Rescaling(1.0)(images[0])
     for image in images[1:]:
@@ -123,8 +110,9 @@ def test_a_model_that_does_not_fit_the_data_is_refused_by_shapes(
 
 
 def test_open_sizes_and_one_output_for_two_classes_fit():
-    check_fits(picture_net((None, None, 2)), Data(), "quadrants")
-    two = types.SimpleNamespace(train=Data.train, num_classes=2)
+    check_fits(picture_net((None, None, 2)), MadeData(), "quadrants")
+    two = MadeData()
+    two.num_classes = 2
     check_fits(picture_net(classes=2), two, "halves")
     with pytest.raises(UsageError, match="gives 4 classes, and the data has 2"):
         check_fits(picture_net(classes=4), two, "halves")
@@ -134,7 +122,7 @@ def test_a_model_of_other_axes_is_refused():
     inputs = keras.Input((128,))
     model = keras.Model(inputs, layers.Dense(4)(inputs))
     with pytest.raises(UsageError, match=r"takes inputs of 128, and the data has 8×8×2"):
-        check_fits(model, Data(), "quadrants")
+        check_fits(model, MadeData(), "quadrants")
 
 
 @pytest.mark.filterwarnings("ignore:You are saving a model that has not yet been built")
@@ -282,7 +270,7 @@ def test_a_check_leaves_the_supernet_and_the_random_numbers_as_they_were():
     before = [np.copy(v) for v in supernet.variables]
     modes = [gate.mode for gate in find(supernet)]
     state = np.random.get_state()[1].copy()
-    method.check(supernet, Context(Classification.of(model), Data.train))
+    method.check(supernet, Context(Classification.of(model), MadeData.train))
     assert [gate.mode for gate in find(supernet)] == modes
     for variable, value in zip(supernet.variables, before, strict=True):
         np.testing.assert_array_equal(variable, value)
@@ -330,7 +318,7 @@ def supernet():
 
 
 WHOLE_BATCHES = (
-    Data.train.unbatch()
+    MadeData.train.unbatch()
     .apply(tf.data.experimental.assert_cardinality(64))
     .batch(16, drop_remainder=True)
 )

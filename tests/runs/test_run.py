@@ -18,6 +18,7 @@ from keras_nas.runs.run import run
 from keras_nas.runs.stage import RunStage
 from keras_nas.search import DnalConfig, FgnasConfig, TrainConfig
 from keras_nas.training.records import read_records, write_records
+from tests.runs.made_data import MadeData
 from tests.training.nets import pictures, small_net
 
 SETTINGS = DnalConfig(
@@ -30,24 +31,10 @@ SETTINGS = DnalConfig(
 )
 
 
-class Data:
-    """What `keras_nas.data.load` gives, of pictures that are made here."""
-
-    num_classes = 4
-    image_shape = (8, 8, 2)
-    train = pictures()
-    validation = pictures(16, seed=1)
-    test = pictures(48, seed=2)
-    structure = None
-
-    def describe(self):
-        return "quadrants: 64 of 64 training images"
-
-
 @pytest.fixture(scope="module", autouse=True)
 def _made_data():
     patch = pytest.MonkeyPatch()
-    patch.setattr(workbench, "load_data", lambda *_, **__: Data())
+    patch.setattr(workbench, "load_data", lambda *_, **__: MadeData())
     yield
     patch.undo()
 
@@ -106,7 +93,7 @@ def test_architecture_says_where_the_model_comes_from(finished, model_file):
     assert architecture.seed == 5
     assert architecture.method == "dnal"
     assert architecture.model == {"path": model_file}
-    source = model_source(config("x"), Data())
+    source = model_source(config("x"), MadeData())
     model = kn.models.create(source["builder"], **source["config"])
     assert model.inputs[0].shape == (None, 8, 8, 2)
     assert model.outputs[0].shape == (None, 4)
@@ -119,7 +106,7 @@ def test_metrics_hold_every_stage(finished):
 
 
 def test_small_from_the_files_is_the_gated_network(finished):
-    images = next(iter(Data.test))[0]
+    images = next(iter(MadeData.test))[0]
     supernet = finished.load_model(finished.supernet, "architecture")
     small = finished.load_model(finished.small, "surgery")
     expected = supernet(images, training=False).numpy()
@@ -241,7 +228,7 @@ def with_baseline(tmp_path_factory):
 
     def load(config, settings, stage=""):
         asked.append((stage, config.batch_size_of(stage)))
-        data = Data()
+        data = MadeData()
         data.train = pictures(64, batch=config.batch_size_of(stage))
         return data
 

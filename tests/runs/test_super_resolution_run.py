@@ -16,10 +16,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from apps.tflite_stages import tflite_stages
 from export.interpreter import Runner
 from keras_nas import costs
+from keras_nas.data import names
 from keras_nas.errors import UsageError
 from keras_nas.reporting.run_contents import read_run
 from keras_nas.reporting.run_sections import samples_section
-from keras_nas.runs.config import DATA, STAGES, RunConfig, load_config
+from keras_nas.runs.config import STAGES, RunConfig, load_config
 from keras_nas.runs.data import load_data
 from keras_nas.runs.folder import RunFolder
 from keras_nas.runs.run import run
@@ -103,7 +104,7 @@ def test_tflite_files_score_as_the_networks_do(folder, config):
 
 
 def test_settings_that_the_data_does_not_have_are_refused(config):
-    assert {"photographs", "div2k", "folder", "cifar10"} <= set(DATA)
+    assert {"photographs", "div2k", "folder", "cifar10"} <= set(names())
     with pytest.raises(UsageError, match="`image_size` must be 0 for --data=folder"):
         load_data(dataclasses.replace(config, image_size=32))
     with pytest.raises(UsageError, match="`cutout` must be 0"):

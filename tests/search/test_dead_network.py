@@ -23,6 +23,7 @@ from keras_nas.search.fgnas.constraint import Protection
 from keras_nas.search.fgnas.method import Fgnas
 from keras_nas.search.fgnas.stage import FgnasStage
 from keras_nas.tasks import Classification, Segmentation, SuperResolution, Task
+from tests.runs.made_data import MadeData
 from tests.training.nets import pictures, small_net
 
 FOUND = kn.Architecture({"a": [], "b": [0, 1]}, {"a": 8, "b": 2})
@@ -156,14 +157,7 @@ def test_dnal_refuses_what_a_rescue_cannot_keep(monkeypatch):
 
 
 def test_what_a_dead_run_found_stands_in_its_folder(tmp_path, monkeypatch):
-    class Data:
-        num_classes, image_shape, structure = 4, (8, 8, 2), None
-        train, validation, test = pictures(), pictures(16, seed=1), pictures(48, seed=2)
-
-        def describe(self):
-            return "quadrants"
-
-    monkeypatch.setattr(workbench, "load_data", lambda *_, **__: Data())
+    monkeypatch.setattr(workbench, "load_data", lambda *_, **__: MadeData())
     monkeypatch.setattr(surgery, "rescue", lambda *_: [])
     small_net().save(tmp_path / "net.keras")
     config = RunConfig(

@@ -9,10 +9,20 @@ from typing import Any
 
 from keras_nas.errors import KerasNasError, UsageError
 
+EVERYTHING = "everything"
+LATER_STAGES = "later stages"
+"""What a setting decides that the weight stage and the baseline do not read."""
+NOTHING = "nothing"
+"""What a setting decides that does not change what comes out, and may differ on resuming."""
 _MISSING = "(not given)"
 
 
-def setting(default: Any, text: str, choices: tuple | Callable[[], tuple] | None = None) -> Any:
+def setting(
+    default: Any,
+    text: str,
+    choices: tuple | Callable[[], tuple] | None = None,
+    decides: str = EVERYTHING,
+) -> Any:
     """A dataclass field with its help text.
 
     The apps make a flag of it: the default, the text and the choices stand here and nowhere else.
@@ -21,8 +31,9 @@ def setting(default: Any, text: str, choices: tuple | Callable[[], tuple] | None
         default: The default value; a dataclass type stands for its default instance.
         text: One or two sentences: what it is, its unit, where it comes from.
         choices: The allowed values, where there are few; a function where they can be registered.
+        decides: `EVERYTHING`, `LATER_STAGES` or `NOTHING`; of a nested configuration for all of it.
     """
-    metadata = {"help": text, "choices": choices}
+    metadata = {"help": text, "choices": choices, "decides": decides}
     if dataclasses.is_dataclass(default) and not isinstance(default, type):
         return dataclasses.field(default_factory=lambda: default, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -69,6 +80,17 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + field.name] = list(value) if isinstance(value, tuple) else value
     return flat
+
+
+def deciding(config: Any, what: str) -> frozenset[str]:
+    """The flat names of the settings that decide `what`, one of `setting`'s."""
+    names: set[str] = set()
+    for field in dataclasses.fields(config):
+        if field.metadata["decides"] == what:
+            value = getattr(config, field.name)
+            nested = dataclasses.is_dataclass(value)
+            names |= flatten(value, f"{field.name}_").keys() if nested else {field.name}
+    return frozenset(names)
 
 
 def unflatten(kind: type, flat: Mapping[str, Any], prefix: str = "", base: Any = None) -> Any:

@@ -6,7 +6,7 @@ import pytest
 
 from keras_nas.errors import UsageError
 from keras_nas.search import DnalConfig, TrainConfig
-from keras_nas.settings import flatten, unflatten
+from keras_nas.settings import LATER_STAGES, NOTHING, deciding, flatten, setting, unflatten
 
 
 def test_flatten_and_unflatten_are_inverse():
@@ -57,3 +57,16 @@ def test_the_defaults_are_the_papers():
 def test_values_out_of_range_are_refused(build):
     with pytest.raises(UsageError, match="Received"):
         build()
+
+
+def test_what_a_setting_decides_stands_at_the_setting():
+    @dataclasses.dataclass(frozen=True)
+    class Mine:
+        width: int = setting(1, "How wide.")
+        folder: str = setting("", "Where.", decides=NOTHING)
+        finetune: TrainConfig = setting(TrainConfig(), "Last.", decides=LATER_STAGES)
+
+    assert deciding(Mine(), NOTHING) == {"folder"}
+    later = deciding(Mine(), LATER_STAGES)
+    assert {"finetune_epochs", "finetune_boundaries"} <= later
+    assert later.isdisjoint({"width", "folder", "finetune"})

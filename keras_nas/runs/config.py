@@ -17,7 +17,16 @@ from keras_nas.file_checks import (
     is_model_file,
 )
 from keras_nas.search.registry import default_config, names
-from keras_nas.settings import check_choices, check_range, flatten, setting, unflatten
+from keras_nas.settings import (
+    LATER_STAGES,
+    NOTHING,
+    check_choices,
+    check_range,
+    deciding,
+    flatten,
+    setting,
+    unflatten,
+)
 from keras_nas.training.session import PROGRESS
 from keras_nas.training.train_config import TrainConfig
 
@@ -25,36 +34,43 @@ STRATEGIES = ("none", "mirrored", "multi_worker")
 POLICIES = ("float32", "mixed_float16", "mixed_bfloat16")
 BASELINE = "baseline"
 STAGES = ("weights", BASELINE, "architecture", "surgery", "finetune")
+SHARED = ("weights", BASELINE)
+"""Stages that are the same for all values of a setting that only later ones read."""
 TRAINING_STAGES = tuple(stage for stage in STAGES if stage != "surgery")
 TFLITE_STAGES = ("export", "benchmark")
 """Stages of the apps, after `run`'s own: export/ stands above this package."""
-FREE = frozenset(
-    "run_dir stages data_dir cache_dir resume overwrite checkpoint_every checkpoint_minutes keep "
-    "tensorboard progress distribute replicas".split()
-)
-"""Settings that may differ when a run is resumed: they do not decide what comes out."""
 
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
     """What a run works on, where, and how; the method's own settings stand beside it."""
 
-    run_dir: str = setting("", "Folder of the run: everything is read from and written to it.")
+    run_dir: str = setting(
+        "", "Folder of the run: everything is read from and written to it.", decides=NOTHING
+    )
     method: str = setting("dnal", "Search method.", names)
     stages: tuple[str, ...] = setting(
-        STAGES + TFLITE_STAGES, "Stages to run; each reads what the ones before it wrote."
+        STAGES + TFLITE_STAGES,
+        "Stages to run; each reads what the ones before it wrote.",
+        decides=NOTHING,
     )
     model: str = setting(
         "resnet56_cifar", "A backbone's name, or the path of a .keras or .h5 file."
     )
     model_config: str = setting("{}", "JSON object of arguments for the backbone's builder.")
     data: str = setting("cifar10", "Data set.", data_registry.names)
-    data_dir: str = setting("", "Where the data is; by default the data set's own place.")
+    data_dir: str = setting(
+        "", "Where the data is; by default the data set's own place.", decides=NOTHING
+    )
     batch_size: int = setting(128, "Global batch size.")
     weights_batch_size: int = setting(0, "That of stage weights; 0 for batch_size.")
     baseline_batch_size: int = setting(0, "That of stage baseline; 0 for batch_size.")
-    architecture_batch_size: int = setting(0, "That of stage architecture; 0 for batch_size.")
-    finetune_batch_size: int = setting(0, "That of stage finetune; 0 for batch_size.")
+    architecture_batch_size: int = setting(
+        0, "That of stage architecture; 0 for batch_size.", decides=LATER_STAGES
+    )
+    finetune_batch_size: int = setting(
+        0, "That of stage finetune; 0 for batch_size.", decides=LATER_STAGES
+    )
     train_examples: int = setting(0, "Training images to use, classes in equal shares; 0 for all.")
     image_size: int = setting(0, "Side of the images in pixels; 0 for the data set's own.")
     validation_share: float = setting(0.1, "Share of the training set that is held back.")
@@ -68,19 +84,27 @@ class RunConfig:
     patch_size: int = setting(96, "Super-resolution: side of a patch at high resolution.")
     steps_per_epoch: int = setting(1000, "Super-resolution: batches of patches an epoch.")
     value_range: int = setting(1, "Super-resolution: the value of white.", (1, 255))
-    cache_dir: str = setting("", "Super-resolution: folder for decoded pictures; none: memory.")
+    cache_dir: str = setting(
+        "", "Super-resolution: folder for decoded pictures; none: memory.", decides=NOTHING
+    )
     seed: int = setting(0, "Seed of the weights, the data's order and the augmentation.")
     deterministic: bool = setting(True, "Use deterministic ops: same seed, same result.")
     mixed_precision: str = setting("float32", "Dtype policy.", POLICIES)
-    distribute: str = setting("none", "tf.distribute strategy.", STRATEGIES)
-    replicas: int = setting(0, "Logical CPUs of --distribute=mirrored where there is no GPU.")
-    resume: bool = setting(False, "Go on from the newest good checkpoints.")
-    overwrite: bool = setting(False, "Start stages that have checkpoints again.")
-    checkpoint_every: int = setting(0, "Steps between checkpoints; 0 for one an epoch.")
-    checkpoint_minutes: float = setting(0.0, "Minutes between checkpoints; 0 for none by time.")
-    keep: int = setting(3, "Checkpoints of a stage that are kept.")
-    tensorboard: bool = setting(True, "Write TensorBoard's events.")
-    progress: str = setting("auto", "How progress is shown.", PROGRESS)
+    distribute: str = setting("none", "tf.distribute strategy.", STRATEGIES, decides=NOTHING)
+    replicas: int = setting(
+        0, "Logical CPUs of --distribute=mirrored where there is no GPU.", decides=NOTHING
+    )
+    resume: bool = setting(False, "Go on from the newest good checkpoints.", decides=NOTHING)
+    overwrite: bool = setting(False, "Start stages that have checkpoints again.", decides=NOTHING)
+    checkpoint_every: int = setting(
+        0, "Steps between checkpoints; 0 for one an epoch.", decides=NOTHING
+    )
+    checkpoint_minutes: float = setting(
+        0.0, "Minutes between checkpoints; 0 for none by time.", decides=NOTHING
+    )
+    keep: int = setting(3, "Checkpoints of a stage that are kept.", decides=NOTHING)
+    tensorboard: bool = setting(True, "Write TensorBoard's events.", decides=NOTHING)
+    progress: str = setting("auto", "How progress is shown.", PROGRESS, decides=NOTHING)
     baseline: TrainConfig = setting(
         TrainConfig(epochs=0),
         "Stage baseline: the original network without gates, trained by itself, to compare with; "
@@ -149,8 +173,20 @@ def check_paths(config: RunConfig, settings: Any) -> None:
 
 def deciding_settings(config: RunConfig, settings: Any) -> dict[str, Any]:
     """The settings that decide what comes out of a run, by flat name."""
-    run_settings = {k: v for k, v in flatten(config).items() if k not in FREE}
-    return run_settings | flatten(settings)
+    free = free_settings(config, settings)
+    everything = {**flatten(config), **flatten(settings)}
+    return {name: value for name, value in everything.items() if name not in free}
+
+
+def free_settings(config: RunConfig, settings: Any) -> frozenset[str]:
+    """The settings that may differ when a run is resumed: they do not decide what comes out."""
+    return deciding(config, NOTHING) | deciding(settings, NOTHING)
+
+
+def later_settings(config: RunConfig, settings: Any) -> frozenset[str]:
+    """The settings that play no part before the architecture stage, nor in the baseline."""
+    later = deciding(config, LATER_STAGES) | deciding(settings, LATER_STAGES)
+    return later if set(config.cutout_stages) & set(SHARED) else later | {"cutout"}
 
 
 def load_config(run_dir: str, **changes: Any) -> tuple[RunConfig, Any]:

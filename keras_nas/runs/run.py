@@ -14,7 +14,7 @@ from typing import Any
 import keras
 
 from keras_nas.files import atomic_write_text
-from keras_nas.runs.config import FREE, STAGES, RunConfig, check_paths
+from keras_nas.runs.config import STAGES, RunConfig, check_paths, free_settings
 from keras_nas.runs.environment import make_strategy, set_seed
 from keras_nas.runs.preflight import check_run_folder
 from keras_nas.runs.search_stages import search_stages
@@ -81,8 +81,8 @@ def _check_folder(bench: Workbench, stages: Sequence[RunStage]) -> None:
     config = bench.config
     if not config.overwrite:
         check_run_folder(
-            bench.folder, Path(config.run_dir), config.stages, bench.session.settings, FREE,
-            config.resume,
+            bench.folder, Path(config.run_dir), config.stages, bench.session.settings,
+            free_settings(config, bench.method.config), config.resume,
         )  # fmt: skip
     check_files(stages, config.stages, bench.folder)
 

@@ -5,28 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.files import atomic_write_bytes
-from keras_nas.runs.config import BASELINE, RunConfig, deciding_settings
+from keras_nas.runs.config import BASELINE, SHARED, RunConfig, deciding_settings, later_settings
 from keras_nas.runs.folder import RunFolder
 from keras_nas.settings import check_settings, flatten, unflatten
 
 WEIGHTS = "weights"
-SHARED = (WEIGHTS, BASELINE)
-"""Stages that are the same for all values of a setting that only later ones read."""
-_LATER_PREFIXES = ("architecture_", "search_", "finetune_", "target_")
-_LATER = frozenset(
-    "lambda_a delta_max delta_schedule penalty_scaled reset_momentum round_to align "
-    "resource lambda_r steer steer_gain gate_optimizer gate_learning_rate latency_table "
-    "interpolate gamma gamma_0 gamma_growth adaptive edge_learning_rate edge_momentum "
-    "clip_lookahead stop patience from_scratch dropout drop_path auxiliary_weight "
-    "random_networks".split()
-)
-"""Settings that the shared stages do not read, whatever the method."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +88,7 @@ def plan_sweep(config: RunConfig, settings: Any, vary: str, values: list[str]) -
             f"Received: vary={vary!r}"
         )
     stages = [stage for stage in config.stages if stage != BASELINE or config.runs(stage)]
-    shares = is_later(vary, config.cutout_stages) and WEIGHTS in stages
+    shares = vary in later_settings(config, settings) and WEIGHTS in stages
     root = Path(config.run_dir)
     own = tuple(stage for stage in stages if not (shares and stage in SHARED))
     jobs = [_job(root, config, settings, vary, value, own) for value in values]
@@ -111,18 +99,6 @@ def plan_sweep(config: RunConfig, settings: Any, vary: str, values: list[str]) -
         weights = Job(folder, at_base, tuple(stage for stage in SHARED if stage in stages))
         _check_same(weights, config, settings, later=False)
     return Sweep(weights, jobs)
-
-
-def is_later(name: str, cutout_stages: Sequence[str] = ()) -> bool:
-    """Whether a setting plays no part before the architecture stage, nor in the baseline.
-
-    Args:
-        name: The setting's flat name.
-        cutout_stages: The run's, on which it depends for `cutout`.
-    """
-    if name == "cutout":
-        return not set(cutout_stages) & set(SHARED)
-    return name in _LATER or name.startswith(_LATER_PREFIXES)
 
 
 def share_weights(weights: RunFolder, folder: RunFolder) -> None:
@@ -179,7 +155,7 @@ def _check_same(job: Job, config: RunConfig, settings: Any, later: bool) -> None
     names = [
         name
         for name in now
-        if name in saved and (later or not is_later(name, config.cutout_stages))
+        if name in saved and (later or name not in later_settings(config, settings))
     ]
     try:
         check_settings({name: saved[name] for name in names}, {name: now[name] for name in names})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from keras_nas.search.registry import register
-from keras_nas.settings import check_choices, check_range, setting
+from keras_nas.settings import LATER_STAGES, check_choices, check_range, setting
 from keras_nas.training.train_config import TrainConfig
 
 DELTA_SCHEDULES = ("epoch", "step", "authors")
@@ -38,27 +38,44 @@ class DnalConfig:
     )
     weights: TrainConfig = setting(TrainConfig(epochs=100), "Stage 1: the weights, gates off.")
     architecture: TrainConfig = setting(
-        TrainConfig(epochs=20, weight_decay=0.0), "Stage 2: the gates, weights frozen."
+        TrainConfig(epochs=20, weight_decay=0.0),
+        "Stage 2: the gates, weights frozen.",
+        decides=LATER_STAGES,
     )
-    lambda_a: float = setting(1e-4, "λ_a of Eq. (4), times the plain sum of all gates.")
-    delta_max: float = setting(1e4, "Last δ of the annealing, from 1.")
+    lambda_a: float = setting(
+        1e-4, "λ_a of Eq. (4), times the plain sum of all gates.", decides=LATER_STAGES
+    )
+    delta_max: float = setting(1e4, "Last δ of the annealing, from 1.", decides=LATER_STAGES)
     delta_schedule: str = setting(
         "epoch",
         "When δ moves from 1 to its last value: with each epoch (Alg. 1) or each step; 'authors': "
         "with each epoch from delta_max^(1/n) on, as in the authors' code.",
         DELTA_SCHEDULES,
+        decides=LATER_STAGES,
     )
     penalty_scaled: bool = setting(
-        True, "λ_a Σ sigmoid(δ s), as in Eq. (4); False: λ_a Σ sigmoid(s), as the authors' code."
+        True,
+        "λ_a Σ sigmoid(δ s), as in Eq. (4); False: λ_a Σ sigmoid(s), as the authors' code.",
+        decides=LATER_STAGES,
     )
     reset_momentum: bool = setting(
-        False, "Start the gates' optimizer anew in each epoch, as the authors' code does."
+        False,
+        "Start the gates' optimizer anew in each epoch, as the authors' code does.",
+        decides=LATER_STAGES,
     )
-    round_to: int = setting(1, "Kept channels a gate become a multiple of this (1, 4 or 8).")
-    align: str = setting("auto", "How surgery aligns channels at joins.", ("auto", "widen", "pad"))
+    round_to: int = setting(
+        1, "Kept channels a gate become a multiple of this (1, 4 or 8).", decides=LATER_STAGES
+    )
+    align: str = setting(
+        "auto",
+        "How surgery aligns channels at joins.",
+        ("auto", "widen", "pad"),
+        decides=LATER_STAGES,
+    )
     finetune: TrainConfig = setting(
         TrainConfig(epochs=130, schedule="piecewise", boundaries=(30.0, 80.0)),
         "Stage 3: the small network's weights.",
+        decides=LATER_STAGES,
     )
 
     def __post_init__(self):

@@ -12,10 +12,10 @@ import pytest
 
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.runs.config import STAGES as RUN_STAGES
-from keras_nas.runs.config import RunConfig
+from keras_nas.runs.config import RunConfig, later_settings
 from keras_nas.runs.sweep import arguments_of, run_sweep
-from keras_nas.runs.sweep_plan import is_later, plan_sweep
-from keras_nas.search import DnalConfig, DsoConfig, TrainConfig
+from keras_nas.runs.sweep_plan import plan_sweep
+from keras_nas.search import DnalConfig, DsoConfig, FgnasConfig, TrainConfig
 from tests.source_tree import ROOT
 
 # Stands for apps.search: writes down its flags and leaves what each stage leaves.
@@ -182,15 +182,21 @@ def test_mistakes_in_the_command(tmp_path, vary, values, message):
 
 
 def test_what_the_weight_stage_reads_is_not_later():
-    assert all(map(is_later, ("lambda_a", "gamma", "target_macs", "finetune_epochs", "round_to")))
+    methods = (DnalConfig(), DsoConfig(), FgnasConfig())
+    later = frozenset().union(*(later_settings(RunConfig(), settings) for settings in methods))
+    assert later >= {"lambda_a", "gamma", "target_macs", "finetune_epochs", "round_to"}
+    assert "finetune_batch_size" in later
     for name in ("weights_epochs", "order", "include", "strategy", "seed", "model", "split_ratio"):
-        assert not is_later(name)
-    assert is_later("finetune_batch_size")
+        assert name not in later
     for name in ("weights_batch_size", "baseline_epochs", "baseline_batch_size", "cutout_stages"):
-        assert not is_later(name)
-    assert is_later("cutout", ("architecture", "finetune"))
-    assert not is_later("cutout", ("weights", "finetune"))
-    assert not is_later("cutout", ("baseline",))
+        assert name not in later
+    for stages, is_later in (
+        (("architecture", "finetune"), True),
+        (("weights", "finetune"), False),
+        (("baseline",), False),
+    ):
+        config = RunConfig(cutout_stages=stages)
+        assert ("cutout" in later_settings(config, DnalConfig())) is is_later
 
 
 def test_flags_spell_every_setting(tmp_path):

@@ -6,7 +6,7 @@ import dataclasses
 
 from keras_nas.errors import UsageError
 from keras_nas.search.registry import register
-from keras_nas.settings import check_choices, check_range, setting
+from keras_nas.settings import LATER_STAGES, check_choices, check_range, setting
 from keras_nas.targets import Target, is_given, parse_target
 from keras_nas.training.train_config import TrainConfig
 
@@ -32,20 +32,35 @@ class DsoConfig:
     architecture: TrainConfig = setting(
         TrainConfig(epochs=120, nesterov=True, weight_decay=3e-4),
         "Stage 2: edges and weights in turn (Alg. 1); its settings are the weights'.",
+        decides=LATER_STAGES,
     )
-    gamma: float = setting(1e-3, "γ: weight of the edges' L1 norm (Eq. 9).")
-    gamma_0: float = setting(0.0, "γ₀ of --adaptive=latency (Eq. 19).")
+    gamma: float = setting(1e-3, "γ: weight of the edges' L1 norm (Eq. 9).", decides=LATER_STAGES)
+    gamma_0: float = setting(0.0, "γ₀ of --adaptive=latency (Eq. 19).", decides=LATER_STAGES)
     gamma_growth: float = setting(
-        1.0, "γ is multiplied by this after each epoch; above 1 it drives a search to its end."
+        1.0,
+        "γ is multiplied by this after each epoch; above 1 it drives a search to its end.",
+        decides=LATER_STAGES,
     )
-    adaptive: str = setting("none", "Budget that adapts γ to each edge (Eq. 17 to 19).", BUDGETS)
-    latency_table: str = setting("", "JSON of apps.profile_latency, for --adaptive=latency.")
-    interpolate: bool = setting(False, "Take the nearest condition that the table has.")
-    edge_learning_rate: float = setting(0.0, "η of the edges; 0 for the weights' learning rate.")
+    adaptive: str = setting(
+        "none", "Budget that adapts γ to each edge (Eq. 17 to 19).", BUDGETS, decides=LATER_STAGES
+    )
+    latency_table: str = setting(
+        "", "JSON of apps.profile_latency, for --adaptive=latency.", decides=LATER_STAGES
+    )
+    interpolate: bool = setting(
+        False, "Take the nearest condition that the table has.", decides=LATER_STAGES
+    )
+    edge_learning_rate: float = setting(
+        0.0, "η of the edges; 0 for the weights' learning rate.", decides=LATER_STAGES
+    )
     edge_momentum: float = setting(
-        0.0, "Constant μ of APG-NAG (0.9 in the authors' code); 0 for (t − 2) / (t + 1)."
+        0.0,
+        "Constant μ of APG-NAG (0.9 in the authors' code); 0 for (t − 2) / (t + 1).",
+        decides=LATER_STAGES,
     )
-    clip_lookahead: bool = setting(False, "Keep λ' at 0 or above, as the authors' code does.")
+    clip_lookahead: bool = setting(
+        False, "Keep λ' at 0 or above, as the authors' code does.", decides=LATER_STAGES
+    )
     split_ratio: str = setting(
         "1:1", "D_w : D_λ, in examples and in steps: 1:1 for CIFAR-10, 4:1 for ImageNet."
     )
@@ -57,29 +72,51 @@ class DsoConfig:
         "'stable': when the live edges have been the same for `patience` epochs. 'one_operation': "
         "when each block of parallel operations is down to one (section 4.3), which then stays.",
         ("stable", "one_operation"),
+        decides=LATER_STAGES,
     )
-    patience: int = setting(10, "Epochs of the same live edges that end stage 2; 0 for all epochs.")
+    patience: int = setting(
+        10,
+        "Epochs of the same live edges that end stage 2; 0 for all epochs.",
+        decides=LATER_STAGES,
+    )
     hold_bn_scale: bool = setting(
         True, "Hold the scales of BatchNormalization (at 1 when new) in the first two stages."
     )
     recompute: bool = setting(
         False, "Compute activations again for the gradients of stages 1 and 2: less memory."
     )
-    align: str = setting("auto", "How surgery aligns channels at joins.", ("auto", "widen", "pad"))
+    align: str = setting(
+        "auto",
+        "How surgery aligns channels at joins.",
+        ("auto", "widen", "pad"),
+        decides=LATER_STAGES,
+    )
     from_scratch: bool = setting(
-        True, "Stage 3 trains from new weights, without scales; False: from the search's."
+        True,
+        "Stage 3 trains from new weights, without scales; False: from the search's.",
+        decides=LATER_STAGES,
     )
     target_macs: float = setting(
-        0.0, "Macs that the widths are solved for before stage 3; 0: keep."
+        0.0, "Macs that the widths are solved for before stage 3; 0: keep.", decides=LATER_STAGES
     )
-    target_params: float = setting(0.0, "Params that the widths are solved for; 0: keep.")
-    dropout: float = setting(0.6, "Dropout before the classifier in stage 3 (DSO's own spaces).")
-    drop_path: float = setting(0.5, "Drop path of the blocks in stage 3 (DSO's own spaces).")
+    target_params: float = setting(
+        0.0, "Params that the widths are solved for; 0: keep.", decides=LATER_STAGES
+    )
+    dropout: float = setting(
+        0.6, "Dropout before the classifier in stage 3 (DSO's own spaces).", decides=LATER_STAGES
+    )
+    drop_path: float = setting(
+        0.5, "Drop path of the blocks in stage 3 (DSO's own spaces).", decides=LATER_STAGES
+    )
     auxiliary_weight: float = setting(
-        0.4, "Weight of the auxiliary tower behind the second last stage; 0 for no tower."
+        0.4,
+        "Weight of the auxiliary tower behind the second last stage; 0 for no tower.",
+        decides=LATER_STAGES,
     )
     random_networks: int = setting(
-        0, "Random networks of the space, of the same macs, to train like the found one."
+        0,
+        "Random networks of the space, of the same macs, to train like the found one.",
+        decides=LATER_STAGES,
     )
     finetune: TrainConfig = setting(
         TrainConfig(
@@ -91,6 +128,7 @@ class DsoConfig:
             weight_decay=3e-4,
         ),
         "Stage 3: the found network's weights, on all data.",
+        decides=LATER_STAGES,
     )
 
     def __post_init__(self):

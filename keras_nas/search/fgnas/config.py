@@ -7,7 +7,7 @@ import dataclasses
 from keras_nas.choices import RESOURCES
 from keras_nas.errors import UsageError
 from keras_nas.search.registry import register
-from keras_nas.settings import check_choices, check_range, setting
+from keras_nas.settings import LATER_STAGES, check_choices, check_range, setting
 from keras_nas.targets import is_given, parse_target
 from keras_nas.training.train_config import TrainConfig
 
@@ -67,30 +67,55 @@ class FgnasConfig:
         True, "False: every channel of a mixed layer has one operation at most (type 2 of Tab. 7)."
     )
     resource: str = setting(
-        "flops", "The resource of R(ψ) where no target names one (Eq. 8).", RESOURCES
+        "flops",
+        "The resource of R(ψ) where no target names one (Eq. 8).",
+        RESOURCES,
+        decides=LATER_STAGES,
     )
-    target_params: float | str = setting(0.0, "Params to reach, or a share as 0.5x; 0 for none.")
-    target_macs: float | str = setting(0.0, "Macs to reach, or a share as 0.5x; 0 for none.")
-    target_flops: float | str = setting(0.0, "Flops to reach, or a share as 0.5x; 0 for none.")
+    target_params: float | str = setting(
+        0.0, "Params to reach, or a share as 0.5x; 0 for none.", decides=LATER_STAGES
+    )
+    target_macs: float | str = setting(
+        0.0, "Macs to reach, or a share as 0.5x; 0 for none.", decides=LATER_STAGES
+    )
+    target_flops: float | str = setting(
+        0.0, "Flops to reach, or a share as 0.5x; 0 for none.", decides=LATER_STAGES
+    )
     target_latency_ms: float | str = setting(
-        0.0, "Milliseconds to reach by the latency table, or a share as 0.5x; 0 for none."
+        0.0,
+        "Milliseconds to reach by the latency table, or a share as 0.5x; 0 for none.",
+        decides=LATER_STAGES,
     )
-    latency_table: str = setting("", "JSON of apps.profile_latency, for --target_latency_ms.")
-    interpolate: bool = setting(False, "Take the nearest condition that the table has.")
+    latency_table: str = setting(
+        "", "JSON of apps.profile_latency, for --target_latency_ms.", decides=LATER_STAGES
+    )
+    interpolate: bool = setting(
+        False, "Take the nearest condition that the table has.", decides=LATER_STAGES
+    )
     resource_shape: tuple[int, ...] = setting(
         (), "Input shape (without batch) that costs are counted at, where the model leaves it open."
     )
     lambda_r: float = setting(
-        1e-9, "λ of Eq. (7), for each unit of the resource (a param, a flop, a millisecond)."
+        1e-9,
+        "λ of Eq. (7), for each unit of the resource (a param, a flop, a millisecond).",
+        decides=LATER_STAGES,
     )
     steer: bool = setting(
-        False, "Steer λ so that the resource falls evenly to the target over the search's epochs."
+        False,
+        "Steer λ so that the resource falls evenly to the target over the search's epochs.",
+        decides=LATER_STAGES,
     )
     steer_gain: float = setting(
-        1.0, "log λ grows by this times (R − plan) / R at the start, in each step."
+        1.0,
+        "log λ grows by this times (R − plan) / R at the start, in each step.",
+        decides=LATER_STAGES,
     )
-    gate_optimizer: str = setting("sgd", "Optimizer of the gates' logits.", ("sgd", "adam"))
-    gate_learning_rate: float = setting(0.01, "Learning rate of the gates' logits.")
+    gate_optimizer: str = setting(
+        "sgd", "Optimizer of the gates' logits.", ("sgd", "adam"), decides=LATER_STAGES
+    )
+    gate_learning_rate: float = setting(
+        0.01, "Learning rate of the gates' logits.", decides=LATER_STAGES
+    )
     weights: TrainConfig = setting(
         TrainConfig(
             epochs=160, learning_rate=0.01, nesterov=True, schedule="piecewise",
@@ -101,15 +126,23 @@ class FgnasConfig:
     search: TrainConfig = setting(
         TrainConfig(epochs=160, learning_rate=0.01, nesterov=True),
         "Step 3: weights and gates, until the target is reached, for so many epochs at most.",
+        decides=LATER_STAGES,
     )
-    round_to: int = setting(1, "Kept channels a gate become a multiple of this (1, 4 or 8).")
-    align: str = setting("pad", "How surgery aligns channels at joins.", ("auto", "widen", "pad"))
+    round_to: int = setting(
+        1, "Kept channels a gate become a multiple of this (1, 4 or 8).", decides=LATER_STAGES
+    )
+    align: str = setting(
+        "pad",
+        "How surgery aligns channels at joins.",
+        ("auto", "widen", "pad"),
+        decides=LATER_STAGES,
+    )
     finetune: TrainConfig = setting(
         TrainConfig(
             epochs=160, learning_rate=0.01, nesterov=True, schedule="piecewise",
             boundaries=(80.0, 120.0),
         ),
-        "Step 4: the small network's weights, the gates being fixed.",
+        "Step 4: the small network's weights, the gates being fixed.", decides=LATER_STAGES,
     )  # fmt: skip
 
     def __post_init__(self):

@@ -18,7 +18,7 @@ from keras_nas.runs.run import run
 from keras_nas.runs.stage import RunStage
 from keras_nas.search import DnalConfig, FgnasConfig, TrainConfig
 from keras_nas.training.records import read_records, write_records
-from tests.runs.made_data import MadeData
+from tests.training.made_data import MadeData
 from tests.training.nets import pictures, small_net
 
 SETTINGS = DnalConfig(

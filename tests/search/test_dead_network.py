@@ -23,7 +23,7 @@ from keras_nas.search.fgnas.constraint import Protection
 from keras_nas.search.fgnas.method import Fgnas
 from keras_nas.search.fgnas.stage import FgnasStage
 from keras_nas.tasks import Classification, Segmentation, SuperResolution, Task
-from tests.runs.made_data import MadeData
+from tests.training.made_data import MadeData
 from tests.training.nets import pictures, small_net
 
 FOUND = kn.Architecture({"a": [], "b": [0, 1]}, {"a": 8, "b": 2})

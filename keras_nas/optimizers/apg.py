@@ -230,7 +230,7 @@ class APGNAG(keras.optimizers.Optimizer):
         return ops.cast((step - 1) / (step + 2), dtype)
 
     def _solution(self, index: int):
-        taken = int(self._iterations.numpy()) > 0
+        taken = int(self.iterations) > 0
         return (self._sparse if taken else self._trainable_variables)[index]
 
     def _checked_index(self, variable) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 import signal
 import threading
 import time
@@ -15,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.training.checkpoints import Checkpoints, clear
 from keras_nas.training.divergence import DivergedError, diverged_message, first_bad_tensor
 from keras_nas.training.hosts import numbers_of_hosts
@@ -27,6 +28,8 @@ from keras_nas.training.step import halted_by
 
 HELD_BYTES = 2**28
 """How much the batches may take that are held until their steps' losses are read."""
+
+_NO_KERNEL = re.compile(r"trying to compile graph .* on XLA_\w+: (\w+) \(.*?node (\S+?)\}\}")
 
 
 class InterruptedSearchError(KerasNasError):
@@ -54,8 +57,9 @@ def run_stage(stage: Stage, session: Session | None = None) -> list[dict[str, An
         DivergedError: If a loss, gradient or output is not finite: names the tensor and the step.
         InterruptedSearchError: On SIGTERM, after saving; on several hosts, when one of them got it,
             at the next checkpoint that all make.
-        KerasNasError: If the data does not fit, a checkpoint cannot be written or read, or it was
-            made under other settings.
+        KerasNasError: If the data does not fit, a checkpoint cannot be written or read, it was made
+            under other settings, or XLA cannot compile what it is asked to.
+        UsageError: If a step is to be compiled for several replicas.
     """
     return _Run(stage, session or Session()).run()
 
@@ -80,6 +84,11 @@ class _Run:
         self.reporter = make_progress(session.progress)
 
     def run(self) -> list[dict[str, Any]]:
+        if self.session.jit_compile and self.strategy.num_replicas_in_sync > 1:
+            raise UsageError(
+                "`jit_compile` compiles the step for one device. Received: jit_compile=True with "
+                f"{self.strategy.num_replicas_in_sync} replicas"
+            )
         self.steps = steps_of(epoch_of(self.stage.data, 0))
         with self.strategy.scope():
             self.stage.begin(self.steps)
@@ -169,7 +178,9 @@ class _Run:
         if self.function is None:
             flag = tf.TensorSpec((), tf.float32)
             self.function = tf.function(
-                self._step, input_signature=[distributed.element_spec, flag]
+                self._step,
+                input_signature=[distributed.element_spec, flag],
+                jit_compile=self.session.jit_compile or None,
             )
         return distributed
 
@@ -188,7 +199,16 @@ class _Run:
         return dict(report.losses), report.bad
 
     def _run_step(self, batch) -> None:
-        losses, bad, self.halted = self.function(batch, self.halted)
+        try:
+            losses, bad, self.halted = self.function(batch, self.halted)
+        except tf.errors.OpError as error:
+            missing = _NO_KERNEL.search(str(error.message))
+            if missing is None:
+                raise
+            raise KerasNasError(
+                f"Stage '{self.stage.name}' cannot be compiled by XLA, which has no {missing[1]} "
+                f"({missing[2]}): leave out `--jit_compile`."
+            ) from error
         self.unread.append(_Unread(self.step, batch, losses, bad))
         if len(self.unread) >= min(self.session.fetch_every, HELD_BYTES // _bytes_of(batch)):
             self._fetch()

@@ -3,16 +3,46 @@
 from __future__ import annotations
 
 import keras
+from keras import ops
 
 from keras_nas.errors import UsageError
 from keras_nas.training.train_config import SCHEDULES
+
+
+@keras.saving.register_keras_serializable(package="keras_nas")
+class EverySteps(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule that moves on once in a few steps.
+
+    Keras counts batches also where an optimizer accumulates the gradients of several for one step.
+
+    Args:
+        schedule: The schedule over the optimizer's steps.
+        every: Batches for one step.
+    """
+
+    def __init__(self, schedule: keras.optimizers.schedules.LearningRateSchedule, every: int):
+        super().__init__()
+        self.schedule = schedule
+        self.every = every
+
+    def __call__(self, step):
+        return self.schedule(ops.floor_divide(step, self.every))
+
+    def get_config(self):
+        schedule = keras.optimizers.schedules.serialize(self.schedule)
+        return {"schedule": schedule, "every": self.every}
+
+    @classmethod
+    def from_config(cls, config):
+        schedule = keras.optimizers.schedules.deserialize(config["schedule"])
+        return cls(schedule, config["every"])
 
 
 def learning_rate(
     kind: str,
     initial: float,
     epochs: int,
-    steps_per_epoch: int,
+    steps_per_epoch: float,
     boundaries: tuple[float, ...] = (),
     factor: float = 0.1,
     final: float = 0.0,
@@ -28,7 +58,7 @@ def learning_rate(
             from `initial` to `final` again and again, in cycles that grow).
         initial: The first learning rate (after the warm-up).
         epochs: Epochs of the stage.
-        steps_per_epoch: Steps an epoch.
+        steps_per_epoch: The optimizer's steps an epoch, a fraction where gradients accumulate.
         boundaries: For `"piecewise"`: rising, in epochs.
         factor: For `"piecewise"`.
         final: For `"cosine"`, `"cosine_restarts"` and `"linear"`.
@@ -51,7 +81,7 @@ def learning_rate(
         return schedules.PiecewiseConstantDecay([step - 1 for step in steps], rates)
     if kind == "cosine":
         warmup = round(warmup_epochs * steps_per_epoch)
-        decay = max(1, epochs * steps_per_epoch - warmup)
+        decay = max(1, round(epochs * steps_per_epoch) - warmup)
         alpha = final / initial if initial else 0.0
         if warmup:
             return schedules.CosineDecay(
@@ -63,5 +93,5 @@ def learning_rate(
         alpha = final / initial if initial else 0.0
         return schedules.CosineDecayRestarts(initial, first, t_mul=restart_factor, alpha=alpha)
     if kind == "linear":
-        return schedules.PolynomialDecay(initial, max(1, epochs * steps_per_epoch), final)
+        return schedules.PolynomialDecay(initial, max(1, round(epochs * steps_per_epoch)), final)
     raise UsageError(f"`schedule` must be one of {SCHEDULES}. Received: schedule={kind!r}")

@@ -26,6 +26,7 @@ class Session:
         checkpoint_minutes: Minutes between checkpoints; 0 for none by time.
         fetch_every: Steps between two looks at the losses. Between them a GPU need not wait for
             Python; a step that is not finite is reported after as many steps at the latest.
+        jit_compile: Compile the training step by XLA; on one device. Numbers differ by rounding.
         keep: Number of checkpoints of a stage that are kept.
         tensorboard: Write scalars and histograms for TensorBoard.
         progress: `"bar"`, `"lines"`, `"off"`, or `"auto"`: a bar on a terminal, else lines.
@@ -39,6 +40,7 @@ class Session:
     checkpoint_every: int = 0
     checkpoint_minutes: float = 0.0
     fetch_every: int = 10
+    jit_compile: bool = False
     keep: int = 3
     tensorboard: bool = False
     progress: str = "auto"

@@ -27,6 +27,9 @@ class TrainConfig:
     restart_epochs: float = setting(10.0, "Epochs of the first cycle of cosine restarts (T0).")
     restart_factor: float = setting(2.0, "Growth of each further cycle (Tmul).")
     clip_norm: float = setting(0.0, "Global norm that gradients are clipped to; 0 for none.")
+    accumulate_steps: int = setting(
+        1, "Batches whose gradients are averaged for one step of the optimizer."
+    )
     momentum: float = setting(0.9, "Momentum of SGD.")
     nesterov: bool = setting(False, "Nesterov's form of the momentum.")
     epsilon: float = setting(1e-7, "ε of Adam, whose β are 0.9 and 0.999.")
@@ -43,6 +46,7 @@ class TrainConfig:
     def __post_init__(self):
         check_choices(self)
         check_range(self, ("epochs", "learning_rate", "momentum", "weight_decay", "clip_norm"), 0)
+        check_range(self, ("accumulate_steps",), 1)
         check_range(self, ("restart_epochs", "restart_factor", "epsilon"), 0, strict=True)
         if self.schedule == "piecewise" and not self.boundaries:
             raise UsageError(

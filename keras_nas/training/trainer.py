@@ -8,15 +8,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.gates import find
 from keras_nas.tasks import Task
 from keras_nas.training.evaluation import Evaluator
 from keras_nas.training.loop import run_stage
-from keras_nas.training.schedules import learning_rate
+from keras_nas.training.schedules import EverySteps, learning_rate
 from keras_nas.training.session import Session
 from keras_nas.training.stage import Data, Stage
-from keras_nas.training.step import Learned, descend, global_mean, replica_share
+from keras_nas.training.step import Learned, descend, global_mean, replica_share, replicas
 from keras_nas.training.train_config import TrainConfig
 
 
@@ -27,7 +27,7 @@ def make_optimizer(
 
     Args:
         config: Its settings; `weight_decay` is the loss's matter and not used here.
-        steps: Steps an epoch.
+        steps: Batches an epoch.
         variables: What it will move.
         loss_scaling: Wrap it for float16 gradients.
     """
@@ -35,7 +35,7 @@ def make_optimizer(
         config.schedule,
         config.learning_rate,
         config.epochs,
-        steps,
+        steps / config.accumulate_steps,
         config.boundaries,
         config.factor,
         config.final_learning_rate,
@@ -43,17 +43,35 @@ def make_optimizer(
         config.restart_epochs,
         config.restart_factor,
     )
-    clip = config.clip_norm or None
+    if config.accumulate_steps > 1 and not isinstance(rate, float):
+        rate = EverySteps(rate, config.accumulate_steps)
+    shared = {
+        "global_clipnorm": config.clip_norm or None,
+        "gradient_accumulation_steps": accumulation(config),
+    }
     if config.optimizer == "adam":
-        optimizer = keras.optimizers.Adam(rate, epsilon=config.epsilon, global_clipnorm=clip)
+        optimizer = keras.optimizers.Adam(rate, epsilon=config.epsilon, **shared)
     else:
-        optimizer = keras.optimizers.SGD(
-            rate, config.momentum, config.nesterov, global_clipnorm=clip
-        )
+        optimizer = keras.optimizers.SGD(rate, config.momentum, config.nesterov, **shared)
     if loss_scaling:
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     optimizer.build(variables)
     return optimizer
+
+
+def accumulation(config: TrainConfig) -> int | None:
+    """`gradient_accumulation_steps` as Keras' optimizers take it: None for every batch.
+
+    Raises:
+        UsageError: Under several replicas, where those optimizers cannot accumulate.
+    """
+    count = replicas()
+    if config.accumulate_steps > 1 and count > 1:
+        raise UsageError(
+            "`accumulate_steps` must be 1 with several replicas, whose batches are summed already. "
+            f"Received: accumulate_steps={config.accumulate_steps} with {count} replicas"
+        )
+    return config.accumulate_steps if config.accumulate_steps > 1 else None
 
 
 def needs_loss_scaling(model: keras.Model) -> bool:

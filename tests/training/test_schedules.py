@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from keras_nas.errors import UsageError
-from keras_nas.training.schedules import learning_rate
+from keras_nas.training.schedules import EverySteps, learning_rate
 
 
 def rates(schedule, steps):
@@ -55,3 +55,11 @@ def test_cosine_restarts_is_sgdr_with_growing_cycles():
 def test_linear_falls_to_the_final_rate():
     schedule = learning_rate("linear", 0.5, 4, 10)
     assert rates(schedule, [0, 10, 20, 40]) == pytest.approx([0.5, 0.375, 0.25, 0.0])
+
+
+def test_a_schedule_of_accumulated_batches_moves_on_once_in_a_few():
+    schedule = learning_rate("linear", 1.0, epochs=1, steps_per_epoch=4)
+    slow = EverySteps.from_config(EverySteps(schedule, 3).get_config())
+    assert [float(slow(step)) for step in (0, 2, 3, 5, 6, 11, 12)] == pytest.approx(
+        [1, 1, 0.75, 0.75, 0.5, 0.25, 0]
+    )

@@ -22,6 +22,7 @@ from keras_nas.training.rematerialization import Recomputed
 from keras_nas.training.step import Learned, StepReport, descend, global_mean
 from keras_nas.training.trainer import (
     TrainStage,
+    accumulation,
     needs_loss_scaling,
     validation_record,
 )
@@ -107,6 +108,7 @@ class EdgeStage(FullNetworkStage):
             gamma=self.settings.gamma,
             momentum=self.settings.edge_momentum or None,
             clip_lookahead=self.settings.clip_lookahead,
+            gradient_accumulation_steps=accumulation(self.config),
         )
         self.edge_optimizer: keras.optimizers.Optimizer = self.apg
         if needs_loss_scaling(self.model):

@@ -97,6 +97,7 @@ class FgnasStage(TrainStage):
             optimizer=self.settings.gate_optimizer,
             learning_rate=self.settings.gate_learning_rate,
             weight_decay=0.0,
+            accumulate_steps=self.config.accumulate_steps,
         )
         scaling = needs_loss_scaling(self.model)
         self.gate_optimizer = make_optimizer(config, steps, self.logits, scaling)

@@ -156,6 +156,6 @@ def test_a_part_is_seen_from_the_parts_after_it_alone() -> None:
         assert set(seeing) == set(PARTS[place:])
 
 
-def test_export_sees_nothing_of_search() -> None:
+def test_export_sees_nothing_of_training_and_search() -> None:
     seen = [part for part in PARTS if sees("export", f"//keras_nas/{part}:{part}")]
-    assert seen == PARTS[: PARTS.index("search")]
+    assert seen == PARTS[: PARTS.index("training")]

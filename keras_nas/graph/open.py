@@ -19,6 +19,14 @@ from keras_nas.graph.state import copy_state
 logger = logging.getLogger(__name__)
 
 
+_SHUT: set[type] = set()
+
+
+def keep_shut(layer_type: type) -> None:
+    """Lets `open_composite` leave the layers of a class as they are, since they are known whole."""
+    _SHUT.add(layer_type)
+
+
 def open_composite(node: Node) -> Functional | None:
     """The functional model that a composite layer computes, from copies of its inner layers.
 
@@ -54,6 +62,7 @@ def _is_composite(layer: Any) -> bool:
         isinstance(layer, keras.layers.Layer)
         and not isinstance(layer, keras.Model)
         and not kind(layer)
+        and type(layer) not in _SHUT
         and bool(list(layer._flatten_layers(include_self=False)))
         and not layer._trainable_variables
         and not layer._non_trainable_variables

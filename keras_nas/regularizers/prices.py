@@ -12,7 +12,6 @@ from keras_nas.graph import Graph, Node
 from keras_nas.graph.sample_shapes import sample_shape
 from keras_nas.surgery.analysis import Plan
 from keras_nas.surgery.rules import is_opaque
-from keras_nas.surgery.rules.convolution import DenseLike, GroupedConvolution
 
 _PRODUCTS = ("conv", "transposed_conv", "dense")
 
@@ -74,7 +73,7 @@ def _counted(plan: Plan, node: Node, what: str) -> Price:
     def at(read: int, written: int, use_bias: bool | None = None) -> float:
         shapes = [_resized(plan, value, read) for value in node.inputs]
         target = [_resized(plan, value, written) for value in node.outputs]
-        groups = 1 if isinstance(rule, GroupedConvolution) else None
+        groups = 1 if rule.reads_all_inputs else None
         return _cost(layer_costs(node.operation, shapes, target, groups=groups, use_bias=use_bias))
 
     def _cost(costs: LayerCosts) -> float:
@@ -85,17 +84,17 @@ def _counted(plan: Plan, node: Node, what: str) -> Price:
             [sample_shape(value) for value in values] for values in (node.inputs, node.outputs)
         )
         return Price(fixed=_cost(layer_costs(node.operation, read, written)))
-    if not isinstance(rule, DenseLike):
-        one = at(1, 1)
-        return Price(written=at(2, 2) - one) if one else Price()
+    if not rule.reads_all_inputs:
+        one, two = at(1, 1), at(2, 2)
+        return Price(fixed=2 * one - two, written=two - one)
     product = at(2, 2) - at(2, 1) - at(1, 2) + at(1, 1)
-    has_bias = node.operation.use_bias
+    has_bias = getattr(node.operation, "use_bias", True)
     return Price(
         read=at(2, 1) - at(1, 1) - product,
         written=at(1, 2) - at(1, 1) - product,
         product=product,
         new_bias=0.0 if has_bias else at(1, 1, True) - at(1, 1, False),
-        groups=node.operation.groups if isinstance(rule, GroupedConvolution) else 1,
+        groups=getattr(node.operation, "groups", 1),
     )
 
 

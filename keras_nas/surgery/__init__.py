@@ -4,13 +4,18 @@ from keras_nas.surgery.build import build, make_plan, unknown_layers
 from keras_nas.surgery.dependence import Dependence
 from keras_nas.surgery.prediction import plan_costs, predict_costs
 from keras_nas.surgery.rescue import rescue, rescued
+from keras_nas.surgery.rules import register_rule
+from keras_nas.surgery.rules.base import Rule, SameChannels
 
 __all__ = [
     "Dependence",
+    "Rule",
+    "SameChannels",
     "build",
     "make_plan",
     "plan_costs",
     "predict_costs",
+    "register_rule",
     "rescue",
     "rescued",
     "unknown_layers",

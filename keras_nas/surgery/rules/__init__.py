@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
+import keras
+
+from keras_nas.errors import UsageError
 from keras_nas.graph import kinds
+from keras_nas.graph.open import keep_shut
 from keras_nas.graph.state import quantization
 from keras_nas.layers import Gate
 from keras_nas.surgery.rules.arrays import arrays
@@ -94,6 +101,52 @@ RULES: dict[str, Rule] = {
 }  # fmt: skip
 
 
+_OWN: dict[type, Rule] = {}
+
+RuleType = TypeVar("RuleType", bound=type[Rule])
+
+
+def register_rule(layer_type: type[keras.layers.Layer]) -> Callable[[RuleType], RuleType]:
+    """Decorator of a `Rule`'s class: it treats the user's layers of a class from now on.
+
+    Surgery, the prediction of costs, the regularizers and the analysis of what depends on the input
+    all go by it. A layer with a rule is not looked into where it is made of other layers.
+    Subclasses are other layers: their `call` may do anything.
+
+    Example:
+
+    >>> @kn.surgery.register_rule(MyScale)
+    ... class MyScaleRule(kn.surgery.SameChannels):
+    ...     def build(self, call, builder): ...
+
+    Args:
+        layer_type: The layer's class, not one of Keras' own.
+
+    Raises:
+        UsageError: If it is no class of layers, one of Keras' own, or what is decorated no rule.
+    """
+    if not (isinstance(layer_type, type) and issubclass(layer_type, keras.layers.Layer)):
+        raise UsageError(f"`layer_type` must be a class of Keras layers. Received: {layer_type!r}")
+    if getattr(keras.layers, layer_type.__name__, None) is layer_type or issubclass(
+        layer_type, Gate
+    ):
+        raise UsageError(
+            f"`layer_type` must be a class of your own. Received: {layer_type.__name__}, which has "
+            "its rule"
+        )
+
+    def enter(rule_type: RuleType) -> RuleType:
+        if not (isinstance(rule_type, type) and issubclass(rule_type, Rule)):
+            raise UsageError(
+                f"A rule must be a class derived from kn.surgery.Rule. Received: {rule_type!r}"
+            )
+        _OWN[layer_type] = rule_type()
+        keep_shut(layer_type)
+        return rule_type
+
+    return enter
+
+
 def family(operation) -> Rule | None:
     """The rule of an operation's family; `None` for one that surgery does not know or cannot cut.
 
@@ -103,7 +156,7 @@ def family(operation) -> Rule | None:
         return _GATE
     if quantization(operation):
         return None
-    rule = RULES.get(kinds.kind(operation))
+    rule = _OWN.get(type(operation)) or RULES.get(kinds.kind(operation))
     if isinstance(rule, Convolution) and operation.groups > 1:
         return _GROUPED
     return rule

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from keras_nas.costs.costs import LayerCosts
 from keras_nas.costs.layer_costs import layer_costs
 from keras_nas.graph import Node, Value
 from keras_nas.surgery.channels import Channels, all_live
+from keras_nas.surgery.rules.known import Known, Masks, as_column, of_column
+from keras_nas.surgery.rules.relaxed import Clip, Factors, Vector, ones
 
 
 @dataclass(eq=False)
@@ -78,10 +81,22 @@ class Builder(Protocol):
 class Rule:
     """What one family of operations does to channels. The base class knows nothing: all stay.
 
-    `constants` runs forward, `wants` and `produces` backward, `build` forward again. The invariant
+    `constants` runs forward, `wants` and `produces` backward, `build` forward again. `known` and
+    `needs` are the same in TensorFlow, for the resource regulariser; what a rule does not say there
+    is found by calling its NumPy form, which is right but runs on the host. `alive` and `asked`
+    relax them for a gradient, which ends at a rule that does not say them. The invariant
     of all: the tensor that `build` makes for an output holds, in ascending order, exactly the
     channels of `produces`, each with the value that the original graph has there.
     """
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        own = vars(cls)
+        if "constants" in own and "known" not in own:
+            # What a parent says of its own NumPy form is not of this one.
+            cls.known = Rule.known  # type: ignore[method-assign]
+        if {"wants", "produces"} & set(own) and "needs" not in own:
+            cls.needs = Rule.needs  # type: ignore[method-assign]
 
     stateful = False
     """Whether the operation has weights by channel: then all calls of a shared one must agree."""
@@ -117,6 +132,81 @@ class Rule:
             None if channels is None else np.ones(channels.count, bool) for channels in call.outputs
         ]
 
+    def known(
+        self, call: Call, given: list[Known | None], masks: Masks
+    ) -> list[Known | None] | None:
+        """`constants` in TensorFlow, under `masks`; `None` where all outputs are live.
+
+        Args:
+            call: The call under the plan with every gate open.
+            given: What is known of each input.
+            masks: By gate, bool `(channels,)`.
+        """
+        widths = [channels.count for channels in call.outputs if channels is not None]
+        if type(self).constants is Rule.constants or not widths:
+            return None
+
+        def run(*columns):
+            made = self.constants(_with_inputs(call, columns))
+            return [channels.constants.astype("float32") for channels in made if channels]
+
+        found = iter(_on_host(run, _columns(given), [tf.float32] * len(widths), widths))
+        return [None if c is None else of_column(next(found)) for c in call.outputs]
+
+    def needs(
+        self, call: Call, given: list[Known | None], produced: list[tf.Tensor]
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """`wants`, and the first of `produces`, in TensorFlow.
+
+        Args:
+            call: The call under the plan with every gate open.
+            given: What is known of each input under the masks.
+            produced: The channels asked for of each output, bool; one entry where a tensor has no
+                channel axis.
+        """
+        widths = [len(ones(channels)) for channels in (*call.inputs, *call.outputs[:1])]
+        if type(self).wants is Rule.wants and type(self).produces is Rule.produces:
+            masks = [tf.ones(width, tf.bool) for width in widths]
+        else:
+            columns = _columns(given)
+
+            def run(*arrays):
+                return self._needs(call, arrays[: len(columns)], arrays[len(columns) :])
+
+            masks = _on_host(run, [*columns, *produced], [tf.bool] * len(widths), widths)
+        return masks[: len(call.inputs)], masks[-1] if call.outputs else tf.ones(1, tf.bool)
+
+    def _needs(self, call: Call, columns, produced) -> list[np.ndarray]:
+        present = _with_inputs(call, columns)
+        present.outputs = self.constants(present)
+        if not any(mask.any() for mask in produced):
+            return [ones(c) == 0 for c in (*call.inputs, *call.outputs[:1])]
+        made = [
+            None if channels is None else mask
+            for channels, mask in zip(call.outputs, produced, strict=True)
+        ]
+        wants = self.wants(present, made)
+        first = self.produces(present, made, wants)[:1]
+        return [np.ones(1, bool) if mask is None else mask for mask in (*wants, *first)]
+
+    def gains_bias(
+        self, call: Call, given: list[Known | None], reads: list[tf.Tensor]
+    ) -> tf.Tensor:
+        """Whether constants make a bias that the layer has not: a bool scalar."""
+        return tf.constant(False)
+
+    def groups_left(self, call: Call, written: tf.Tensor) -> tf.Tensor:
+        """How many groups the channels `written` lie in: a float64 scalar."""
+        return tf.constant(1.0, tf.float64)
+
+    def alive(self, call: Call, given: list[Vector], factors: Factors, h: Clip) -> list[Vector]:
+        """How far each output's channels are alive; see `RelaxedCounts`."""
+        return [ones(channels) for channels in call.outputs]
+
+    def asked(self, call: Call, asked: list[Vector], factors: Factors, h: Clip) -> list[Vector]:
+        """How far each input's channels are asked for, when those of the outputs are."""
+        return [ones(channels) for channels in call.inputs]
+
     def row_macs(self, call: Call) -> float:
         """Multiply-adds of one more output channel, the inputs being there; infinite: cannot."""
         return float("inf")
@@ -142,8 +232,44 @@ class SameChannels(Rule):
     def produces(self, call, produced, wants):
         return [wants[0]]
 
+    def needs(self, call, given, produced):
+        mask = produced[0]
+        return [
+            mask if len(ones(channels)) == mask.shape[0] else tf.reduce_any(mask)[None]
+            for channels in call.inputs
+        ], mask
+
+    def alive(self, call, given, factors, h):
+        return [given[0], *(ones(channels) for channels in call.outputs[1:])]
+
+    def asked(self, call, asked, factors, h):
+        return [
+            asked[0] if len(ones(channels)) == asked[0].shape[0] else ones(channels)
+            for channels in call.inputs
+        ]
+
     def row_macs(self, call):
         return 2.0 * positions(call.node.outputs[0])
+
+
+def _columns(given: list[Known | None]) -> list[tf.Tensor]:
+    return [as_column(known) for known in given if known is not None]
+
+
+def _with_inputs(call: Call, columns) -> Call:
+    """The call with other constants: one column for each input with a channel axis."""
+    numbers = iter(columns)
+    inputs = [
+        None if channels is None else Channels(channels.axis, next(numbers).astype("float64"))
+        for channels in call.inputs
+    ]
+    return replace(call, inputs=inputs)
+
+
+def _on_host(run, arguments: list, dtypes: list, widths: list[int]) -> list[tf.Tensor]:
+    """A NumPy function inside a `tf.function`; it gives vectors of `widths`."""
+    found = tf.nest.flatten(tf.numpy_function(run, arguments, dtypes))
+    return [tf.ensure_shape(vector, (width,)) for vector, width in zip(found, widths, strict=True)]
 
 
 def positions(value: Value) -> float:

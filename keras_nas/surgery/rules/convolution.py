@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from keras_nas.costs.layer_costs import layer_costs
 from keras_nas.graph.activations import activation_of
 from keras_nas.graph.kinds import is_channels_last
 from keras_nas.surgery.channels import all_live
 from keras_nas.surgery.rules.base import Rule, positions
-from keras_nas.surgery.rules.evaluate import apply_activation
+from keras_nas.surgery.rules.evaluate import activated, apply_activation
+from keras_nas.surgery.rules.known import Known, settled
 
 
 class DenseLike(Rule):
@@ -25,6 +27,8 @@ class DenseLike(Rule):
     reads_all_inputs = True
     scales_inputs = True
     """Whether a factor by input channel can go into the kernel."""
+    folds_into_bias = True
+    """Whether a constant may ever go into the bias."""
 
     def accepts(self, call):
         channels = call.inputs[0]
@@ -53,8 +57,7 @@ class DenseLike(Rule):
 
     def mixes(self, call) -> bool:
         """Whether the layer's own activation reads several channels at once (softmax)."""
-        rank = len(call.node.outputs[0].shape)
-        return not activation_of(call.layer.activation, rank).elementwise
+        return not own_activation(call).elementwise
 
     def folded(self, call) -> np.ndarray:
         """Which input channels are constants that vanish into the bias: bool, one a channel."""
@@ -80,6 +83,43 @@ class DenseLike(Rule):
 
     def produces(self, call, produced, wants):
         return [np.ones_like(produced[0])] if self.mixes(call) else [produced[0]]
+
+    def known(self, call, given, masks):
+        if self.mixes(call):
+            return None
+        layer, x, width = call.layer, given[0], call.outputs[0].count
+        bias = tf.cast(layer.bias, tf.float32) if layer.use_bias else tf.zeros(width)
+        live = self._live(call, x)
+        if not x.zero and self.folds_any_constant(call):
+            bias += self._constant_sum(call, tf.where(self._vanishing(call, x), x.constant, 0.0))
+        elif not layer.use_bias and own_activation(call).keeps_zero:
+            return [Known(live, tf.zeros(width), True)]
+        return [settled(live, activated(call, bias))]
+
+    def _vanishing(self, call, x: Known) -> tf.Tensor:
+        """`folded` in TensorFlow."""
+        if x.zero or self.folds_any_constant(call):
+            return ~x.live
+        return ~x.live & (x.constant == 0)
+
+    def _live(self, call, x: Known) -> tf.Tensor:
+        return tf.fill([call.outputs[0].count], tf.reduce_any(~self._vanishing(call, x)))
+
+    def _constant_sum(self, call, values: tf.Tensor) -> tf.Tensor:
+        """What constant inputs add to the bias: `(outputs,)`."""
+        return tf.linalg.matvec(_window_sums(call.layer), values, transpose_a=True)
+
+    def needs(self, call, given, produced):
+        mask = produced[0]
+        reads = ~self._vanishing(call, given[0])
+        first = tf.range(reads.shape[0]) == 0
+        written = tf.ones_like(mask) if self.mixes(call) else mask
+        return [reads | (first & ~tf.reduce_any(reads))], written
+
+    def gains_bias(self, call, given, reads):
+        if given[0].zero or call.layer.use_bias or not self.folds_into_bias:
+            return tf.constant(False)
+        return tf.reduce_any((given[0].constant != 0) & ~reads[0])
 
     def row_macs(self, call):
         reads = int((~self.folded(call)).sum())
@@ -165,6 +205,7 @@ class SeparableConvolution(DenseLike):
     """SeparableConv1D, SeparableConv2D: depthwise, then pointwise, with nothing in between."""
 
     scales_inputs = False
+    folds_into_bias = False
 
     def kernel(self, layer):
         """The pointwise kernel, with the depth multiples of one input channel side by side."""
@@ -233,6 +274,30 @@ class GroupedConvolution(Convolution):
         need = _by_group(produced[0], call.layer.groups)
         return [_level(need, need.any(axis=1)).reshape(-1)]
 
+    def known(self, call, given, masks):
+        return DenseLike.known(self, call, given, masks)
+
+    def _live(self, call, x):
+        dead = tf.reduce_all(_by_group(self._vanishing(call, x), call.layer.groups), axis=1)
+        return tf.repeat(~dead, call.outputs[0].count // call.layer.groups)
+
+    def _constant_sum(self, call, values):
+        groups, sums = call.layer.groups, _window_sums(call.layer)
+        sums = tf.reshape(sums, [sums.shape[0], groups, -1])
+        return tf.reshape(tf.einsum("gi,igo->go", _by_group(values, groups), sums), [-1])
+
+    def needs(self, call, given, produced):
+        groups, mask = call.layer.groups, produced[0]
+        need = _by_group(tf.ones_like(mask) if self.mixes(call) else mask, groups)
+        alive = tf.reduce_any(need, axis=1)
+        reads = _by_group(~self._vanishing(call, given[0]), groups) & alive[:, None]
+        reads, written = (tf.reshape(_filled(part, alive), [-1]) for part in (reads, need))
+        return [reads], written
+
+    def groups_left(self, call, written):
+        left = tf.reduce_any(_by_group(written, call.layer.groups), axis=1)
+        return tf.maximum(tf.reduce_sum(tf.cast(left, tf.float64)), 1.0)
+
     def row_macs(self, call):
         return float("inf")
 
@@ -272,8 +337,21 @@ class GroupedConvolution(Convolution):
         return added + np.asarray(layer.bias) if layer.use_bias else added
 
 
-def _by_group(mask: np.ndarray, groups: int) -> np.ndarray:
-    return mask.reshape(groups, -1)
+def own_activation(call):
+    """What is known of the activation that a layer has of its own."""
+    return activation_of(call.layer.activation, len(call.node.outputs[0].shape))
+
+
+def _window_sums(layer: Any) -> tf.Tensor:
+    """The kernel summed over its window: float32 `(inputs of a group, outputs)`."""
+    kernel = tf.cast(layer.kernel, tf.float32)
+    return tf.reduce_sum(kernel, axis=list(range(len(kernel.shape) - 2)))
+
+
+def _by_group(mask, groups: int):
+    if isinstance(mask, np.ndarray):
+        return mask.reshape(groups, -1)
+    return tf.reshape(mask, [groups, -1])
 
 
 def _level(need: np.ndarray, alive: np.ndarray) -> np.ndarray:
@@ -284,6 +362,14 @@ def _level(need: np.ndarray, alive: np.ndarray) -> np.ndarray:
         spare = np.flatnonzero(~level[row])
         level[row, spare[: width - int(level[row].sum())]] = True
     return level
+
+
+def _filled(need: tf.Tensor, alive: tf.Tensor) -> tf.Tensor:
+    """`_level` in TensorFlow."""
+    counts = tf.reduce_sum(tf.cast(need, tf.int32), axis=1)
+    lacking = tf.maximum(tf.reduce_max(counts), 1) - counts
+    place = tf.cumsum(tf.cast(~need, tf.int32), axis=1)
+    return (need | (place <= lacking[:, None])) & alive[:, None]
 
 
 def pads(layer: Any, shape: tuple[int | None, ...]) -> bool:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import tensorflow as tf
 
-from keras_nas.graph.activations import activation_of
 from keras_nas.graph.kinds import is_channels_last
 from keras_nas.surgery.channels import Channels
 from keras_nas.surgery.rules.base import Rule, positions
-from keras_nas.surgery.rules.convolution import pads
-from keras_nas.surgery.rules.evaluate import apply_activation
+from keras_nas.surgery.rules.convolution import own_activation, pads
+from keras_nas.surgery.rules.evaluate import activated, apply_activation
+from keras_nas.surgery.rules.known import Known, settled
+from keras_nas.surgery.rules.relaxed import folded, repeat
 
 
 class DepthwiseConvolution(Rule):
@@ -23,7 +25,7 @@ class DepthwiseConvolution(Rule):
             channels is not None
             and channels.is_last(call.node.inputs[0])
             and is_channels_last(call.layer)
-            and activation_of(call.layer.activation, len(call.node.inputs[0].shape)).elementwise
+            and own_activation(call).elementwise
         )
 
     def constants(self, call):
@@ -50,6 +52,31 @@ class DepthwiseConvolution(Rule):
 
     def produces(self, call, produced, wants):
         return [np.repeat(wants[0], self._depth(call))]
+
+    def known(self, call, given, masks):
+        layer, depth, x = call.layer, self._depth(call), given[0]
+        width = call.outputs[0].count
+        bias = tf.cast(layer.bias, tf.float32) if layer.use_bias else tf.zeros(width)
+        if x.zero and not layer.use_bias and own_activation(call).keeps_zero:
+            return [Known(tf.repeat(x.live, depth), tf.zeros(width), True)]
+        live = x.live
+        if pads(layer, call.node.inputs[0].shape):
+            live |= x.constant != 0
+        elif not x.zero:
+            kernel = tf.reshape(tf.cast(layer.kernel, tf.float32), [-1, x.live.shape[0], depth])
+            bias += tf.reshape(tf.reduce_sum(kernel, axis=0) * x.constant[:, None], [-1])
+        return [settled(tf.repeat(live, depth), activated(call, bias))]
+
+    def needs(self, call, given, produced):
+        depth = self._depth(call)
+        reads = tf.reduce_any(tf.reshape(produced[0], [-1, depth]), axis=1)
+        return [reads], tf.repeat(reads, depth)
+
+    def alive(self, call, given, factors, h):
+        return [repeat(given[0], self._depth(call))]
+
+    def asked(self, call, asked, factors, h):
+        return [folded(asked[0], self._depth(call), h)]
 
     def row_macs(self, call):
         return float(positions(call.node.outputs[0]) * np.prod(call.layer.kernel_size))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from keras_nas.graph.activations import activation_of
 from keras_nas.graph.kinds import kind
 from keras_nas.surgery.channels import Channels
 from keras_nas.surgery.rules.arrays import array_settings, by_channel, fits, take_channels
 from keras_nas.surgery.rules.base import SameChannels
-from keras_nas.surgery.rules.evaluate import on_constants
+from keras_nas.surgery.rules.evaluate import on_constants, on_known
+from keras_nas.surgery.rules.known import settled
 
 
 class Elementwise(SameChannels):
@@ -40,6 +42,11 @@ class Elementwise(SameChannels):
             values = on_constants(call.node, {call.node.inputs[0]: filled})
             result[known] = values[known]
         return [Channels(channels.axis, result)]
+
+    def known(self, call, given, masks):
+        x = given[0]
+        made = on_known(call.node, [x], x.live.shape[0])
+        return [settled(x.live | made.live, made.constant, made.zero)]
 
     def build(self, call, builder):
         settings = array_settings(call.layer)
@@ -71,6 +78,9 @@ class Identity(SameChannels):
     def constants(self, call):
         return [Channels(call.input.axis, call.input.constants.copy())]
 
+    def known(self, call, given, masks):
+        return given
+
 
 class PReLU(SameChannels):
     """max(0, x) + α min(0, x) with α by channel, shared over the other axes or not."""
@@ -86,6 +96,16 @@ class PReLU(SameChannels):
         constants = call.input.constants
         negative = np.where(np.ptp(alpha, axis=0) == 0, alpha[0] * constants, np.nan)
         return [Channels(call.input.axis, np.where(constants >= 0, constants, negative))]
+
+    def known(self, call, given, masks):
+        x, alpha = given[0], call.layer.alpha
+        if x.zero:
+            return [x]
+        alpha = tf.reshape(tf.cast(alpha, tf.float32), [-1, alpha.shape[-1]])
+        uneven = tf.reduce_max(alpha, axis=0) != tf.reduce_min(alpha, axis=0)
+        negative = x.constant < 0
+        constant = tf.where(negative, alpha[0] * x.constant, x.constant)
+        return [settled(x.live | (uneven & negative), constant)]
 
     def build(self, call, builder):
         alpha = np.asarray(call.layer.alpha)
@@ -160,6 +180,12 @@ class Rescaling(SameChannels):
         scale, offset = rescaling_columns(call)
         constants = call.input.constants * scale + offset
         return [Channels(call.input.axis, constants)]
+
+    def known(self, call, given, masks):
+        x, (scale, offset) = given[0], rescaling_columns(call)
+        live = x.live | np.isnan(scale + offset)
+        scale, offset = (np.nan_to_num(column).astype("float32") for column in (scale, offset))
+        return [settled(live, x.constant * scale + offset, x.zero and not offset.any())]
 
     def build(self, call, builder):
         if call.scale is not None:

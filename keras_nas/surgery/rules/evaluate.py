@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from keras_nas.graph import Node, Value
 from keras_nas.surgery.rules.arrays import collapsed, map_operands
 from keras_nas.surgery.rules.base import Call
+from keras_nas.surgery.rules.known import Known, of_array, settled
 
 
 def on_constants(node: Node, constants: dict[Value, np.ndarray]) -> np.ndarray:
@@ -47,3 +49,28 @@ def apply_activation(call: Call, constants: np.ndarray) -> np.ndarray:
         found = keras.ops.convert_to_numpy(call.layer.activation(values)).reshape(-1)
         result[known] = np.where(np.isfinite(found), found, np.nan)
     return result
+
+
+def activated(call: Call, vector: tf.Tensor) -> tf.Tensor:
+    """`apply_activation` in TensorFlow: the layer's own activation on one number a channel."""
+    shape = [1] * (len(call.node.outputs[0].shape) - 1) + [-1]
+    return tf.reshape(call.layer.activation(tf.reshape(vector, shape)), [-1])
+
+
+def on_known(node: Node, given: list[Known], width: int) -> Known:
+    """`on_constants` in TensorFlow: live where the result is not the same everywhere."""
+    if all(known.zero for known in given):
+        zeros = {value: np.zeros(value.channels or 1) for value in node.inputs}
+        with tf.init_scope():
+            made = on_constants(node, zeros)
+        return of_array(np.broadcast_to(made, (width,)))
+    vectors = iter(given)
+
+    def stand_in(value: Value):
+        constant = tf.cast(next(vectors).constant, value.dtype)
+        return tf.reshape(constant, (1,) * (len(value.shape) - 1) + (-1,))
+
+    args, kwargs = map_operands((node.args, node.kwargs), stand_in, collapsed)
+    rows = tf.cast(tf.reshape(node.operation(*args, **kwargs), [-1, width]), tf.float32)
+    even = tf.math.is_finite(rows[0]) & tf.reduce_all(rows == rows[0], axis=0)
+    return settled(~even, rows[0])

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import tensorflow as tf
 
 from keras_nas.surgery.channels import Channels
 from keras_nas.surgery.rules.base import Rule, SameChannels
+from keras_nas.surgery.rules.known import Known
+from keras_nas.surgery.rules.relaxed import times
 
 
 class GateRule(SameChannels):
@@ -32,6 +35,28 @@ class GateRule(SameChannels):
         constants = call.input.constants * call.scale
         constants[call.scale == 0] = 0.0
         return [Channels(call.input.axis, constants)]
+
+    def known(self, call, given, masks):
+        if not self._follows(call):
+            return None
+        mask = masks[call.node.operation_name]
+        x = given[0]
+        return [Known(x.live & mask, x.constant * tf.cast(mask, tf.float32), x.zero)]
+
+    def needs(self, call, given, produced):
+        if not self._follows(call):
+            return Rule.needs(Rule(), call, given, produced)
+        return super().needs(call, given, produced)
+
+    def alive(self, call, given, factors, h):
+        if not self._follows(call):
+            return Rule.alive(self, call, given, factors, h)
+        return [times(given[0], factors[call.node.operation_name])]
+
+    def asked(self, call, asked, factors, h):
+        if not self._follows(call):
+            return Rule.asked(self, call, asked, factors, h)
+        return [times(asked[0], factors[call.node.operation_name])]
 
     def build(self, call, builder):
         tensor = builder.fetch(call, 0)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+
 import keras
 import numpy as np
+import tensorflow as tf
 
 from keras_nas.graph import Value
 from keras_nas.graph.kinds import kind
@@ -17,7 +20,9 @@ from keras_nas.surgery.rules.arrays import (
     take_channels,
 )
 from keras_nas.surgery.rules.base import Rule, positions
-from keras_nas.surgery.rules.evaluate import on_constants
+from keras_nas.surgery.rules.evaluate import on_constants, on_known
+from keras_nas.surgery.rules.known import Known, of_array, settled
+from keras_nas.surgery.rules.relaxed import broadcast, concat, ones, times, union
 
 PRODUCTS = frozenset(["Multiply", "ops.Multiply"])
 SUMS = frozenset(["Add", "ops.Add"])
@@ -82,6 +87,40 @@ class Merge(Rule):
 
     def produces(self, call, produced, wants):
         return [produced[0]]
+
+    def known(self, call, given, masks):
+        node = call.node
+        width = node.outputs[0].channels
+        live = tf.reduce_any([tf.broadcast_to(x.live, [width]) for x in given], axis=0)
+        made = on_known(node, given, width)
+        live, constant, zero = live | made.live, made.constant, made.zero
+        if kind(node.operation) in PRODUCTS:
+            nothing = [tf.broadcast_to(~x.live & (x.constant == 0), [width]) for x in given]
+            nothing += [tf.constant(column == 0) for column in array_columns(node)]
+            is_zero = tf.reduce_any(nothing, axis=0)
+            live &= ~is_zero
+            constant = tf.where(is_zero, 0.0, constant)
+        return [settled(live, constant, zero)]
+
+    def needs(self, call, given, produced):
+        mask = produced[0]
+        return [
+            mask if channels.count == mask.shape[0] else tf.reduce_any(mask)[None]
+            for channels in call.inputs
+        ], mask
+
+    def alive(self, call, given, factors, h):
+        width = call.node.outputs[0].channels
+        given = [broadcast(vector, width) for vector in given]
+        if kind(call.node.operation) in PRODUCTS:
+            return [functools.reduce(times, given)]
+        return [union(given, h)]
+
+    def asked(self, call, asked, factors, h):
+        return [
+            asked[0] if channels.count == asked[0].shape[0] else ones(channels)
+            for channels in call.inputs
+        ]
 
     def row_macs(self, call):
         return 2.0 * positions(call.node.outputs[0])
@@ -198,6 +237,33 @@ class Concatenate(Rule):
 
     def produces(self, call, produced, wants):
         return [produced[0]]
+
+    def known(self, call, given, masks):
+        columns = [
+            column if isinstance(column, Known) else of_array(column)
+            for column in self.columns(call, given)
+        ]
+        zero, first = all(x.zero for x in columns), columns[0].constant
+        if self._along_channels(call):
+            live = tf.concat([x.live for x in columns], 0)
+            return [Known(live, tf.concat([x.constant for x in columns], 0), zero)]
+        live = tf.reduce_any([x.live | (x.constant != first) for x in columns], axis=0)
+        return [settled(live, first, zero)]
+
+    def needs(self, call, given, produced):
+        return self.wants(call, produced), produced[0]
+
+    def alive(self, call, given, factors, h):
+        if not self._along_channels(call):
+            return [union(given, h)]
+        parts = [
+            np.ones(len(part), "float32") if part.dtype == "float64" else part
+            for part in self.columns(call, given)
+        ]
+        return [concat(parts)]
+
+    def asked(self, call, asked, factors, h):
+        return self.wants(call, asked)
 
     def row_macs(self, call):
         return 0.0

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import tensorflow as tf
 
 from keras_nas.surgery.channels import Channels
 from keras_nas.surgery.rules.base import SameChannels
+from keras_nas.surgery.rules.known import settled
 
 
 class BatchNormalization(SameChannels):
@@ -38,6 +40,16 @@ class BatchNormalization(SameChannels):
             constants = constants * call.factor
             constants[call.factor == 0] = 0.0
         return [Channels(call.input.axis, constants)]
+
+    def known(self, call, given, masks):
+        layer, x = call.layer, given[0]
+        scale = tf.math.rsqrt(tf.cast(layer.moving_variance, tf.float32) + layer.epsilon)
+        if layer.scale:
+            scale *= tf.cast(layer.gamma, tf.float32)
+        shift = -tf.cast(layer.moving_mean, tf.float32) * scale
+        if layer.center:
+            shift += tf.cast(layer.beta, tf.float32)
+        return [settled(x.live, x.constant * scale + shift)]
 
     def costs(self, call, input_shapes, output_shapes):
         costs = super().costs(call, input_shapes, output_shapes)
@@ -76,6 +88,13 @@ class Normalization(SameChannels):
         results = call.input.constants[:, None] * scale + shift
         same = np.all(results == results[:, :1], axis=1)
         return [Channels(call.input.axis, np.where(same, results[:, 0], np.nan))]
+
+    def known(self, call, given, masks):
+        x = given[0]
+        scale, shift = (tf.constant(values, tf.float32) for values in self.affine(call))
+        results = x.constant[:, None] * scale + shift
+        differ = tf.reduce_any(results != results[:, :1], axis=1)
+        return [settled(x.live | differ, results[:, 0])]
 
     def affine(self, call) -> tuple[np.ndarray, np.ndarray]:
         """What it multiplies and then adds, float64, each `(channels, positions)`."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import tensorflow as tf
 
 from keras_nas.surgery.channels import Channels
 from keras_nas.surgery.rules.base import Rule, positions
+from keras_nas.surgery.rules.known import Known
+from keras_nas.surgery.rules.relaxed import concat
 
 
 class Pad(Rule):
@@ -28,7 +31,7 @@ class Pad(Rule):
 
     def constants(self, call):
         inner = call.input.constants.copy()
-        if any(before or after for before, after in self._widths(call)[1:-1]):
+        if self._spreads(call):
             inner[inner != 0] = np.nan
         constants = np.pad(inner, self._beside(call))
         return [Channels(call.input.axis, constants)]
@@ -40,6 +43,25 @@ class Pad(Rule):
     def produces(self, call, produced, wants):
         return [np.pad(wants[0], self._beside(call))]
 
+    def known(self, call, given, masks):
+        x, beside = given[0], [self._beside(call)]
+        live = x.live
+        if not x.zero and self._spreads(call):
+            live |= x.constant != 0
+        return [Known(tf.pad(live, beside), tf.pad(x.constant, beside), x.zero)]
+
+    def needs(self, call, given, produced):
+        before, after = self._beside(call)
+        reads = produced[0][before : before + call.input.count]
+        return [reads], tf.pad(reads, [[before, after]])
+
+    def alive(self, call, given, factors, h):
+        before, after = (np.zeros(width, "float32") for width in self._beside(call))
+        return [concat([before, given[0], after])]
+
+    def asked(self, call, asked, factors, h):
+        return self.wants(call, asked)
+
     def row_macs(self, call):
         before, after = self._beside(call)
         return float("inf") if before or after else positions(call.node.outputs[0])
@@ -50,6 +72,10 @@ class Pad(Rule):
         if not any(before or after for before, after in widths):
             return [tensor]
         return builder.apply(call, [tensor], {"pad_width": widths})
+
+    def _spreads(self, call) -> bool:
+        """Whether zeros stand around a channel in space."""
+        return any(before or after for before, after in self._widths(call)[1:-1])
 
     def _widths(self, call) -> list[tuple[int, int]]:
         """(before, after) for each axis, the batch's too."""

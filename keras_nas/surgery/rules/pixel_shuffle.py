@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import tensorflow as tf
 
 from keras_nas.graph.kinds import is_channels_last
 from keras_nas.surgery.channels import Channels
 from keras_nas.surgery.rules.base import Rule
+from keras_nas.surgery.rules.known import settled
+from keras_nas.surgery.rules.relaxed import concat, union
 
 
 class DepthToSpace(Rule):
@@ -38,6 +41,23 @@ class DepthToSpace(Rule):
 
     def produces(self, call, produced, wants):
         return [produced[0]]
+
+    def known(self, call, given, masks):
+        parts, x = call.layer.block_size**2, given[0]
+        live, constant = tf.reshape(x.live, [parts, -1]), tf.reshape(x.constant, [parts, -1])
+        differ = tf.reduce_any(constant != constant[0], axis=0)
+        return [settled(tf.reduce_any(live, axis=0) | differ, constant[0], x.zero)]
+
+    def needs(self, call, given, produced):
+        return [tf.tile(produced[0], [call.layer.block_size**2])], produced[0]
+
+    def alive(self, call, given, factors, h):
+        width = call.outputs[0].count
+        starts = range(0, call.input.count, width)
+        return [union([given[0][start : start + width] for start in starts], h)]
+
+    def asked(self, call, asked, factors, h):
+        return [concat([asked[0]] * call.layer.block_size**2)]
 
     def row_macs(self, call):
         return 0.0

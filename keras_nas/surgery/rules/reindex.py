@@ -6,11 +6,14 @@ import operator
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from keras_nas.graph.kinds import kind
 from keras_nas.surgery.channels import Channels
 from keras_nas.surgery.rules.base import Rule
+from keras_nas.surgery.rules.known import Known
 from keras_nas.surgery.rules.moves import Move, Ways, follow
+from keras_nas.surgery.rules.relaxed import gather, scatter, union
 
 
 class Reindex(Rule):
@@ -51,6 +54,33 @@ class Reindex(Rule):
 
     def produces(self, call, produced, wants):
         return self.move(call).makes(produced, wants[0])
+
+    def known(self, call, given, masks):
+        x = given[0]
+        return [
+            Known(tf.gather(x.live, target.origin), tf.gather(x.constant, target.origin), x.zero)
+            for target in self.move(call).targets
+        ]
+
+    def needs(self, call, given, produced):
+        move = self.move(call)
+        hits = [
+            tf.math.unsorted_segment_max(tf.cast(made, tf.int32), target.origin, move.count) > 0
+            for made, target in zip(produced, move.targets, strict=True)
+        ]
+        reads = tf.reduce_any(hits, axis=0)
+        return [reads], produced[0] if move.exact else tf.gather(reads, move.targets[0].origin)
+
+    def alive(self, call, given, factors, h):
+        return [gather(given[0], target.origin) for target in self.move(call).targets]
+
+    def asked(self, call, asked, factors, h):
+        move = self.move(call)
+        back = [
+            scatter(part, target.origin, move.count, h)
+            for part, target in zip(asked, move.targets, strict=True)
+        ]
+        return [union(back, h)]
 
     def row_macs(self, call):
         return 0.0

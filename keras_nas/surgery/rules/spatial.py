@@ -7,15 +7,16 @@ import numpy as np
 from keras_nas.graph.kinds import is_channels_last, kind
 from keras_nas.surgery.channels import Channels
 from keras_nas.surgery.rules.base import SameChannels
+from keras_nas.surgery.rules.known import of_array, settled
 
-ZERO_ONLY = frozenset(["ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D"])
+ZERO_ONLY = frozenset(["ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D", "ops.Sum"])
 
 
 class Spatial(SameChannels):
     """Each output channel reads its own input channel at several positions.
 
-    A constant stays what it is, but where a border of zeros is added (`ZERO_ONLY`): there only 0
-    does, and another constant turns live.
+    A constant stays what it is, but where a border of zeros is added or it is summed (`ZERO_ONLY`):
+    there only 0 does, and another constant turns live.
     """
 
     def accepts(self, call):
@@ -28,9 +29,19 @@ class Spatial(SameChannels):
 
     def constants(self, call):
         constants = call.input.constants.copy()
-        if kind(call.layer) in ZERO_ONLY:
+        if self._keeps_zero_only(call):
             constants[constants != 0] = np.nan
         return [Channels(len(call.node.outputs[0].shape) - 1, constants)]
+
+    def known(self, call, given, masks):
+        x = given[0]
+        if x.zero or not self._keeps_zero_only(call):
+            return [x]
+        return [settled(x.live | (x.constant != 0), x.constant, True)]
+
+    @staticmethod
+    def _keeps_zero_only(call) -> bool:
+        return kind(call.layer) in ZERO_ONLY
 
 
 class Resizing(Spatial):
@@ -54,6 +65,11 @@ class SpatialSoftmax(SameChannels):
         result = np.where(call.input.live, np.nan, self.of_a_constant(call))
         return [Channels(call.input.axis, result)]
 
+    def known(self, call, given, masks):
+        x = given[0]
+        made = of_array(np.full(x.live.shape[0], self.of_a_constant(call)))
+        return [settled(x.live | made.live, made.constant)]
+
     def of_a_constant(self, call) -> float:
         """What a constant becomes; NaN where a size is open."""
         shape = call.node.inputs[0].shape
@@ -75,9 +91,3 @@ class SpatialReduction(Spatial):
         rank = len(call.node.inputs[0].shape)
         axes = np.atleast_1d(call.layer.axis)
         return all(0 < axis % rank < rank - 1 for axis in axes)
-
-    def constants(self, call):
-        constants = call.input.constants.copy()
-        if kind(call.layer) == "ops.Sum":
-            constants[constants != 0] = np.nan
-        return [Channels(len(call.node.outputs[0].shape) - 1, constants)]

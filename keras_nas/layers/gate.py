@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -57,7 +59,7 @@ class Gate(keras.layers.Layer):
         if isinstance(value, keras.Variable) and held is not None and held is not value:
             self._assign(name, value, held)
 
-    def _assign(self, name: str, variable: keras.Variable, value):
+    def _assign(self, name: str, variable: Any, value):
         try:
             variable.assign(value)
         except (TypeError, ValueError) as error:

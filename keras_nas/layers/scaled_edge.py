@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_nas.layers.edge_place import EdgePlace, place_of
+from keras_nas.layers.edge_scales import EdgeScale
 from keras_nas.layers.gate import Gate
 
 
@@ -36,6 +38,11 @@ class ScaledEdge(Gate):
 
     Args:
         mode: The mode the layer is built with: `"off"`, `"soft"` or `"hard"`.
+        block: The block that the edge is in, with which the names of the block's layers begin; `""`
+            for an edge that all blocks share. Edges of a block compete; by default the block,
+            source and target are read from the name, `{block}_edge_{source}_to_{target}`.
+        source: The node or operation that it comes from.
+        target: The node that it feeds.
         **kwargs: `name`, `dtype`, `trainable` of `keras.layers.Layer`.
 
     Input shape:
@@ -49,6 +56,26 @@ class ScaledEdge(Gate):
         Optimization, Eq. (6) and (8).
     """
 
+    def __init__(
+        self,
+        mode: str = "soft",
+        block: str | None = None,
+        source: str = "",
+        target: str = "",
+        **kwargs,
+    ):
+        super().__init__(mode, **kwargs)
+        self.block = block
+        self.source = source
+        self.target = target
+
+    @property
+    def place(self) -> EdgePlace:
+        """What the edge connects, as it was told or by its name."""
+        if self.block is None:
+            return place_of(self.name)
+        return EdgePlace(self.block, self.source, self.target)
+
     def build(self, input_shape):
         super().build(input_shape)
         self.channels = 1
@@ -56,13 +83,39 @@ class ScaledEdge(Gate):
             name="scale", shape=(1,), dtype="float32", initializer="ones", autocast=False
         )
 
+    def hold_scale(self, scale: EdgeScale):
+        """Takes an element of the block's vector for its λ; see `edge_scales.join_scales`."""
+        self._untrack_variable(self.scale)
+        self._delete_tracking("scale")
+        self.__dict__["scale"] = scale
+        self._tracker.unlock()
+        self._scales = scale.vector
+        self._tracker.lock()
+
+    def __setattr__(self, name, value):
+        held = self.__dict__.get(name)
+        if isinstance(held, EdgeScale):
+            self._assign(name, held, value)
+        else:
+            super().__setattr__(name, value)
+
+    def save_own_variables(self, store):
+        """Writes λ and the mode; of a vector, this edge's λ alone."""
+        for index, variable in enumerate((self.scale, self._mode)):
+            store[str(index)] = variable.numpy()
+
+    def load_own_variables(self, store):
+        """Reads what `save_own_variables` wrote."""
+        for index, variable in enumerate((self.scale, self._mode)):
+            variable.assign(store[str(index)])
+
     def probabilities(self):
         """λ' as training sees it: float32 tensor of shape `(1,)`, differentiable; not clipped."""
         return ops.convert_to_tensor(self.scale)
 
     def indicator(self):
         """1 where λ > 0, else 0: float32 tensor of shape `(1,)`."""
-        return ops.cast(self.scale > 0, "float32")
+        return ops.cast(self.probabilities() > 0, "float32")
 
     def factors(self):
         """The factor of the present mode: float32 tensor of shape `(1,)`."""
@@ -80,3 +133,11 @@ class ScaledEdge(Gate):
         return np.where(
             np.asarray(mask, dtype=bool), np.maximum(self.scale.numpy(), 0), 0.0
         ).astype("float64")
+
+    def get_config(self):
+        told = (
+            {}
+            if self.block is None
+            else {"block": self.block, "source": self.source, "target": self.target}
+        )
+        return {**super().get_config(), **told}

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import keras
 
 from keras_nas.layers import ScaledEdge
-from keras_nas.models.dso_edges import Edge
+from keras_nas.models.dso_edges import Edge, edge_name
 
 
 class Connections(abc.ABC):
@@ -29,14 +29,14 @@ class ScaledConnections(Connections):
     """Every edge is there and carries a `ScaledEdge`.
 
     Args:
-        name: Prefix of the edges' names.
+        block: Name of the block; empty where blocks share the edges.
 
     Attributes:
         edges: The layers by edge. Blocks that are given one `ScaledConnections` share them.
     """
 
-    def __init__(self, name: str):
-        self.name = name
+    def __init__(self, block: str = ""):
+        self.block = block
         self.edges: dict[Edge, ScaledEdge] = {}
 
     def is_read(self, node):
@@ -44,8 +44,12 @@ class ScaledConnections(Connections):
 
     def connect(self, tensor, source, target):
         if (source, target) not in self.edges:
-            name = f"{self.name}_{source}_to_{target}"
-            self.edges[source, target] = ScaledEdge(name=name)
+            self.edges[source, target] = ScaledEdge(
+                block=self.block,
+                source=source,
+                target=target,
+                name=edge_name(self.block, source, target),
+            )
         return self.edges[source, target](tensor)
 
 

@@ -39,6 +39,15 @@ def block_edges(levels: int, operations: Sequence[str]) -> list[Edge]:
     return edges + [(source, OUTPUT) for source in earlier[1:]]
 
 
+def edge_name(block: str, source: str, target: str) -> str:
+    """The name of an edge's layer; `block` is empty where blocks share the edge.
+
+    >>> edge_name("stage1_block1", "l1_sep3", "output")
+    'stage1_block1_edge_l1_sep3_to_output'
+    """
+    return "_".join([*([block] if block else []), "edge", source, "to", target])
+
+
 def number_of_edges(levels: int, operations: int) -> int:
     """(M² − M) N² / 2 + 2 M N − N, with M levels of N operations (section 3.1)."""
     m, n = levels, operations

@@ -13,7 +13,7 @@ from keras_nas.errors import KerasNasError
 from keras_nas.models.conv_block import apply_classifier
 from keras_nas.models.dso_block import apply_dso_block, apply_reduction_block
 from keras_nas.models.dso_connections import Connections, FixedConnections, ScaledConnections
-from keras_nas.models.dso_edges import OUTPUT, Edge, block_edges, live_edges
+from keras_nas.models.dso_edges import OUTPUT, Edge, block_edges, edge_name, live_edges
 from keras_nas.models.dso_operations import OPERATIONS, apply_scaled_conv
 
 Genotype = Mapping[str, Sequence[Sequence[str]]]
@@ -139,12 +139,12 @@ class DsoSpace:
             head: Takes the last block's output, gives the model's; a classifier by default.
         """
         connections: dict[str, Connections] = {}
-        shared = ScaledConnections("edge")
+        shared = ScaledConnections()
         for block in self.block_names:
             share = self.scope == "share"
-            connections[block] = shared if share else ScaledConnections(f"{block}_edge")
+            connections[block] = shared if share else ScaledConnections(block)
         for reduction in self.reduction_names:
-            scaled = ScaledConnections(f"{reduction}_edge")
+            scaled = ScaledConnections(reduction)
             connections[reduction] = scaled if self.scaled_reductions else FixedConnections()
         return self._build(connections, self.stage_widths, scale=False, name=name, head=head)
 
@@ -195,12 +195,14 @@ class DsoSpace:
         """The names of the supernet's edge layers, by block and edge."""
         edges = block_edges(self.levels, self.operations)
         names = {
-            block: {(s, t): f"{self._prefix(block)}_{s}_to_{t}" for s, t in edges}
+            block: {
+                (s, t): edge_name("" if self.scope == "share" else block, s, t) for s, t in edges
+            }
             for block in self.block_names
         }
         if self.scaled_reductions:
             for block in self.reduction_names:
-                names[block] = {(s, t): f"{block}_edge_{s}_to_{t}" for s, t in REDUCTION_EDGES}
+                names[block] = {(s, t): edge_name(block, s, t) for s, t in REDUCTION_EDGES}
         return names
 
     def genotype(self, supernet: keras.Model) -> dict[str, list[list[str]]]:
@@ -238,9 +240,6 @@ class DsoSpace:
             chosen = live_edges(edge for edge in every if edge in chosen)
             genotype[block] = [list(edge) for edge in chosen]
         return genotype
-
-    def _prefix(self, block: str) -> str:
-        return "edge" if self.scope == "share" else f"{block}_edge"
 
     def _build(
         self, connections, widths, scale, name, dropout=0.0, drop_path=0.0, head=None

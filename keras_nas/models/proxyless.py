@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -146,7 +145,9 @@ def apply_parallel_block(
     summed = [x] if residual else []
     for operation in operations:
         y = apply_mbconv(x, width, strides, *_parsed(operation), name=f"{name}_{operation}")
-        summed.append(ScaledEdge(name=edge_name(name, operation))(y) if edges else y)
+        if edges:
+            y = ScaledEdge(block=name, source=operation, name=edge_name(name, operation))(y)
+        summed.append(y)
     return summed[0] if len(summed) == 1 else layers.Add(name=f"{name}_add")(summed)
 
 
@@ -195,10 +196,9 @@ def live_operations(supernet: keras.Model) -> dict[str, list[str]]:
     """The operations whose edge is open, by block, of a model built with `edges`."""
     found: dict[str, list[str]] = {}
     for layer in supernet.layers:
-        match = re.fullmatch(r"(stage\d+_block\d+)_edge_(mb\d_k\d)", layer.name)
-        if match and isinstance(layer, ScaledEdge):
-            block, operation = match.groups()
-            found.setdefault(block, []).extend([operation] if layer.mask()[0] else [])
+        if isinstance(layer, ScaledEdge):
+            opened = [layer.place.source] if layer.mask()[0] else []
+            found.setdefault(layer.place.block, []).extend(opened)
     return found
 
 

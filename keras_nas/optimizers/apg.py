@@ -163,12 +163,20 @@ class APGNAG(keras.optimizers.Optimizer):
                 f"Received: shape {gamma.shape}"
             ) from error
 
-    def restart(self, variable, value) -> None:
-        """Sets a trained variable and its solution λ to `value`, without momentum."""
+    def restart(self, variable, value, elements=...) -> None:
+        """Sets elements of a trained variable and of its solution λ, without momentum.
+
+        Args:
+            variable: One of the variables the optimizer was built with.
+            value: A number, or an array that broadcasts to the elements.
+            elements: A NumPy index of them; all by default.
+        """
         index = self._checked_index(variable)
-        for each in (variable, self._sparse[index]):
-            each.assign(np.broadcast_to(value, tuple(variable.shape)))
-        self._velocities[index].assign(np.zeros(tuple(variable.shape)))
+        slots = ((variable, value), (self._sparse[index], value), (self._velocities[index], 0))
+        for slot, filling in slots:
+            values = np.array(slot.numpy())
+            values[elements] = filling
+            slot.assign(values)
 
     def get_gamma(self, variable) -> np.ndarray:
         """The γ of each element of a trained variable."""
@@ -230,7 +238,7 @@ class APGNAG(keras.optimizers.Optimizer):
         return ops.cast((step - 1) / (step + 2), dtype)
 
     def _solution(self, index: int):
-        taken = int(self.iterations) > 0
+        taken = int(self._iterations.numpy()) >= (self.gradient_accumulation_steps or 1)
         return (self._sparse if taken else self._trainable_variables)[index]
 
     def _checked_index(self, variable) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from keras_nas.layers.edge_place import place_of
 from keras_nas.models.dso_edges import Edge, live_edges, live_nodes
 
 SHARED = "every block"
@@ -22,11 +23,11 @@ def edges_by_block(kept_edges: Mapping[str, float]) -> dict[str, list[Edge]]:
     """
     blocks: dict[str, list[Edge]] = {}
     for name, scale in kept_edges.items():
-        match = re.fullmatch(r"(?:(.+)_)?edge_(.+)_to_(.+)", name)
-        if match:
-            edges = blocks.setdefault(match[1] or SHARED, [])
+        block, source, target = place_of(name)
+        if target:
+            edges = blocks.setdefault(block or SHARED, [])
             if scale > 0:
-                edges.append((match[2], match[3]))
+                edges.append((source, target))
     return {block: live_edges(edges) for block, edges in blocks.items()}
 
 

@@ -7,23 +7,21 @@ is already there is cut into segments, so that only what crosses a cut is kept.
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections.abc import Callable, Iterator
 
 import keras
 import tensorflow as tf
 
 from keras_nas.errors import KerasNasError
-from keras_nas.graph import read
+from keras_nas.training.segments import segments_of
 
 
 class Recomputed:
     """A functional model that keeps only the tensors at its cuts from the forward pass.
 
-    A cut is a tensor that every way from the input to the output passes: the tensors between the
-    blocks of a DSO network, of a ResNet or a MobileNet. Between two cuts, activations are computed
-    a second time in the backward pass. Values and gradients are those of the model; moving
-    statistics of BatchNormalization move once.
+    Between two cuts (see `segments_of`), activations are computed a second time in the backward
+    pass. Values and gradients are those of the model; moving statistics of BatchNormalization move
+    once.
 
     Example:
 
@@ -53,7 +51,7 @@ class Recomputed:
                     f"`recompute` cannot repeat random numbers. Received: layer '{layer.name}' of "
                     f"the type {type(layer).__name__}"
                 )
-        self.segments = _segments(model)
+        self.segments = segments_of(model)
 
     def __call__(self, inputs, training: bool = False):
         """The model's output for `inputs`."""
@@ -88,31 +86,3 @@ def _held_statistics(model: keras.Model) -> Iterator[None]:
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
-
-
-def _segments(model: keras.Model) -> list[keras.Model]:
-    """Models between neighbouring cuts, over the model's own layers."""
-    tensors = [model.inputs[0], *_cut_tensors(model), model.outputs[0]]
-    return [
-        keras.Model(start, end, name=f"segment_{index}")
-        for index, (start, end) in enumerate(itertools.pairwise(tensors))
-    ]
-
-
-def _cut_tensors(model: keras.Model) -> list[keras.KerasTensor]:
-    """The outputs of joins (two inputs or more) that every way passes, in order."""
-    graph = read(model)
-    last_reader = {}
-    for position, node in enumerate(graph.nodes):
-        for value in (*node.inputs, *node.masks):
-            last_reader[value] = position
-    open_values = set(graph.inputs)
-    cuts = []
-    for position, node in enumerate(graph.nodes):
-        open_values = {value for value in open_values if last_reader.get(value, -1) > position}
-        open_values.update(value for value in node.outputs if value in last_reader)
-        masked = any(value.masked for value in open_values)
-        if len(open_values) == 1 and len(node.inputs) > 1 and not masked:
-            layer = model.get_layer(node.operation_name)
-            cuts.append(layer.output)
-    return [tensor for tensor in cuts if tensor is not model.outputs[0]]

@@ -151,6 +151,29 @@ def test_under_mirrored_strategy(mirrored):
     assert good == pytest.approx(0.975, abs=5e-3)
 
 
+def test_an_edge_says_what_it_connects():
+    told = ScaledEdge(block="b1", source="l1_sep3", target="output", name="any")
+    copy = ScaledEdge.from_config(told.get_config())
+    assert copy.place == told.place == ("b1", "l1_sep3", "output")
+    assert copy.place.operation == "l1_sep3"
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "operation"),
+    [
+        ("b1_edge_l1_sep3_to_l2_max3", ("b1", "l1_sep3", "l2_max3"), "l2_max3"),
+        ("b1_edge_l1_sep3_to_output", ("b1", "l1_sep3", "output"), "l1_sep3"),
+        ("edge_input_to_l2_sep3", ("", "input", "l2_sep3"), "l2_sep3"),
+        ("b1_edge_mb3_k3", ("b1", "mb3_k3", ""), "mb3_k3"),
+        ("good", ("", "good", ""), "good"),
+    ],
+)
+def test_an_edge_that_is_told_nothing_goes_by_its_name(name, place, operation):
+    edge = ScaledEdge(name=name)
+    assert (edge.place, edge.place.operation) == (place, operation)
+    assert "block" not in edge.get_config()
+
+
 def test_wrong_mode():
     with pytest.raises(ValueError, match="`mode` must be one of"):
         ScaledEdge(mode="open")

@@ -24,10 +24,10 @@ def fixed_gammas(graph: EdgeGraph, gamma: float) -> Gammas:
 def flops_gammas(graph: EdgeGraph, gamma: float) -> Gammas:
     """Adaptive FLOPs (Eq. 17): an edge's γ goes down with what its block still computes.
 
-    A block is the edges whose names begin alike before `edge`: `stage1_block2_edge_…`. What it
-    computes is what its open edges keep alive beyond what would be there without edges.
+    What a block computes is what its open edges keep alive beyond what would be there without
+    edges.
     """
-    blocks = {edge: _block_of(edge) for edge in graph.edges}
+    blocks = {edge: place.prefix for edge, place in graph.places.items()}
     floor = _macs_by_block(graph.macs(()), blocks.values())
     complete = _macs_by_block(graph.macs(graph.edges), blocks.values())
     complete = {block: complete[block] - floor[block] for block in complete}
@@ -49,9 +49,8 @@ def flops_gammas(graph: EdgeGraph, gamma: float) -> Gammas:
 def mac_gammas(graph: EdgeGraph, supernet: keras.Model, gamma: float) -> Gammas:
     """Adaptive MAC (Eq. 18): by the memory access of the operation that an edge belongs to.
 
-    That is the operation it feeds; for an edge to a block's output, the one it comes from. It is
-    known by name: `{block}_edge_{source}_to_{target}` or `{block}_edge_{operation}`, and layers
-    named `{block}_{operation}_…`.
+    That is the operation it feeds; for an edge to a block's output, the one it comes from: the
+    layers named `{block}_{operation}_…`.
 
     Raises:
         KerasNasError: If an edge's operation cannot be found.
@@ -59,7 +58,9 @@ def mac_gammas(graph: EdgeGraph, supernet: keras.Model, gamma: float) -> Gammas:
     by_layer = count(supernet).by_layer
     access = {}
     for edge in graph.edges:
-        pattern = re.compile(f"{_layers_of(edge)}_.*")
+        place = graph.places[edge]
+        block = re.escape(place.prefix) or ".*_"
+        pattern = re.compile(f"{block}{re.escape(place.operation)}_.*")
         costs = [
             costs.memory_access
             for name, costs in by_layer.items()
@@ -101,20 +102,8 @@ def latency_gammas(
     return gammas
 
 
-def _block_of(edge: str) -> str:
-    return edge.split("edge")[0] if "edge" in edge else ""
-
-
 def _macs_by_block(macs: Mapping[str, float], blocks) -> dict[str, float]:
     return {
         block: sum(value for name, value in macs.items() if name.startswith(block))
         for block in dict.fromkeys(blocks)
     }
-
-
-def _layers_of(edge: str) -> str:
-    """A pattern of the layers' names of the operation that an edge belongs to."""
-    block, _, rest = edge.rpartition("edge_")
-    source, _, target = rest.partition("_to_")
-    operation = source if target in ("", "output") else target
-    return (re.escape(block) if block else ".*_") + re.escape(operation)

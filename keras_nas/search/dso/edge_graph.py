@@ -24,6 +24,7 @@ class EdgeGraph:
 
     Attributes:
         edges: The edges' names, in graph order.
+        places: What each edge connects, by its name.
     """
 
     def __init__(self, supernet: keras.Model):
@@ -33,7 +34,8 @@ class EdgeGraph:
             for node in self._graph.nodes
             if isinstance(node.operation, ScaledEdge)
         }
-        self.edges = list(dict.fromkeys(self._edge_of.values()))
+        self.places = {name: node.operation.place for node, name in self._edge_of.items()}
+        self.edges = list(self.places)
         sizes_known = all(None not in value.shape[1:] for value in self._graph.inputs)
         self._macs = (
             {name: layer.macs for name, layer in count(supernet).by_layer.items()}

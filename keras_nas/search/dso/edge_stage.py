@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from keras_nas.gates import learnable
 from keras_nas.layers import ScaledEdge
+from keras_nas.layers.edge_scales import join_scales
 from keras_nas.optimizers import APGNAG
 from keras_nas.search.dso.alternating_data import AlternatingData
 from keras_nas.search.dso.config import DsoConfig, parse_ratio
@@ -19,6 +20,7 @@ from keras_nas.search.dso.edge_gammas import Gammas
 from keras_nas.search.dso.edge_graph import EdgeGraph
 from keras_nas.tasks import Task
 from keras_nas.training.rematerialization import Recomputed
+from keras_nas.training.segments import Segments
 from keras_nas.training.step import Learned, StepReport, descend, global_mean
 from keras_nas.training.trainer import (
     TrainStage,
@@ -36,7 +38,7 @@ class FullNetworkStage(TrainStage):
 
     def __init__(self, name, supernet, train_data, validation_data, task, config, settings):
         super().__init__(name, supernet, train_data, validation_data, task, config)
-        self.network = Recomputed(supernet) if settings.recompute else supernet
+        self.network = (Recomputed if settings.recompute else Segments)(supernet)
         if settings.hold_bn_scale:
             held = {id(scale) for scale in batch_normalization_scales(supernet)}
             self.weights = [weight for weight in self.weights if id(weight) not in held]
@@ -86,12 +88,12 @@ class EdgeStage(FullNetworkStage):
         data = (
             train_data if self.joint else AlternatingData(train_data, structure_data, *self.ratio)
         )
+        self.edges = scaled_edges(supernet)
+        self.scales = join_scales(self.edges)
         super().__init__(
             "architecture", supernet, data, validation_data, task, config.architecture, config
         )
         self.settings = config
-        self.edges = scaled_edges(supernet)
-        self.scales = [edge.scale for edge in self.edges]
         self.graph = graph
         self.gammas = gammas
         self._stacked = tf.function(self._stacked_strengths, autograph=False)
@@ -129,15 +131,17 @@ class EdgeStage(FullNetworkStage):
         strengths = self.strengths()
         gammas = self.gammas([name for name, scale in strengths.items() if scale > 0])
         growth = self.settings.gamma_growth**epoch
+        values = {id(vector): np.zeros(vector.shape) for vector in self.scales}
         for edge in self.edges:
-            self.apg.set_gamma(edge.scale, growth * gammas[edge.name])
+            values[id(edge.scale.vector)][edge.scale.index] = growth * gammas[edge.name]
+        for vector in self.scales:
+            self.apg.set_gamma(vector, values[id(vector)])
         if self._protects:
             self._hold_last(strengths)
 
     def satisfied(self):
         if self._protects:
-            names = [edge.name for edge in self.edges]
-            now = dict(zip(names, self._stacked().numpy().tolist(), strict=True))
+            now = self._by_name(self._stacked().numpy())
             self._hold_last(now)
             self._before = now
         return False
@@ -154,13 +158,27 @@ class EdgeStage(FullNetworkStage):
             if not opened:
                 opened = [max(group, key=self._before.__getitem__)]
                 strengths[opened[0]] = self._before[opened[0]]
-                self.apg.restart(scales[opened[0]], self._before[opened[0]])
+                last = scales[opened[0]]
+                self.apg.restart(last.vector, self._before[opened[0]], last.index)
             if len(opened) == 1:
-                self.apg.set_gamma(scales[opened[0]], 0.0)
+                last = scales[opened[0]]
+                gammas = self.apg.get_gamma(last.vector)
+                if gammas[last.index]:
+                    gammas[last.index] = 0.0
+                    self.apg.set_gamma(last.vector, gammas)
 
     def _stacked_strengths(self) -> tf.Tensor:
-        slots = [self.apg.sparse_variable(edge.scale) for edge in self.edges]
+        slots = [self.apg.sparse_variable(vector) for vector in self.scales]
         return tf.concat([tf.convert_to_tensor(slot) for slot in slots], axis=0)
+
+    def _by_name(self, stacked: np.ndarray) -> dict[str, float]:
+        """What `stacked`, the vectors one after the other, has for each edge."""
+        starts = np.cumsum([0, *(vector.shape[0] for vector in self.scales)])
+        start = {id(vector): n for vector, n in zip(self.scales, starts.tolist(), strict=False)}
+        return {
+            edge.name: float(stacked[start[id(edge.scale.vector)] + edge.scale.index])
+            for edge in self.edges
+        }
 
     def train_step(self, batch):
         if self.joint:
@@ -188,7 +206,9 @@ class EdgeStage(FullNetworkStage):
 
     def strengths(self) -> dict[str, float]:
         """λ = S(z) of each edge by name."""
-        return {edge.name: float(self.apg.sparse_value(edge.scale)[0]) for edge in self.edges}
+        return self._by_name(
+            np.concatenate([self.apg.sparse_value(vector) for vector in self.scales])
+        )
 
     def after_epoch(self, epoch):
         strengths = self.strengths()
@@ -241,10 +261,10 @@ class EdgeStage(FullNetworkStage):
         return {"edges/all": np.array(list(self.strengths().values()))}
 
     def _groups(self, live: Sequence[str]) -> list[list[str]]:
-        """Live edges by block: the part of the name before `edge`."""
+        """Live edges by block."""
         groups: dict[str, list[str]] = {}
         for name in live:
-            groups.setdefault(name.split("edge")[0], []).append(name)
+            groups.setdefault(self.graph.places[name].block, []).append(name)
         return list(groups.values())
 
 

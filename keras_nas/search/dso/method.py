@@ -16,6 +16,7 @@ from keras_nas.architecture import Architecture
 from keras_nas.costs import LatencyTable, count
 from keras_nas.errors import UsageError
 from keras_nas.graph.copy import renewed
+from keras_nas.layers.edge_scales import join_scales
 from keras_nas.models.auxiliary_tower import with_auxiliary_tower
 from keras_nas.models.dso import space_config
 from keras_nas.models.dso_space import DsoSpace
@@ -58,7 +59,9 @@ class Dso(Method):
 
     def make_supernet(self, model, from_file=False):
         """`model` itself, which has to be built with `ScaledEdge`s; they start open."""
-        for edge in scaled_edges(model):
+        edges = scaled_edges(model)
+        join_scales(edges)
+        for edge in edges:
             edge.mode = "soft"
         return model
 

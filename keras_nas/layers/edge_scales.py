@@ -1,0 +1,84 @@
+"""The λ of a block's edges in one variable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+
+class EdgeScale:
+    """One λ of a vector of them: what `ScaledEdge.scale` is once edges hold theirs together.
+
+    Args:
+        vector: The block's λ, a float32 variable `(edges,)`.
+        index: Which of them.
+    """
+
+    shape = (1,)
+
+    def __init__(self, vector: keras.Variable, index: int):
+        self.vector = vector
+        self.index = index
+
+    @property
+    def dtype(self) -> str:
+        return self.vector.dtype
+
+    @property
+    def value(self):
+        """λ as a tensor of shape `(1,)`, differentiable."""
+        return ops.convert_to_tensor(self.vector)[self.index : self.index + 1]
+
+    def numpy(self) -> np.ndarray:
+        """λ as an array of shape `(1,)`."""
+        return self.vector.numpy()[self.index : self.index + 1]
+
+    def assign(self, value: Any) -> None:
+        """Sets λ and leaves those of the other edges.
+
+        Raises:
+            ValueError: If `value` is no number in the shape `(1,)`.
+        """
+        value = np.asarray(ops.convert_to_numpy(ops.convert_to_tensor(value, self.dtype)))
+        if value.shape != self.shape:
+            raise ValueError(f"A scale has the shape {self.shape}. Received: shape {value.shape}")
+        values = np.array(self.vector.numpy())
+        values[self.index] = value[0]
+        self.vector.assign(values)
+
+    def __tf_tensor__(self, dtype=None, name=None):
+        return self.value if dtype is None else ops.cast(self.value, dtype)
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.numpy(), dtype=dtype)
+
+
+def join_scales(edges: Sequence) -> list[keras.Variable]:
+    """Lets the edges of each block hold their λ in one vector, which an optimizer moves as one.
+
+    What the edges compute, and what they write to files, stays. Edges that hold theirs together
+    already are left as they are.
+
+    Args:
+        edges: Built `ScaledEdge`s.
+
+    Returns:
+        The vectors, in the order of the edges.
+    """
+    groups: dict[tuple[str, bool], list] = {}
+    for edge in edges:
+        if not isinstance(edge.scale, EdgeScale):
+            groups.setdefault((edge.place.block, edge.trainable), []).append(edge)
+    for (block, trainable), group in groups.items():
+        values = np.concatenate([edge.scale.numpy() for edge in group])
+        with keras.name_scope(f"{block}_edges" if block else "edges"):
+            vector = keras.Variable(
+                values, dtype="float32", trainable=trainable, autocast=False, name="scale"
+            )
+        for index, edge in enumerate(group):
+            edge.hold_scale(EdgeScale(vector, index))
+    return list({id(edge.scale.vector): edge.scale.vector for edge in edges}.values())

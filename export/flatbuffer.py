@@ -20,7 +20,6 @@ _TENSOR_TYPES = {
     code: name.lower() for name, code in vars(schema.TensorType).items() if not name.startswith("_")
 }
 _CONVERSIONS = {"QUANTIZE", "DEQUANTIZE"}
-_BYTES = {"float32": 4, "float16": 2, "int8": 1, "uint8": 1, "int16": 2, "int32": 4, "int64": 8}
 
 
 def read(content: bytes | bytearray) -> Any:
@@ -102,19 +101,6 @@ def dtype_of(tensor: Any) -> str:
 def tensor_dtype(model: Any, index: int) -> str:
     """Returns the dtype of a tensor of the first subgraph."""
     return _TENSOR_TYPES[model.subgraphs[0].tensors[index].type]
-
-
-def activation_bytes(model: Any) -> int:
-    """Sums the bytes of the first subgraph's tensors that are not constants."""
-    graph = model.subgraphs[0]
-    total = 0
-    for tensor in graph.tensors:
-        if model.buffers[tensor.buffer].data is None:
-            size = _BYTES.get(_TENSOR_TYPES[tensor.type], 1)
-            for dimension in tensor.shape if tensor.shape is not None else ():
-                size *= max(1, int(dimension))
-            total += size
-    return total
 
 
 def add_signature(

@@ -103,14 +103,6 @@ def test_the_marked_blocks_of_a_document_run_from_top_to_bottom(
         exec(compile(block, f"{path.name}, block {number}", "exec"), names)  # noqa: S102
 
 
-def test_pruning_a_model_of_ones_own_is_a_document_that_runs() -> None:
-    blocks = runnable(ROOT / "docs" / "pruning.md")
-    assert len(blocks) == 6
-    assert "kn.search.dnal" in blocks[1]
-    statements = [line for line in blocks[1].splitlines() if line.strip()]
-    assert len(statements) == 5
-
-
 def test_every_document_has_its_place_in_the_navigation() -> None:
     listed = re.findall(r"^  - .*: (\S+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.M)
     assert sorted(listed) == sorted(path.name for path in (ROOT / "docs").glob("*.md"))

@@ -48,12 +48,6 @@ def edge_name(block: str, source: str, target: str) -> str:
     return "_".join([*([block] if block else []), "edge", source, "to", target])
 
 
-def number_of_edges(levels: int, operations: int) -> int:
-    """(M² − M) N² / 2 + 2 M N − N, with M levels of N operations (section 3.1)."""
-    m, n = levels, operations
-    return (m * m - m) * n * n // 2 + 2 * m * n - n
-
-
 def live_edges(edges: Iterable[Edge]) -> list[Edge]:
     """The edges on a path from the block's input to its output, in their own order.
 

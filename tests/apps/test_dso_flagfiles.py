@@ -7,7 +7,6 @@ import json
 import pytest
 
 from keras_nas.models import DsoSpace
-from keras_nas.models.dso_edges import number_of_edges
 from tests.apps.parsed_flagfiles import FOLDER, parse
 
 DEMOS = [FOLDER / f"demo_{name}.cfg" for name in ("dso", "segmentation", "proxyless")]
@@ -66,14 +65,19 @@ def test_imagenet_settings_are_section_4_3s(parsed, path):
 
 
 @pytest.mark.parametrize(
-    ("name", "levels", "operations"),
-    [("levels2", 2, 4), ("levels5", 5, 4), ("operations2", 4, 2), ("operations5", 4, 5)],
+    ("name", "levels", "operations", "edges"),
+    [
+        ("levels2", 2, 4, 28),
+        ("levels5", 5, 4, 196),
+        ("operations2", 4, 2, 38),
+        ("operations5", 4, 5, 185),
+    ],
 )
-def test_spaces_of_tables_8_and_9(parsed, name, levels, operations):
+def test_spaces_of_tables_8_and_9(parsed, name, levels, operations, edges):
     space = DsoSpace(**json.loads(parsed[f"dso_cifar10_{name}"]["model_config"]))
     assert (space.levels, len(space.operations)) == (levels, operations)
     names = space.edge_names()["stage1_block1"]
-    assert len(names) == number_of_edges(levels, operations)
+    assert len(names) == edges
 
 
 def test_ablations_of_tables_6_and_7(parsed):

@@ -9,15 +9,14 @@ from keras_nas.models.dso_edges import (
     live_edges,
     live_nodes,
     node_levels,
-    number_of_edges,
 )
 from keras_nas.models.dso_operations import OPERATIONS
 
 
 def test_the_papers_block_has_124_edges():
     # Levels 2 to 4 read 1 + 4, 1 + 8 and 1 + 12 nodes: 20 + 36 + 52, and 16 go to the output.
-    assert number_of_edges(4, 4) == 124
     edges = block_edges(4, OPERATIONS[:4])
+    assert len(edges) == 124
     targets = [target.split("_")[0] for _, target in edges]
     counts = [targets.count(level) for level in ("l1", "l2", "l3", "l4", "output")]
     assert counts == [0, 20, 36, 52, 16]
@@ -25,16 +24,18 @@ def test_the_papers_block_has_124_edges():
 
 @pytest.mark.parametrize("levels", range(1, 6))
 @pytest.mark.parametrize("operations", range(1, 6))
-def test_number_of_edges(levels, operations):
+def test_the_number_of_edges_is_the_papers(levels, operations):
+    """(M² − M) N² / 2 + 2 M N − N, with M levels of N operations (section 3.1)."""
     edges = block_edges(levels, OPERATIONS[:operations])
-    assert len(edges) == len(set(edges)) == number_of_edges(levels, operations)
+    m, n = levels, operations
+    assert len(edges) == len(set(edges)) == (m * m - m) * n * n // 2 + 2 * m * n - n
 
 
 @pytest.mark.parametrize(
     ("levels", "operations", "count"), [(1, 1, 1), (2, 2, 10), (2, 4, 28), (5, 4, 196), (4, 5, 185)]
 )
-def test_number_of_edges_by_hand(levels, operations, count):
-    assert number_of_edges(levels, operations) == count
+def test_the_number_of_edges_by_hand(levels, operations, count):
+    assert len(block_edges(levels, OPERATIONS[:operations])) == count
 
 
 def test_dead_ends_take_their_edges_with_them():

@@ -12,7 +12,7 @@ from keras_nas.errors import KerasNasError
 from keras_nas.layers import ScaledEdge
 from keras_nas.models import DsoSpace
 from keras_nas.models.dso import space_config
-from keras_nas.models.dso_edges import block_edges, live_edges, number_of_edges
+from keras_nas.models.dso_edges import block_edges, live_edges
 
 SMALL = DsoSpace(
     input_shape=(8, 8, 3),
@@ -51,7 +51,7 @@ def pictures():
 
 
 def test_each_block_of_the_full_scope_has_its_own_edges(supernet):
-    assert len(edges_of(supernet)) == 2 * number_of_edges(2, 2) == 20
+    assert len(edges_of(supernet)) == 20
     names = {name for block in SMALL.edge_names().values() for name in block.values()}
     assert names == {edge.name for edge in edges_of(supernet)}
     assert "stage1_block1_edge_l1_sep3_to_l2_max3" in names
@@ -60,7 +60,7 @@ def test_each_block_of_the_full_scope_has_its_own_edges(supernet):
 def test_all_blocks_of_the_share_scope_have_the_same_edges():
     space = DsoSpace(**{**space_config(SMALL), "scope": "share", "stage_blocks": (2, 1)})
     supernet = space.supernet()
-    assert len(edges_of(supernet)) == number_of_edges(2, 2) == 10
+    assert len(edges_of(supernet)) == 10
     assert {len(edge._inbound_nodes) for edge in edges_of(supernet)} == {3}
     supernet.get_layer("edge_l1_sep3_to_output").set_mask([False])
     genotype = space.genotype(supernet)

@@ -7,8 +7,8 @@ import pytest
 from keras_nas import models
 from keras_nas.errors import KerasNasError
 from keras_nas.layers import ScaledEdge
-from keras_nas.models.proxyless import OPERATIONS, block_names, live_operations, proxyless
-from tests.small_spaces import PROXYLESS
+from keras_nas.models.proxyless import OPERATIONS, block_names, proxyless
+from tests.small_spaces import PROXYLESS, open_operations
 
 # The published networks: kernel and expansion of each block's operation, None for none.
 GPU = [
@@ -64,14 +64,14 @@ def test_edges():
     assert len(edges) == 18
     plain = proxyless(**PROXYLESS)
     assert not [layer for layer in plain.layers if isinstance(layer, ScaledEdge)]
-    assert live_operations(model) == {
+    assert open_operations(model) == {
         block: list(OPERATIONS) for block in ("stage1_block1", "stage1_block2", "stage2_block1")
     }
     for operation in OPERATIONS:
         model.get_layer(f"stage1_block2_edge_{operation}").set_mask([False])
         if operation != "mb6_k5":
             model.get_layer(f"stage2_block1_edge_{operation}").set_mask([False])
-    live = live_operations(model)
+    live = open_operations(model)
     assert live["stage1_block2"] == []
     assert live["stage2_block1"] == ["mb6_k5"]
     small = proxyless(**PROXYLESS, block_operations=list(live.values()))

@@ -13,7 +13,7 @@ from keras_nas.costs.latency_fit import Point
 from keras_nas.costs.latency_operations import timed_operations
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.models import DsoSpace
-from keras_nas.models.proxyless import live_operations, proxyless
+from keras_nas.models.proxyless import proxyless
 from keras_nas.search.dso.config import DsoConfig
 from keras_nas.search.dso.edge_gammas import fixed_gammas
 from keras_nas.search.dso.edge_graph import EdgeGraph
@@ -24,6 +24,7 @@ from keras_nas.tasks import Classification
 from keras_nas.training.loop import run_stage
 from keras_nas.training.session import Session
 from keras_nas.training.trainer import TrainConfig
+from tests.small_spaces import open_operations
 from tests.training.nets import pictures
 
 SPACE = DsoSpace(
@@ -215,7 +216,7 @@ def test_the_mobile_space_ends_with_one_operation_a_block(data):
         Dso(settings), proxyless(**config), data[0], structure_data=data[1], task=Classification(4),
         session=Session(progress="off"), source={"builder": "proxyless", "config": config},
     )  # fmt: skip
-    live = live_operations(result.supernet)
+    live = open_operations(result.supernet)
     assert [len(operations) for operations in live.values()] == [1, 1]
     assert result.small.count_params() < 0.7 * result.supernet.count_params()
 

@@ -189,11 +189,6 @@ class TransposedConvolution(DenseLike):
     def kernel(self, layer):
         return np.swapaxes(np.asarray(layer.kernel), -1, -2)
 
-    def _scaled_kernel(self, call) -> np.ndarray:
-        """The kernel with the factors of a gate before the layer baked in."""
-        kernel = self.kernel(call.layer)
-        return kernel if call.input_factor is None else kernel * call.input_factor[:, None]
-
     def kernel_weights(self, kernel):
         return [np.swapaxes(kernel, -1, -2)]
 

@@ -103,6 +103,9 @@ class RunConfig:
         0.0, "Minutes between checkpoints; 0 for none by time.", decides=NOTHING
     )
     keep: int = setting(3, "Checkpoints of a stage that are kept.", decides=NOTHING)
+    jit_compile: bool = setting(
+        False, "Compile the training steps by XLA, on one device; numbers differ by rounding."
+    )
     tensorboard: bool = setting(True, "Write TensorBoard's events.", decides=NOTHING)
     progress: str = setting("auto", "How progress is shown.", PROGRESS, decides=NOTHING)
     baseline: TrainConfig = setting(

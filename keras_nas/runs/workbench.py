@@ -47,6 +47,7 @@ class Workbench:
             checkpoint_every=config.checkpoint_every,
             checkpoint_minutes=config.checkpoint_minutes,
             keep=config.keep,
+            jit_compile=config.jit_compile,
             tensorboard=config.tensorboard,
             progress=config.progress,
             settings=deciding_settings(config, method.config),

@@ -1,0 +1,109 @@
+"""Edges that hold their λ in one vector work as edges with one of their own."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from keras_nas.layers import ScaledEdge
+from keras_nas.layers.edge_scales import EdgeScale, join_scales
+from keras_nas.optimizers import APGNAG
+from tests.layers.test_scaled_edge import train_two_paths, two_paths
+
+X = np.arange(8, dtype="float32").reshape(2, 4)
+
+
+def joined(model):
+    edges = [layer for layer in model.layers if isinstance(layer, ScaledEdge)]
+    return edges, join_scales(edges)
+
+
+def test_one_vector_takes_the_place_of_the_edges_variables():
+    model = two_paths()
+    model.get_layer("bad").scale.assign([0.25])
+    before = model(X).numpy()
+    edges, vectors = joined(model)
+    assert [vector.shape for vector in vectors] == [(2,)]
+    np.testing.assert_array_equal(vectors[0], [1.0, 0.25])
+    np.testing.assert_array_equal(model(X), before)
+    assert [v.path for v in model.trainable_variables] == [vectors[0].path]
+    assert join_scales(edges) == vectors
+
+
+def test_each_block_has_a_vector():
+    inputs = keras.Input((4,))
+    edges = [ScaledEdge(block=block, source="a", name=f"e{i}") for i, block in enumerate("uvu")]
+    keras.Model(inputs, keras.layers.Add()([edge(inputs) for edge in edges]))
+    vectors = join_scales(edges)
+    assert [vector.shape for vector in vectors] == [(2,), (1,)]
+    assert edges[0].scale.vector is edges[2].scale.vector
+
+
+def test_an_edge_sets_its_own_element():
+    model = two_paths()
+    edges, (vector,) = joined(model)
+    edges[1].scale.assign([0.5])
+    edges[0].scale = [2.0]
+    np.testing.assert_array_equal(vector, [2.0, 0.5])
+    assert isinstance(edges[0].scale, EdgeScale)
+    with pytest.raises(ValueError, match=r"shape \(1,\)"):
+        edges[0].scale.assign([1.0, 2.0])
+    edges[0].set_mask([False])
+    np.testing.assert_array_equal(vector, [0.0, 0.5])
+
+
+def test_files_hold_each_edges_own_scale(tmp_path):
+    model = two_paths()
+    joined(model)
+    model.get_layer("bad").scale.assign([0.25])
+    model.save(tmp_path / "joined.keras")
+    again = keras.saving.load_model(tmp_path / "joined.keras", safe_mode=True)
+    np.testing.assert_array_equal(again.get_layer("bad").scale, [0.25])
+    np.testing.assert_array_equal(again(X), model(X))
+    plain = two_paths()
+    model.save_weights(tmp_path / "joined.weights.h5")
+    plain.load_weights(tmp_path / "joined.weights.h5")
+    np.testing.assert_array_equal(plain(X), model(X))
+
+
+def test_mixed_precision_keeps_the_vector_in_float32():
+    edges = [ScaledEdge(name=name, dtype="mixed_float16") for name in ("a_edge_1", "a_edge_2")]
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, keras.layers.Add()([edge(inputs) for edge in edges]))
+    (vector,) = join_scales(edges)
+    assert vector.dtype == "float32"
+    assert keras.backend.standardize_dtype(edges[0](X).dtype) == "float16"
+    np.testing.assert_allclose(keras.ops.cast(model(X), "float32"), 2 * X)
+
+
+def test_apg_closes_the_useless_edge_of_a_vector():
+    model = two_paths()
+    joined(model)
+    model.compile(APGNAG(0.1, gamma=0.05), loss="mse")
+    good, bad = train_two_paths(model)
+    assert bad == 0.0
+    assert good == pytest.approx(0.975, abs=5e-3)
+
+
+def test_under_mirrored_strategy(mirrored):
+    with mirrored.scope():
+        model = two_paths()
+        joined(model)
+        model.compile(APGNAG(0.1, gamma=0.05), loss="mse")
+    good, bad = train_two_paths(model)
+    assert bad == 0.0
+    assert good == pytest.approx(0.975, abs=5e-3)
+
+
+def test_one_element_starts_again():
+    vector = keras.Variable([1.0, 2.0], name="scale")
+    optimizer = APGNAG(0.1, gamma=0.0, momentum=0.9)
+    optimizer.build([vector])
+    optimizer.apply([keras.ops.convert_to_tensor([1.0, 1.0])])
+    before = vector.numpy()[1]
+    optimizer.restart(vector, 5.0, 0)
+    np.testing.assert_allclose(vector.numpy(), [5.0, before])
+    optimizer.apply([keras.ops.convert_to_tensor([0.0, 0.0])])
+    assert vector.numpy()[0] == 5.0
+    assert vector.numpy()[1] < before

@@ -1,4 +1,4 @@
-"""A classifier's .tflite files: top-1 and top-5, and pictures of what they answer."""
+"""A classifier's .tflite files: top-1 and top-5, and images of what they answer."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from apps.task_files import TaskFiles
 from export.export_model import ExportData
 from export.interpreter import Runner
 from keras_nas.data import TaskData
-from keras_nas.reporting.classification_pictures import classification_pictures
+from keras_nas.reporting.classification_images import classification_images
 from keras_nas.reporting.plots import save
 from keras_nas.tasks import Classification
 
-PICTURES = 18
+IMAGES = 18
 
 
 class ClassificationFiles(TaskFiles):
-    """Of pictures, each with its class."""
+    """Of images, each with its class."""
 
     def held_out(self, shape):
         return ExportData(held_out=self.data.test, metric="top1")
@@ -33,7 +33,7 @@ class ClassificationFiles(TaskFiles):
 
 
 def draw_answers(files: Mapping[str, Path], run_data: TaskData, path: Path) -> Path:
-    """Draws the first pictures of the test set with the class that each file gives them.
+    """Draws the first images of the test set with the class that each file gives them.
 
     Args:
         files: .tflite files by the name to show.
@@ -43,12 +43,12 @@ def draw_answers(files: Mapping[str, Path], run_data: TaskData, path: Path) -> P
     Returns:
         The path of the PNG.
     """
-    pictures = run_data.test.unbatch().batch(PICTURES)
-    images, targets = next(iter(pictures.as_numpy_iterator()))
+    shown = run_data.test.unbatch().batch(IMAGES)
+    images, targets = next(iter(shown.as_numpy_iterator()))
     answers = {}
     for name, file in files.items():
         runner = Runner(file)
         outputs = np.concatenate([runner([image[None]])[0] for image in images])
         answers[name] = outputs.argmax(axis=-1)
     pixels = run_data.normalization.undo(images)
-    return save(classification_pictures(pixels, targets, answers, run_data.class_names), path)
+    return save(classification_images(pixels, targets, answers, run_data.class_names), path)

@@ -49,7 +49,7 @@ def export_file(config: ExportConfig) -> list[tuple[ExportedModel, Parity]]:
     source = _source(config, model)
     needing = [name for name in config.formats if name in NEED_DATA]
     if needing and source.data.train is None:
-        raise KerasNasError(
+        raise UsageError(
             f"`representative_data` must be given for the format {needing[0]!r}: name a data set, "
             "or an .npz file with the array train_x, by --data."
         )
@@ -108,11 +108,11 @@ def _npz(path: Path, metric: str | None, seed: int) -> ExportData:
 
 
 def _check_sizes(config: ExportConfig, model: keras.Model) -> None:
-    """Refuses sizes that are open, before data are read; a picture's have flags."""
+    """Refuses sizes that are open, before data are read; an image's have flags."""
     if config.input_size or config.dynamic_sizes:
         if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
             raise UsageError(
-                "`input_size` and `dynamic_sizes` are for models with one picture as input. "
+                "`input_size` and `dynamic_sizes` are for models with one image as input. "
                 f"Received: inputs of shapes {[tensor.shape for tensor in model.inputs]}"
             )
         return

@@ -1,4 +1,4 @@
-"""Scoring a segmentation .tflite against the Keras model that it was made from, with pictures."""
+"""Scoring a segmentation .tflite against the Keras model that it was made from, with images."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from apps.task_files import TaskFiles
 from export.interpreter import Runner
 from keras_nas.data.segmentation import SegmentationData
 from keras_nas.reporting.plots import save
-from keras_nas.reporting.segmentation_pictures import segmentation_pictures
+from keras_nas.reporting.segmentation_images import segmentation_images
 from keras_nas.tasks import Segmentation
 
-PICTURES = 4
+IMAGES = 4
 
 
 class SegmentationFiles(TaskFiles):
-    """Of pictures, each pixel with its class."""
+    """Of images, each pixel with its class."""
 
     def quality(self, path, model):
         return score_segmentation(path, model, self.data)
@@ -59,15 +59,15 @@ def score_segmentation(
 
 
 def draw_predictions(model: keras.Model, run_data: SegmentationData, path: Path) -> Path:
-    """Draws the model's predictions for some pictures of the test set, evenly chosen.
+    """Draws the model's predictions for some images of the test set, evenly chosen.
 
     Returns:
         The path of the PNG.
     """
     batches = list(run_data.test.as_numpy_iterator())
     images, targets = (np.concatenate(parts) for parts in zip(*batches, strict=True))
-    chosen = np.linspace(0, len(images) - 1, min(PICTURES, len(images))).round().astype(int)
+    chosen = np.linspace(0, len(images) - 1, min(IMAGES, len(images))).round().astype(int)
     images, targets = images[chosen], targets[chosen]
     predictions = np.asarray(model(images, training=False)).argmax(axis=-1)
     pixels = run_data.normalization.undo(images)
-    return save(segmentation_pictures(pixels, targets, predictions, run_data.class_names), path)
+    return save(segmentation_images(pixels, targets, predictions, run_data.class_names), path)

@@ -18,17 +18,17 @@ from keras_nas.settings import check_choices, check_range, setting
 
 @dataclasses.dataclass(frozen=True)
 class SuperResolutionEvaluationConfig:
-    """Which file to score, on which pictures."""
+    """Which file to score, on which images."""
 
     model: str = setting("", "The .keras, .h5 or .tflite file.")
-    folder: str = setting("", "Pictures: Set5, Set14, B100, Urban100 or any folder of them.")
+    folder: str = setting("", "Images: Set5, Set14, B100, Urban100 or any folder of them.")
     scale: int = setting(2, "High over low resolution.")
     value_range: int = setting(1, "The value of white in the model.", (1, 255))
-    shrink: int = setting(1, "Make each picture smaller by this factor first (JPEG photographs).")
+    shrink: int = setting(1, "Make each image smaller by this factor first (JPEG photographs).")
     tile: int = setting(192, "Side of a tile at low resolution, in pixels.")
     overlap: int = setting(-1, "Pixels around a tile that the model sees too; -1 for all it needs.")
     output: str = setting("", "JSON file for the scores; none by default.")
-    triptychs: str = setting("", "Folder for bicubic / model / truth pictures; none by default.")
+    triptychs: str = setting("", "Folder for bicubic / model / truth images; none by default.")
 
     def __post_init__(self):
         check_choices(self)
@@ -45,7 +45,7 @@ class SuperResolutionEvaluationConfig:
         """
         if not self.folder:
             raise UsageError(
-                "`folder` must name a folder of pictures (--folder). Received: folder=''"
+                "`folder` must name a folder of images (--folder). Received: folder=''"
             )
         if self.model.endswith(".tflite"):
             check_input_file(self.model, "model")

@@ -1,4 +1,4 @@
-"""Scoring a super-resolution model's file, of either kind, on a folder of pictures."""
+"""Scoring a super-resolution model's file, of either kind, on a folder of images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from apps.super_resolution_config import SuperResolutionEvaluationConfig
 from apps.task_files import TaskFiles
 from export.export_model import ExportData
 from export.interpreter import Runner
-from keras_nas.data.picture_pairs import find_pair_files, read_pairs
+from keras_nas.data.image_pairs import find_pair_files, read_pairs
 from keras_nas.data.super_resolution_sets import SuperResolutionData
 from keras_nas.errors import UsageError
 from keras_nas.files import atomic_write_text
@@ -21,18 +21,18 @@ from keras_nas.loading import load_model
 from keras_nas.reporting.plots import save
 from keras_nas.reporting.triptych import triptych
 from keras_nas.tasks.receptive_field import receptive_radius
-from keras_nas.tasks.super_resolution import PictureScore, evaluate_pairs, mean_score
+from keras_nas.tasks.super_resolution import ImageScore, evaluate_pairs, mean_score
 from keras_nas.tasks.super_resolution_evaluation import Enlarger, score_output
 
-PICTURES = 3
+IMAGES = 3
 WINDOW = 128
 """Height and width of a .tflite's input where the network leaves them open; less where a held-out
-picture is smaller."""
+image is smaller."""
 _WHOLE = 1 << 20
 
 
 class SuperResolutionFiles(TaskFiles):
-    """Of pictures at low and high resolution, window by window."""
+    """Of images at low and high resolution, window by window."""
 
     def input_shape(self, model):
         smallest = min(min(pair.low.shape[:2]) for pair in self.data.test_pairs)
@@ -40,7 +40,7 @@ class SuperResolutionFiles(TaskFiles):
         return (1, *sizes, model.input_shape[3])
 
     def held_out(self, shape):
-        """A window of each picture."""
+        """A window of each image."""
         size = shape[1:3]
         windows = [pair.low[: size[0], : size[1]][np.newaxis] for pair in self.data.test_pairs]
         fitting = [window for window in windows if window.shape[1:3] == size]
@@ -54,16 +54,16 @@ class SuperResolutionFiles(TaskFiles):
         draw_triptychs(files["small"], model, self.data, folder)
 
 
-def score_file(config: SuperResolutionEvaluationConfig) -> list[PictureScore]:
-    """Scores a model's file, picture by picture, and writes what the configuration asks for.
+def score_file(config: SuperResolutionEvaluationConfig) -> list[ImageScore]:
+    """Scores a model's file, image by image, and writes what the configuration asks for.
 
     Returns:
-        One score a picture, sorted by name.
+        One score an image, sorted by name.
 
     Raises:
         UsageError: If `folder` is not given, `model` names no model's file, or a .tflite of a fixed
             size is given without `overlap`.
-        KerasNasError: If a file or picture is missing or damaged, or does not fit the scale.
+        KerasNasError: If a file or image is missing or damaged, or does not fit the scale.
     """
     config.check_paths()
     enlarge = _enlarger(config)
@@ -81,16 +81,16 @@ def score_file(config: SuperResolutionEvaluationConfig) -> list[PictureScore]:
     return scores
 
 
-def score_tflite(path: Path, model: keras.Model, pictures: SuperResolutionData) -> dict[str, float]:
-    """Mean `psnr_y` (dB) and `ssim_y` of a .tflite on the held-out pictures, tile by tile.
+def score_tflite(path: Path, model: keras.Model, images: SuperResolutionData) -> dict[str, float]:
+    """Mean `psnr_y` (dB) and `ssim_y` of a .tflite on the held-out images, tile by tile.
 
     Args:
         path: the file, of a fixed input size.
         model: the Keras model it was made from, which tells how far it looks.
-        pictures: the data.
+        images: the data.
     """
-    enlarge = _window_enlarger(path, model, pictures.value_range)
-    mean = mean_score(evaluate_pairs(enlarge, pictures.test_pairs))
+    enlarge = _window_enlarger(path, model, images.value_range)
+    mean = mean_score(evaluate_pairs(enlarge, images.test_pairs))
     return {"psnr_y": mean.psnr, "ssim_y": mean.ssim}
 
 
@@ -106,22 +106,22 @@ def _window_enlarger(path: Path, model: keras.Model, value_range: float) -> Enla
 
 
 def draw_triptychs(
-    path: Path, model: keras.Model, pictures: SuperResolutionData, folder: Path
+    path: Path, model: keras.Model, images: SuperResolutionData, folder: Path
 ) -> list[Path]:
-    """Draws bicubic / .tflite / truth for some held-out pictures, evenly chosen.
+    """Draws bicubic / .tflite / truth for some held-out images, evenly chosen.
 
     Args:
         path: the file, of a fixed input size.
         model: the Keras model it was made from, which tells how far it looks.
-        pictures: the data.
-        folder: where `triptych_<picture>.png` are written.
+        images: the data.
+        folder: where `triptych_<image>.png` are written.
 
     Returns:
         The paths of the PNGs.
     """
-    enlarge = _window_enlarger(path, model, pictures.value_range)
-    pairs = pictures.test_pairs
-    chosen = np.linspace(0, len(pairs) - 1, min(PICTURES, len(pairs))).round().astype(int)
+    enlarge = _window_enlarger(path, model, images.value_range)
+    pairs = images.test_pairs
+    chosen = np.linspace(0, len(pairs) - 1, min(IMAGES, len(pairs))).round().astype(int)
     return [
         save(
             triptych(pair, enlarge(pair.low), label=path.name),

@@ -1,4 +1,4 @@
-"""A task's .tflite files: what they are compared on, how good they are, and pictures of it."""
+"""A task's .tflite files: what they are compared on, how good they are, and images of it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class TaskFiles(abc.ABC):
 
     @abc.abstractmethod
     def draw(self, files: Mapping[str, Path], model: keras.Model, folder: Path) -> None:
-        """Draws what the small network makes of some held-out pictures.
+        """Draws what the small network makes of some held-out images.
 
         Args:
             files: The float32 files "original" and "small".

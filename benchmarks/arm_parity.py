@@ -1,7 +1,7 @@
 """Exported models on ARM kernels: their outputs beside this machine's.
 
     python -m benchmarks.arm_parity
-    python -m benchmarks.arm_parity --models=small.tflite,small_int8.tflite --inputs=pictures.npy
+    python -m benchmarks.arm_parity --models=small.tflite,small_int8.tflite --inputs=images.npy
 
 runs each .tflite under qemu-aarch64 with the aarch64 wheel of ai-edge-litert, and here, on the same
 inputs, and compares. Without --models two small networks are trained on scikit-learn's handwritten
@@ -95,15 +95,13 @@ def trained_files(folder: Path) -> tuple[list[Path], np.ndarray]:
     """Trains two small networks on handwritten digits and exports them in each format.
 
     Returns:
-        The files, and held-out pictures.
+        The files, and held-out images.
     """
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    pictures = (
-        (digits.images / 16.0).astype("float32").repeat(2, axis=1).repeat(2, axis=2)[..., None]
-    )
-    train, held_out = pictures[:1400], pictures[1400:]
+    images = (digits.images / 16.0).astype("float32").repeat(2, axis=1).repeat(2, axis=2)[..., None]
+    train, held_out = images[:1400], images[1400:]
     files = []
     for model in (_vgg(), _mobile()):
         loss = "sparse_categorical_crossentropy"
@@ -126,7 +124,7 @@ def _vgg() -> keras.Model:
 
 def _mobile() -> keras.Model:
     layers = keras.layers
-    inputs = keras.Input((16, 16, 1), name="picture")
+    inputs = keras.Input((16, 16, 1), name="image")
     x = layers.ReLU(6.0)(_normalize()(layers.Conv2D(12, 3, 2, "same")(inputs)))
     for block, kernel in enumerate((3, 5)):
         y = layers.Conv2D(36, 1, use_bias=False)(x)

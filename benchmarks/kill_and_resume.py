@@ -7,7 +7,7 @@ end; there its architecture.json, the weights of every network it saved and its 
 be those of a run that nobody disturbed, bit by bit. Then the next run, until there were enough
 kills. Moments are drawn from the seed, evenly within the length of the shortest whole run.
 
-The networks are small and learn from a few pictures of Fashion-MNIST, with dropout, checkpoints
+The networks are small and learn from a few images of Fashion-MNIST, with dropout, checkpoints
 every second step, and all four stages.
 """
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import jsonschema
 
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.files import atomic_write_text
 
 SCHEMA_VERSION = 1
@@ -188,7 +188,7 @@ def summarise(samples_ms: Sequence[float]) -> dict[str, float]:
     The 90th percentile is interpolated linearly between the two nearest samples.
     """
     if not samples_ms:
-        raise KerasNasError("`samples_ms` must hold one timed run or more. Received: samples_ms=[]")
+        raise UsageError("`samples_ms` must hold one timed run or more. Received: samples_ms=[]")
     ordered = sorted(samples_ms)
     position = 0.9 * (len(ordered) - 1)
     below = int(position)

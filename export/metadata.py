@@ -26,14 +26,14 @@ LABELS_FILE = "labels.txt"
 COLORS_FILE = "label_colors.csv"
 _PACKAGE = "tensorflow_lite_support.metadata"
 _TASK_INPUTS = {
-    "classification": "Picture to be classified.",
-    "segmentation": "Picture to be segmented.",
-    "image_to_image": "Picture to be improved, e.g. enlarged.",
+    "classification": "Image to be classified.",
+    "segmentation": "Image to be segmented.",
+    "image_to_image": "Image to be improved, e.g. enlarged.",
 }
 _TASK_OUTPUTS = {
     "classification": ("probability", "Probability of each class."),
     "segmentation": ("segmentation_masks", "Probability of each class at each pixel."),
-    "image_to_image": ("image", "The resulting picture."),
+    "image_to_image": ("image", "The resulting image."),
 }
 
 

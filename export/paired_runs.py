@@ -178,7 +178,7 @@ def _join(batches: Sequence[Outputs]) -> Outputs | None:
 
 
 def _joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """Joins batches; pictures of several sizes as one long row of pixels, scalars as a row."""
+    """Joins batches; images of several sizes as one long row of pixels, scalars as a row."""
     if arrays[0].ndim == 0:
         return np.stack(arrays)
     if len({array.shape[1:] for array in arrays}) > 1:

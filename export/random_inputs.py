@@ -6,18 +6,20 @@ from typing import Any
 
 import numpy as np
 
+from keras_nas.errors import UsageError
+
 
 def prepare(interpreter: Any, size: tuple[int, int] | None, seed: int) -> None:
     """Allocates an interpreter's tensors and fills its inputs with random numbers.
 
     Raises:
-        ValueError: The model's size is dynamic and `size` is None.
+        UsageError: The model's size is dynamic and `size` is None.
     """
     for detail in interpreter.get_input_details():
         shape = [int(n) for n in detail["shape_signature"]]
         if -1 in shape[1:]:
             if size is None or len(shape) != 4:
-                raise ValueError(
+                raise UsageError(
                     f"The model's input `{detail['name']}` has the dynamic shape {shape}: say at "
                     "which `size` (height, width) to measure."
                 )

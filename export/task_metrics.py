@@ -36,7 +36,7 @@ def _are_classes(outputs: np.ndarray) -> bool:
 
 
 def psnr(targets: np.ndarray, outputs: np.ndarray) -> float:
-    """Mean peak signal-to-noise ratio in dB of pictures `(n, h, w, c)` in [0, 1]."""
+    """Mean peak signal-to-noise ratio in dB of images `(n, h, w, c)` in [0, 1]."""
     clipped = np.clip(outputs, 0.0, 1.0)
     return float(np.mean(tf.image.psnr(targets.astype(clipped.dtype), clipped, max_val=1.0)))
 

@@ -68,7 +68,7 @@ def ties(chosen: Chosen, scores: np.ndarray, result: np.ndarray, margin: float) 
 
     Args:
         chosen: which output it is.
-        scores: what it chooses from; of pictures of several sizes one row for each pixel.
+        scores: what it chooses from; of images of several sizes one row for each pixel.
         result: the file's indices, with or without the axis.
         margin: as a part of the scores' range.
 
@@ -77,7 +77,7 @@ def ties(chosen: Chosen, scores: np.ndarray, result: np.ndarray, margin: float) 
     """
     values = chosen.sign * scores.astype("float64")
     axis = chosen.axis
-    if scores.ndim != chosen.rank:  # joined pictures of several sizes
+    if scores.ndim != chosen.rank:  # joined images of several sizes
         if axis != chosen.rank - 1 or scores.ndim != 2 or result.size != len(scores):
             return np.zeros(result.shape, bool)
         pixels = dataclasses.replace(chosen, axis=1, rank=2)

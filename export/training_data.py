@@ -87,7 +87,7 @@ def loss_of(targets: np.ndarray, outputs: np.ndarray) -> Any:
 
     Classes (n, …) or (n, …, 1) of outputs (n, …, classes) mean cross-entropy, and so do shares that
     add up to 1; 0 and 1 of outputs (n, 1) binary cross-entropy; anything else of the outputs' own
-    shape the squared, of pictures the absolute error. Outputs that do not add up to 1 (or leave
+    shape the squared, of images the absolute error. Outputs that do not add up to 1 (or leave
     [0, 1]) are logits.
 
     Raises:

@@ -17,7 +17,7 @@ import tensorflow as tf
 from keras_nas import gates, surgery
 from keras_nas.costs import count
 from keras_nas.costs.costs import Costs
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.files import atomic_write_text
 from keras_nas.gates.mixed import ORIGINAL
 from keras_nas.layers import Gate, ScaledEdge, STEGate
@@ -133,7 +133,7 @@ class Architecture:
                 f"Model '{model.name}' has no gates: insert them with keras_nas.gates.insert first."
             )
         if round_to < 1:
-            raise KerasNasError(f"`round_to` must be 1 or more. Received: round_to={round_to}")
+            raise UsageError(f"`round_to` must be 1 or more. Received: round_to={round_to}")
         edges = [gate for gate in found if isinstance(gate, ScaledEdge)]
         by_channel = [gate for gate in found if not isinstance(gate, ScaledEdge)]
         bare = cls(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class KerasNasError(ValueError):
-    """A mistake in what the user gave: an argument, a model, a file.
+    """A mistake in what the user gave: a model, a file, data; see `UsageError` for arguments.
 
     The message is one clear line that says what is wrong, where, and what to do
     about it. The apps print it without a traceback and end with exit code 1.
@@ -13,15 +13,14 @@ class KerasNasError(ValueError):
     Example:
 
     ```python
-    raise KerasNasError(
-        f"`round_to` must be 1, 2, 4, 8 or 16. Received: round_to={round_to}"
-    )
+    raise KerasNasError(f"{path} is no .tflite file. Export the model again.")
     ```
     """
 
 
 class UsageError(KerasNasError):
-    """A mistake in the command itself: a flag's value, or flags that do not go together.
+    """An argument, a setting or a flag that is not allowed, or that does not go with another.
 
-    The apps end with exit code 2.
+    The message names it and says what is allowed and what was received. The apps end with exit
+    code 2.
     """

@@ -29,23 +29,23 @@ def test_a_gated_network_becomes_a_smaller_one_with_the_same_outputs(tmp_path: P
     model = residual_network()
     for variable in model.variables:
         variable.assign(generator.uniform(0.2, 1.2, variable.shape))
-    pictures = generator.normal(size=(4, 8, 8, 3)).astype("float32")
+    images = generator.normal(size=(4, 8, 8, 3)).astype("float32")
 
     supernet = kn.gates.insert(model, kn.layers.ScaledSigmoidGate)
-    np.testing.assert_array_equal(supernet(pictures), model(pictures))
+    np.testing.assert_array_equal(supernet(images), model(images))
 
     gates = kn.gates.find(supernet)
     assert [gate.channels for gate in gates] == [8, 8]
     for gate in gates:
         gate.set_mask(np.arange(8) < 3)
-    gated = np.asarray(supernet(pictures))
-    assert np.abs(gated - np.asarray(model(pictures))).max() > 1e-3
+    gated = np.asarray(supernet(images))
+    assert np.abs(gated - np.asarray(model(images))).max() > 1e-3
 
     architecture = kn.Architecture.from_gates(supernet)
     architecture.save(tmp_path / "architecture.json")
     architecture = kn.Architecture.load(tmp_path / "architecture.json")
     small = kn.surgery.build(supernet, architecture)
-    np.testing.assert_allclose(small(pictures), gated, rtol=1e-5, atol=1e-5 * np.ptp(gated))
+    np.testing.assert_allclose(small(images), gated, rtol=1e-5, atol=1e-5 * np.ptp(gated))
 
     # Three channels of eight stay: the stem 3*3*3*3, the branch 3*3*3*3, the logits 3*5.
     assert kn.costs.count(small).macs == 64 * 81 + 64 * 81 + 15
@@ -53,4 +53,4 @@ def test_a_gated_network_becomes_a_smaller_one_with_the_same_outputs(tmp_path: P
 
     small.save(tmp_path / "small.keras")
     loaded = keras.saving.load_model(tmp_path / "small.keras")
-    np.testing.assert_array_equal(loaded(pictures), small(pictures))
+    np.testing.assert_array_equal(loaded(images), small(images))

@@ -19,11 +19,11 @@ from collections.abc import Iterable, Sequence
 
 from keras_nas.costs.latency_condition import Condition
 from keras_nas.costs.latency_operations import TimedOperation, timed_operations
-from keras_nas.errors import KerasNasError, UsageError
+from keras_nas.errors import UsageError
 from keras_nas.graph import read
 from keras_nas.loading import load_model
 
-_PICTURE_CHANNELS = 4
+_IMAGE_CHANNELS = 4
 _PRODUCTS = ("conv", "transposed_conv", "dense")
 _POOLS = ("max_pool", "average_pool")
 _LEAST_SHARE = 0.25
@@ -57,7 +57,7 @@ def grid_of_operations(
     """Returns the points that a network and its pruned forms need.
 
     Each operation is taken at its full width, and narrowed to between a quarter and the whole on
-    either side; an input of up to 4 channels is a picture and keeps them.
+    either side; an input of up to 4 channels is an image and keeps them.
 
     Args:
         operations: What the full network runs (`keras_nas.costs.timed_operations`).
@@ -153,7 +153,7 @@ def _closed(shape: Sequence[int | None], size: Sequence[int], path: str) -> tupl
     if len(closed) == 4 and None in closed[1:3] and len(size) == 2:
         closed[1:3] = size
     if None in closed:
-        raise KerasNasError(
+        raise UsageError(
             f"`size` must be a height and a width for {path!r}, whose input is {tuple(shape)}. "
             f"Received: size={tuple(size)}"
         )
@@ -232,7 +232,7 @@ def _narrowed(
         )
     multiple = max(round_to, condition.groups)
     in_channels = op.in_channels
-    if in_channels > _PICTURE_CHANNELS:
+    if in_channels > _IMAGE_CHANNELS:
         in_channels = _share(in_channels, in_share, multiple)
     return GridPoint(condition, in_channels, _share(op.out_channels, out_share, multiple), copies)
 

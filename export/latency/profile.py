@@ -139,7 +139,7 @@ def _open(
 ) -> LatencyPoints:
     """Opens the points' file under the device's name, which one cheap measurement tells."""
     if not grid:
-        raise KerasNasError("`grid` must hold a point or more. Received: grid=[]")
+        raise UsageError("`grid` must hold a point or more. Received: grid=[]")
     cheapest = min(grid, key=lambda point: point.flops)
     with tempfile.TemporaryDirectory(prefix="keras_nas_grid.") as folder:
         report = benchmark([_write(cheapest, folder, 0)], cheapest.condition.threads)

@@ -16,7 +16,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from export import flatbuffer
 from keras_nas.costs.latency_condition import Condition
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import UsageError
 
 _TWO_INPUTS = ("add", "multiply", "concatenate")
 _FREE_OUTPUT = ("conv", "transposed_conv", "dense")
@@ -286,12 +286,12 @@ def _check(condition: Condition, in_channels: int, out_channels: int) -> None:
     factor = {"concatenate": 2.0, "depth_to_space": 1 / condition.stride[0] ** 2}
     expected = in_channels * factor.get(condition.operation, 1.0)
     if condition.operation not in _FREE_OUTPUT and out_channels != expected:
-        raise KerasNasError(
+        raise UsageError(
             f"`out_channels` must be {expected:g} for {condition} of {in_channels} channels. "
             f"Received: out_channels={out_channels}"
         )
     if in_channels % condition.groups or (condition.groups > 1 and out_channels % condition.groups):
-        raise KerasNasError(
+        raise UsageError(
             f"`in_channels` and `out_channels` must be multiples of {condition.groups} for "
             f"{condition}. Received: in_channels={in_channels}, out_channels={out_channels}"
         )

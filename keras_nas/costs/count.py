@@ -11,7 +11,7 @@ import keras
 from keras_nas.costs.costs import Costs, LayerCosts
 from keras_nas.costs.layer_costs import layer_costs
 from keras_nas.costs.peak_memory import peak_activation_memory
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import UsageError
 from keras_nas.graph import Graph, read
 from keras_nas.layers import Gate
 
@@ -90,7 +90,7 @@ def _given_shapes(model, input_shapes) -> dict[str, tuple[int | None, ...]]:
     if isinstance(input_shapes, Mapping):
         unknown = sorted(set(input_shapes) - set(names))
         if unknown:
-            raise KerasNasError(
+            raise UsageError(
                 f"`input_shapes` must name inputs of model '{model.name}', {names}. "
                 f"Received: {unknown}"
             )
@@ -98,7 +98,7 @@ def _given_shapes(model, input_shapes) -> dict[str, tuple[int | None, ...]]:
     if not input_shapes or not isinstance(input_shapes[0], (tuple, list)):
         input_shapes = [input_shapes]
     if len(input_shapes) != len(names):
-        raise KerasNasError(
+        raise UsageError(
             f"`input_shapes` must have a shape for each input of model '{model.name}', {names}. "
             f"Received: {input_shapes}"
         )
@@ -112,12 +112,12 @@ def _closed(input_name, model_name, own, given) -> tuple[int | None, ...]:
         mine is None or mine == other for mine, other in zip(own[1:], wanted, strict=True)
     )
     if not fits:
-        raise KerasNasError(
+        raise UsageError(
             f"`input_shapes` must fit {own[1:]} (without the batch axis) for input '{input_name}' "
             f"of model '{model_name}'. Received: {given}"
         )
     if None in wanted:
-        raise KerasNasError(
+        raise UsageError(
             f"`input_shapes` must give the sizes that input '{input_name}' of model '{model_name}' "
             f"leaves open, for instance (224, 224, 3). Received: {wanted}"
         )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import UsageError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,9 +54,9 @@ def fit(points: Sequence[Point]) -> Fit:
         KerasNasError: There is no point, or a time or work is not above 0.
     """
     if not points:
-        raise KerasNasError("`points` must hold a point or more. Received: points=[]")
+        raise UsageError("`points` must hold a point or more. Received: points=[]")
     if any(point.flops <= 0 or not point.ms > 0 for point in points):
-        raise KerasNasError(f"`points` must have flops and ms above 0. Received: {list(points)}")
+        raise UsageError(f"`points` must have flops and ms above 0. Received: {list(points)}")
     flops = np.array([point.flops for point in points], np.float64)
     ms = np.array([point.ms for point in points], np.float64)
     slope, intercept = _line(flops / ms, 1 / ms, alone=len(set(flops)) == 1)

@@ -304,7 +304,7 @@ def _shape(value: Value, node: Node) -> tuple[int, int, int, int]:
     rows = 1 if rows is None or value.shape[0] is not None else rows
     if rows != 1 and len(shape) == 3:
         raise KerasNasError(
-            f"Layer '{node.name}' works on {rows} pictures for each sample (space is folded into "
+            f"Layer '{node.name}' works on {rows} images for each sample (space is folded into "
             "its batch): its latency is not known. Search for macs instead."
         )
     if None in shape:

@@ -201,7 +201,7 @@ def _key(condition: Condition) -> tuple[str, str, int]:
 def _distance(one: Condition, other: Condition) -> float:
     """How unlike two conditions are: by the logarithms of their sizes, the window before the area.
 
-    A doubled kernel, stride or number of groups weighs as much as a four times larger picture,
+    A doubled kernel, stride or number of groups weighs as much as a four times larger image,
     since the time a flop depends on the first far more.
     """
     area = abs(math.log2((one.height * one.width) / (other.height * other.width)))

@@ -1,4 +1,4 @@
-"""Data: real pictures from packages, tensorflow-datasets, and tf.data pipelines over them."""
+"""Data: real images from packages, tensorflow-datasets, and tf.data pipelines over them."""
 
 import os
 from typing import TYPE_CHECKING

@@ -1,12 +1,12 @@
-"""Random changes of training pictures, each a pure function of the pictures and a seed.
+"""Random changes of training images, each a pure function of the images and a seed.
 
 keras-cv's and Keras' own random layers draw from a generator that the layer carries
 (`tf.random.Generator` in keras-cv's `BaseImageAugmentationLayer`, `keras.random.SeedGenerator` in
 Keras'). Measured on keras-cv 0.9.0 and Keras 3.15 inside `tf.data.Dataset.map` with a fixed seed:
 `RandomCrop`, `RandomFlip`, `RandomCutout`, `RandomCropAndResize` and `RandomErasing` give other
-pictures on every run as soon as the map runs in parallel, and in a sequential map the state cannot
+images on every run as soon as the map runs in parallel, and in a sequential map the state cannot
 be placed at a given epoch and step, which a search that resumes in the middle of training needs.
-So this module uses TensorFlow's stateless random numbers instead: same seed, same pictures, in any
+So this module uses TensorFlow's stateless random numbers instead: same seed, same images, in any
 order and on any number of threads. Everything works on whole batches.
 
 References: He et al., Deep Residual Learning for Image Recognition, section 4.2 (pad 4, crop,
@@ -22,19 +22,19 @@ from typing import Literal
 import tensorflow as tf
 
 from keras_nas.data.normalization import Normalization
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import KerasNasError, UsageError
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How training pictures are changed.
+    """How training images are changed.
 
     Attributes:
-        pad: the pictures are padded by so many pixels on each side, then cropped back to their
+        pad: the images are padded by so many pixels on each side, then cropped back to their
             size at a random place; 0 for no crop.
         pad_with: "mean" pads with the channels' mean, which is 0 after standardisation (He et al.,
             DSO-NAS section 4.2); "black" with pixel 0.
-        flip: mirror one picture in two left to right.
+        flip: mirror one image in two left to right.
         cutout: the side in pixels of a square that is set to the mean; 0 for none (16 in DSO-NAS).
 
     Raises:
@@ -51,7 +51,7 @@ class Augmentation:
             if getattr(self, name) < 0:
                 raise KerasNasError(f"`{name}` must be 0 or more. Received: {getattr(self, name)}")
         if self.pad_with not in ("mean", "black"):
-            raise KerasNasError(
+            raise UsageError(
                 f'`pad_with` must be "mean" or "black". Received: pad_with={self.pad_with!r}'
             )
 
@@ -65,7 +65,7 @@ def augmented(
         images: uint8 (batch, height, width, channels).
         seed: int (2,).
         augmentation: what is done.
-        normalization: of the pictures' channels.
+        normalization: of the images' channels.
 
     Returns:
         Float32, in the shape of `images`.
@@ -93,10 +93,10 @@ def random_crop_flip(
         images: (batch, height, width, channels), any dtype.
         seed: int (2,).
         pad: pixels; 0 for no crop.
-        flip: whether pictures are mirrored left to right with probability 1/2.
+        flip: whether images are mirrored left to right with probability 1/2.
 
     Returns:
-        The pictures, and which pixels lie inside the original, bool (batch, height, width, 1);
+        The images, and which pixels lie inside the original, bool (batch, height, width, 1);
         pixels outside hold the nearest border pixel.
     """
     shape = tf.shape(images)
@@ -117,9 +117,9 @@ def random_crop_flip(
 
 
 def random_cutout(images: tf.Tensor, seed: tf.Tensor, size: int) -> tf.Tensor:
-    """Sets a square of `size` pixels at a random place of each picture to zero.
+    """Sets a square of `size` pixels at a random place of each image to zero.
 
-    The centre is uniform over the picture, so that the square may stick out of it.
+    The centre is uniform over the image, so that the square may stick out of it.
 
     Args:
         images: standardised, so that zero is the mean; float (batch, height, width, channels).
@@ -149,7 +149,7 @@ def random_resized_crop(
         jpeg: one encoded JPEG, a string scalar. Only the part that is kept is decoded.
         seed: int (2,).
         size: the side of the result.
-        area: the range of the part's share of the picture's area.
+        area: the range of the part's share of the image's area.
         aspect_ratio: the range of the part's width / height.
 
     Returns:
@@ -175,7 +175,7 @@ def central_crop(image: tf.Tensor, size: int, resize: int) -> tf.Tensor:
     """Scales the shorter side to `resize` and takes the central square of side `size`.
 
     Args:
-        image: one picture, (height, width, channels), any number dtype.
+        image: one image, (height, width, channels), any number dtype.
         size: the side of the result.
         resize: the shorter side before the crop, at least `size`.
 

@@ -1,9 +1,9 @@
 """Bicubic resizing that gives MATLAB's `imresize` values, in NumPy and in TensorFlow.
 
-Super-resolution papers make their low-resolution pictures with MATLAB's antialiased bicubic
+Super-resolution papers make their low-resolution images with MATLAB's antialiased bicubic
 `imresize`; another bicubic (OpenCV's, or one without antialiasing) shifts a benchmark by up to a
 decibel. The kernel is Keys' cubic convolution with a = -1/2. Scaling down by s stretches it by
-1/s (antialiasing); every output's weights are normalised to 1; pixels outside the picture are its
+1/s (antialiasing); every output's weights are normalised to 1; pixels outside the image are its
 mirror image, the border pixel repeated.
 
 Reference: R. Keys, Cubic Convolution Interpolation for Digital Image Processing, 1981, Eq. 15.
@@ -18,7 +18,7 @@ from typing import TypeAlias
 import numpy as np
 import tensorflow as tf
 
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import KerasNasError, UsageError
 
 Scale: TypeAlias = float | tuple[float, float]
 
@@ -76,7 +76,7 @@ def imresize(
 ) -> np.ndarray:
     """MATLAB's `imresize(image, scale)` or `imresize(image, output_shape)`, method bicubic.
 
-    The axis of the smaller scale goes first. A uint8 picture is rounded and clipped to 0 … 255
+    The axis of the smaller scale goes first. A uint8 image is rounded and clipped to 0 … 255
     after each axis, as MATLAB does; a floating-point one is neither rounded nor clipped.
 
     Example:
@@ -92,12 +92,12 @@ def imresize(
         antialias: as MATLAB's `Antialiasing`, which is on by default.
 
     Returns:
-        The resized picture: uint8 from uint8, else float64 from float64 and float32 from any
+        The resized image: uint8 from uint8, else float64 from float64 and float32 from any
         other floating point (computed in float64).
 
     Raises:
         KerasNasError: not exactly one of `scale` and `output_shape`, a size or factor that is not
-            positive, or a picture of another rank or dtype.
+            positive, or an image of another rank or dtype.
     """
     image = _checked_image(image)
     scales, shape = _sizes(image.shape[:2], scale, output_shape)
@@ -116,7 +116,7 @@ def bicubic_resize(images: tf.Tensor, scale: Scale, antialias: bool = True) -> t
     """`imresize` as TensorFlow operations, for a tf.data pipeline or a graph.
 
     The size may be unknown while tracing. Weights are computed in float64 and applied in float32;
-    nothing is rounded or clipped, so it equals `imresize` of a floating-point picture.
+    nothing is rounded or clipped, so it equals `imresize` of a floating-point image.
 
     Args:
         images: shape (…, height, width, channels), any real dtype.
@@ -188,12 +188,12 @@ def _scaled(length: int, scale: float) -> int:
 def _checked_image(image: np.ndarray) -> np.ndarray:
     image = np.asarray(image)
     if image.ndim not in (2, 3) or 0 in image.shape:
-        raise KerasNasError(
+        raise UsageError(
             "`image` must have shape (height, width) or (height, width, channels), none of them "
             f"0. Received: image.shape={image.shape}"
         )
     if image.dtype != np.uint8 and not np.issubdtype(image.dtype, np.floating):
-        raise KerasNasError(
+        raise UsageError(
             f"`image` must be uint8 or floating point. Received: image.dtype={image.dtype}"
         )
     return image
@@ -202,7 +202,7 @@ def _checked_image(image: np.ndarray) -> np.ndarray:
 def _checked_scales(scale: Scale) -> tuple[float, float]:
     scales = (scale, scale) if isinstance(scale, (int, float)) else tuple(scale)
     if len(scales) != 2 or not all(math.isfinite(s) and s > 0 for s in scales):
-        raise KerasNasError(
+        raise UsageError(
             "`scale` must be one positive number or two (vertical, horizontal). "
             f"Received: scale={scale}"
         )
@@ -221,7 +221,7 @@ def _sizes(
             f"Received: scale={scale}, output_shape={output_shape}"
         )
     if len(output_shape) != 2 or min(output_shape) < 1:
-        raise KerasNasError(
+        raise UsageError(
             "`output_shape` must be two positive integers (height, width). "
             f"Received: output_shape={output_shape}"
         )

@@ -1,4 +1,4 @@
-"""CIFAR-10: 50,000 + 10,000 colour 32×32 pictures in ten classes, through tensorflow-datasets.
+"""CIFAR-10: 50,000 + 10,000 colour 32×32 images in ten classes, through tensorflow-datasets.
 
 Reference: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
 """
@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_nas.data.normalization import Normalization
 from keras_nas.data.tensorflow_datasets_source import prepared_builder
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import UsageError
 
 CLASS_NAMES = (
     "airplane",
@@ -26,7 +26,7 @@ CLASS_NAMES = (
     "truck",
 )
 
-# Over the 50,000 training pictures; github.com/facebookarchive/fb.resnet.torch,
+# Over the 50,000 training images; github.com/facebookarchive/fb.resnet.torch,
 # datasets/cifar10.lua: means 125.3, 123.0, 113.9 and deviations 63.0, 62.1, 66.7 of 255.
 NORMALIZATION = Normalization(
     mean=(125.3 / 255, 123.0 / 255, 113.9 / 255), std=(63.0 / 255, 62.1 / 255, 66.7 / 255)
@@ -51,7 +51,7 @@ def load(
         KerasNasError: another split, or the data is missing.
     """
     if split not in ("train", "test"):
-        raise KerasNasError(f"`split` must be one of ['train', 'test']. Received: split={split!r}")
+        raise UsageError(f"`split` must be one of ['train', 'test']. Received: split={split!r}")
     builder = prepared_builder("cifar10", data_dir, download)
     examples = builder.as_dataset(split=split, batch_size=-1)
     return examples["image"].numpy(), examples["label"].numpy().astype(np.int64)

@@ -16,7 +16,7 @@ from keras_nas.data.pipeline import check_seed, image_classification_data
 from keras_nas.data.subsets import balanced_subset, ratio_share, split_indices
 from keras_nas.data.task_data import TaskData
 from keras_nas.data.tensorflow_datasets_source import prepared_builder
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import UsageError
 
 Arrays = tuple[np.ndarray, np.ndarray]
 
@@ -51,12 +51,12 @@ class _Options:
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.validation_share < 1.0:
-            raise KerasNasError(
+            raise UsageError(
                 "`validation_share` must be at least 0 and less than 1. "
                 f"Received: validation_share={self.validation_share}"
             )
         if self.image_size is not None and self.image_size < 1:
-            raise KerasNasError(
+            raise UsageError(
                 f"`image_size` must be 1 or more. Received: image_size={self.image_size}"
             )
         check_seed(self.seed)
@@ -93,14 +93,14 @@ def load_in_memory(
         name: of the data set.
         source: how its files are read, and what is known of it.
         data_dir: where the data stands, see `data_directory` and `prepared_builder`.
-        batch_size: pictures a batch, in all parts.
+        batch_size: images a batch, in all parts.
         seed: of the choice of examples, of order and of augmentation.
-        train_examples: pictures to train on (D_w and D_λ together); None for all there are.
-        image_size: the pictures' side in pixels; None for the data set's own.
+        train_examples: images to train on (D_w and D_λ together); None for all there are.
+        image_size: the images' side in pixels; None for the data set's own.
         validation_share: the share of the official training set that is held back, 0 ≤ share < 1;
             0 for no validation set.
         split_ratio: D_w : D_λ for DSO-NAS, such as "1:1" or "4:1"; None for no D_λ.
-        augment: False to train on the pictures as they are.
+        augment: False to train on the images as they are.
         cutout: the side in pixels of the square that cutout removes; 0 for none.
         download: whether to fetch data that is missing (Fashion-MNIST is not fetched into a
             `data_dir`, which must hold it).
@@ -110,7 +110,7 @@ def load_in_memory(
             empty part, or a batch larger than the training set.
     """
     if cutout and not augment:
-        raise KerasNasError(f"`cutout` must be 0 without `augment`. Received: cutout={cutout}")
+        raise UsageError(f"`cutout` must be 0 without `augment`. Received: cutout={cutout}")
     options = _Options(
         data_dir, batch_size, seed, train_examples, image_size, validation_share, split_ratio,
         augment, download,
@@ -234,7 +234,7 @@ def _slices(examples: int, options: _Options) -> tuple[range, range, range]:
     rest = examples - round(examples * options.validation_share)
     chosen = rest if options.train_examples is None else options.train_examples
     if not 1 <= chosen <= rest:
-        raise KerasNasError(
+        raise UsageError(
             f"`train_examples` must be from 1 to the {rest} that there are. "
             f"Received: train_examples={chosen}"
         )

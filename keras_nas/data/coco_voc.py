@@ -1,7 +1,7 @@
-"""COCO's panoptic pictures as training data for VOC's 20 classes.
+"""COCO's panoptic images as training data for VOC's 20 classes.
 
 tensorflow-datasets' `coco/2017_panoptic` is written once into a folder in VOC's layout, which
-`voc_folder` reads: pictures with one of VOC's classes in them, all other classes as background,
+`voc_folder` reads: images with one of VOC's classes in them, all other classes as background,
 crowds of a VOC class as void.
 
 Reference: Lin et al., Microsoft COCO (2014); the panoptic format of Kirillov et al. (2019).
@@ -19,7 +19,7 @@ from PIL import Image
 
 from keras_nas.data.segmentation_augmentation import VOID
 from keras_nas.data.tensorflow_datasets_source import prepared_builder
-from keras_nas.data.voc_picture import CLASS_NAMES
+from keras_nas.data.voc_image import CLASS_NAMES
 from keras_nas.files import atomic_path, atomic_write_text
 
 _VOC_NAMES = {
@@ -46,7 +46,7 @@ def voc_class(coco_name: str) -> int:
 def voc_labels(
     panoptic: np.ndarray, objects: Mapping[str, Iterable], name_of: Callable[[int], str]
 ) -> np.ndarray:
-    """The classes of a picture's pixels.
+    """The classes of an image's pixels.
 
     Args:
         panoptic: uint8 (height, width, 3), the segments' numbers as r + 256 g + 65536 b.
@@ -103,7 +103,7 @@ def write_split(
         name_of: gives the COCO name of a label.
 
     Returns:
-        How many pictures were written.
+        How many images were written.
     """
     names = []
     for record in records:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import UsageError
 
 
 class EpochDataset(tf.data.Dataset):
@@ -62,9 +62,9 @@ class EpochDataset(tf.data.Dataset):
             KerasNasError: `epoch` is negative, or `start` is outside 0 … `steps_per_epoch`.
         """
         if epoch < 0:
-            raise KerasNasError(f"`epoch` must be 0 or more. Received: epoch={epoch}")
+            raise UsageError(f"`epoch` must be 0 or more. Received: epoch={epoch}")
         if not 0 <= start <= self.steps_per_epoch:
-            raise KerasNasError(
+            raise UsageError(
                 f"`start` must be from 0 to the {self.steps_per_epoch} steps of an epoch. "
                 f"Received: start={start}"
             )

@@ -1,9 +1,9 @@
-"""Fashion-MNIST: 60,000 + 10,000 grey 28×28 pictures of clothes in ten classes.
+"""Fashion-MNIST: 60,000 + 10,000 grey 28×28 images of clothes in ten classes.
 
 The four IDX files are looked for in `data_dir`, or where none is given also where Debian's package
 `dataset-fashion-mnist` installs them; `fetch` brings them from that package, unpacked without
 root, or else through tensorflow-datasets. Whatever the way, their content must have the checksums
-kept here, so every machine trains on the same pictures in the same order.
+kept here, so every machine trains on the same images in the same order.
 
 Reference: H. Xiao, K. Rasul, R. Vollgraf, Fashion-MNIST: a Novel Image Dataset for Benchmarking
 Machine Learning Algorithms, arXiv:1708.07747.
@@ -25,7 +25,7 @@ from keras_nas.data.idx import parse_idx, read_possibly_gzipped
 from keras_nas.data.locations import data_directory
 from keras_nas.data.normalization import Normalization
 from keras_nas.data.packages import debian_package
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.files import atomic_write_bytes
 
 CLASS_NAMES = (
@@ -41,7 +41,7 @@ CLASS_NAMES = (
     "Ankle boot",
 )
 
-# Over the 60,000 training pictures.
+# Over the 60,000 training images.
 NORMALIZATION = Normalization(mean=(0.28604,), std=(0.35302,))
 
 DEBIAN_PACKAGE = "dataset-fashion-mnist"
@@ -90,7 +90,7 @@ def load(
         KerasNasError: another split, no such files, or files that are torn or changed.
     """
     if split not in _FILES:
-        raise KerasNasError(f"`split` must be one of {list(_FILES)}. Received: split={split!r}")
+        raise UsageError(f"`split` must be one of {list(_FILES)}. Received: split={split!r}")
     folder = find(data_dir)
     if folder is None:
         places = f"`{data_directory(data_dir) / 'fashion_mnist'}`"

@@ -6,10 +6,10 @@ import os
 from collections.abc import Callable, Iterator
 
 from keras_nas.choices import FETCH_TASKS
-from keras_nas.data import fashion_mnist, mni152, photographs, voc_picture
+from keras_nas.data import fashion_mnist, mni152, photographs, voc_image
 from keras_nas.data.fetched import Fetched
 from keras_nas.data.tensorflow_datasets_source import prepared_builder
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import UsageError
 
 Fetch = Callable[[str | os.PathLike[str] | None], Fetched]
 
@@ -29,7 +29,7 @@ _TASKS: dict[str, tuple[Fetch, ...]] = {
     "cifar10": (_from_tensorflow_datasets("cifar10"),),
     "imagenet2012": (_from_tensorflow_datasets("imagenet2012"),),
     "super_resolution": (photographs.fetch,),
-    "segmentation": (mni152.fetch, voc_picture.fetch, fashion_mnist.fetch, photographs.fetch),
+    "segmentation": (mni152.fetch, voc_image.fetch, fashion_mnist.fetch, photographs.fetch),
 }
 TASKS = FETCH_TASKS
 
@@ -49,6 +49,6 @@ def fetch(task: str, data_dir: str | os.PathLike[str] | None = None) -> Iterator
         KerasNasError: another task, or something cannot be had; the message says how to get it.
     """
     if task not in _TASKS:
-        raise KerasNasError(f"`task` must be one of {list(TASKS)}. Received: task={task!r}")
+        raise UsageError(f"`task` must be one of {list(TASKS)}. Received: task={task!r}")
     for fetch_one in _TASKS[task]:
         yield fetch_one(data_dir)

@@ -1,10 +1,10 @@
 """ImageNet-1K (ILSVRC 2012), read record by record through tensorflow-datasets.
 
-Training pictures get Inception's crop and a mirror image one time in two; evaluation scales the
+Training images get Inception's crop and a mirror image one time in two; evaluation scales the
 shorter side to 256 (in proportion for other sizes than 224) and takes the central square. The
 official validation set is `test` here, as in the papers; `validation` is held back from training.
 
-Which pictures are in which part does not depend on the seed: tensorflow-datasets stores the
+Which images are in which part does not depend on the seed: tensorflow-datasets stores the
 training set in a shuffled order, so that a slice of it is a random sample, and choosing by class
 would mean to read all 140 GB first. For the same reason the records are not cached in memory.
 
@@ -52,21 +52,21 @@ def training_data(
     image_size: int = IMAGE_SIZE,
     augment: bool = True,
 ) -> EpochDataset:
-    """Shuffled, complete batches of standardised training pictures.
+    """Shuffled, complete batches of standardised training images.
 
     Args:
         builder: of the prepared data set.
         split: a tensorflow-datasets split such as "train[:1000]".
-        batch_size: pictures a batch.
+        batch_size: images a batch.
         seed: of order and crops.
-        image_size: the pictures' side in pixels.
+        image_size: the images' side in pixels.
         augment: False for the central crop of evaluation.
 
     Returns:
         Batches (images, labels): float32 (batch, image_size, image_size, 3) and int64 (batch,).
 
     Raises:
-        KerasNasError: `batch_size` is under 1 or over the pictures in `split`; a negative seed.
+        KerasNasError: `batch_size` is under 1 or over the images in `split`; a negative seed.
     """
     check_seed(seed)
     check_batch_size(batch_size, builder.info.splits[split].num_examples)

@@ -29,7 +29,7 @@ from keras_nas.data.fetched import Fetched
 from keras_nas.data.idx import read_possibly_gzipped
 from keras_nas.data.locations import data_directory
 from keras_nas.data.packages import python_package
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.files import atomic_write_bytes
 
 CLASS_NAMES = ("background", "fluid and other", "grey matter", "white matter")
@@ -65,7 +65,7 @@ def load(
         KerasNasError: another split, or the volumes are missing or damaged.
     """
     if split not in _BLOCKS:
-        raise KerasNasError(
+        raise UsageError(
             f"`split` must be one of {list(dict.fromkeys(_BLOCKS))}. Received: split={split!r}"
         )
     folder = _folder(data_dir)
@@ -112,7 +112,7 @@ def _members(split: str, slices: int = 127) -> np.ndarray:
 
 
 def _upright(volume: np.ndarray) -> np.ndarray:
-    """(left-right, back-front, N) as pictures (N, height, width), front up."""
+    """(left-right, back-front, N) as images (N, height, width), front up."""
     return np.ascontiguousarray(volume[_LEFT_RIGHT, _BACK_FRONT][:, ::-1].transpose(2, 1, 0))
 
 

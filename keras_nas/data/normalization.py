@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Normalization:
 
     def __post_init__(self) -> None:
         if len(self.mean) != len(self.std) or not self.mean or min(self.std) <= 0.0:
-            raise KerasNasError(
+            raise UsageError(
                 "`mean` and `std` must have one value a channel, and `std` positive ones. "
                 f"Received: mean={self.mean}, std={self.std}"
             )

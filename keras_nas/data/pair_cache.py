@@ -1,6 +1,6 @@
-"""Decoded pictures kept on disk and read through memory maps, for sets larger than memory.
+"""Decoded images kept on disk and read through memory maps, for sets larger than memory.
 
-DIV2K is 800 pictures of 2K: 8 GB decoded. Decoding a PNG for each patch would cost more than a
+DIV2K is 800 images of 2K: 8 GB decoded. Decoding a PNG for each patch would cost more than a
 training step, so the pairs are decoded once into plain `.npy` files.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_nas.data.picture_pairs import PairFiles, PicturePair
+from keras_nas.data.image_pairs import ImagePair, PairFiles
 from keras_nas.files import atomic_path
 
 _INDEX = "index.json"
@@ -22,12 +22,12 @@ _INDEX = "index.json"
 def cached_pairs(
     folder: str | os.PathLike[str],
     source: Mapping[str, object],
-    read: Callable[[], Iterable[PicturePair]],
-) -> list[PicturePair]:
+    read: Callable[[], Iterable[ImagePair]],
+) -> list[ImagePair]:
     """Gives the pairs of `read`, decoded into `folder` at the first call.
 
     A cache that was made of another `source`, or that is not whole, is made anew; it appears in one
-    step when every picture is in it.
+    step when every image is in it.
 
     Args:
         folder: the cache; its parents are made. It must be empty, absent or a cache.
@@ -47,7 +47,7 @@ def cached_pairs(
         _write(folder, source, read())
     names = json.loads((folder / _INDEX).read_text("utf-8"))["names"]
     return [
-        PicturePair(name, *(np.load(_file(folder, index, side), "r") for side in ("low", "high")))
+        ImagePair(name, *(np.load(_file(folder, index, side), "r") for side in ("low", "high")))
         for index, name in enumerate(names)
     ]
 
@@ -70,13 +70,13 @@ def _is_cache(folder: Path, source: object) -> bool:
     if not index.is_file():
         if any(folder.iterdir()):
             raise FileExistsError(
-                f"`{folder}` holds files that are no picture cache: give another folder."
+                f"`{folder}` holds files that are no image cache: give another folder."
             )
         return False
     return json.loads(index.read_text("utf-8")).get("source") == source
 
 
-def _write(folder: Path, source: object, pairs: Iterable[PicturePair]) -> None:
+def _write(folder: Path, source: object, pairs: Iterable[ImagePair]) -> None:
     names = []
     with atomic_path(folder) as temporary:
         temporary.mkdir()

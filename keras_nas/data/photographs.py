@@ -18,7 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from keras_nas.data.fetched import Fetched
 from keras_nas.data.locations import data_directory
 from keras_nas.data.packages import debian_package
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.files import atomic_write_bytes
 
 # By Debian package: where it keeps a photograph, and the first 16 digits of each one's SHA-256.
@@ -28,8 +28,8 @@ _PACKAGES: dict[str, tuple[str, dict[str, str]]] = {
         {
             "Bridge_by_Sander_Klootwijk": "bd86b081f9975e2b",
             "Dragonfly_by_Bolly": "af5af17841009732",
-            "Picture_0B_by_freespace": "c8c0ab18e48d9e04",
-            "Picture_1A_by_freespace": "89e86af38d04daae",
+            "Image_0B_by_freespace": "c8c0ab18e48d9e04",
+            "Image_1A_by_freespace": "89e86af38d04daae",
             "Wine_by_Jakkub_Mede": "d2e96e6d4da40dd8",
             "aitzgorri_by_Aitzol_Berasategi": "66268e7b48f8854d",
             "free_by_Peter_Nerlich": "85a5453c2fed514c",
@@ -86,7 +86,7 @@ def names(split: str) -> tuple[str, ...]:
         KerasNasError: another split.
     """
     if split not in _SPLITS:
-        raise KerasNasError(f"`split` must be one of {list(_SPLITS)}. Received: split={split!r}")
+        raise UsageError(f"`split` must be one of {list(_SPLITS)}. Received: split={split!r}")
     every = sorted(_CHECKSUMS)
     held_out = every[2::5]
     return tuple(name for name in every if (name in held_out) == (split == "held_out"))

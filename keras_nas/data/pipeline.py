@@ -1,6 +1,6 @@
-"""tf.data pipelines over pictures that fit in memory.
+"""tf.data pipelines over images that fit in memory.
 
-The decoded uint8 pictures are held once, as one tensor, which is the cache. What is shuffled is
+The decoded uint8 images are held once, as one tensor, which is the cache. What is shuffled is
 their positions; a batch is gathered by its positions and augmented as a whole, so that the cost is
 a few vectorised operations a batch. The random numbers of a batch come from a key of its own:
 (seed, epoch, step) in `EpochDataset.epoch`, a tf.data random number in plain iteration. See
@@ -17,7 +17,7 @@ import tensorflow as tf
 from keras_nas.data.augmentation import Augmentation, augmented
 from keras_nas.data.epochs import EpochDataset
 from keras_nas.data.normalization import Normalization
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import UsageError
 
 Prepare = Callable[[tuple[tf.Tensor, ...], tf.Tensor], tuple[tf.Tensor, ...]]
 
@@ -33,18 +33,18 @@ def image_classification_data(
     seed: int = 0,
     image_size: int | None = None,
 ) -> EpochDataset | tf.data.Dataset:
-    """Batches of standardised pictures and their labels.
+    """Batches of standardised images and their labels.
 
     Args:
         images: uint8 (N, height, width, channels).
         labels: int (N,).
-        batch_size: pictures a batch.
+        batch_size: images a batch.
         training: True shuffles, augments, leaves the last incomplete batch out, and gives an
-            `EpochDataset`. False keeps the order and every picture.
-        normalization: of the pictures' channels.
-        augmentation: of training pictures; None for none.
+            `EpochDataset`. False keeps the order and every image.
+        normalization: of the images' channels.
+        augmentation: of training images; None for none.
         seed: of order and augmentation; training only.
-        image_size: the pictures' side in pixels, to which they are resized (bilinear, antialiased)
+        image_size: the images' side in pixels, to which they are resized (bilinear, antialiased)
             after augmentation; None for their own size.
 
     Returns:
@@ -52,7 +52,7 @@ def image_classification_data(
         prefetched, in a deterministic order, with a known cardinality.
 
     Raises:
-        KerasNasError: no pictures, not one label a picture, another shape or dtype, a negative
+        KerasNasError: no images, not one label an image, another shape or dtype, a negative
             seed, or a training set smaller than a batch.
     """
     _check_images(images, labels, normalization)
@@ -145,9 +145,9 @@ def evaluation_data(
 def check_batch_size(batch_size: int, examples: int | None = None) -> None:
     """Raises a `KerasNasError` unless 1 ≤ `batch_size` ≤ `examples`."""
     if batch_size < 1:
-        raise KerasNasError(f"`batch_size` must be 1 or more. Received: batch_size={batch_size}")
+        raise UsageError(f"`batch_size` must be 1 or more. Received: batch_size={batch_size}")
     if examples is not None and batch_size > examples:
-        raise KerasNasError(
+        raise UsageError(
             f"`batch_size` must be at most the number of training examples, {examples}. "
             f"Received: batch_size={batch_size}"
         )
@@ -156,7 +156,7 @@ def check_batch_size(batch_size: int, examples: int | None = None) -> None:
 def check_seed(seed: int) -> None:
     """Raises a `KerasNasError` for a negative `seed`."""
     if seed < 0:
-        raise KerasNasError(f"`seed` must be 0 or more. Received: seed={seed}")
+        raise UsageError(f"`seed` must be 0 or more. Received: seed={seed}")
 
 
 def step_seeds(seed: int, epoch: int, start: int, stop: int) -> tf.data.Dataset:
@@ -186,12 +186,12 @@ def _key(seed: int) -> tf.Tensor:
 def _check_images(images: np.ndarray, labels: np.ndarray, normalization: Normalization) -> None:
     channels = len(normalization.mean)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != channels:
-        raise KerasNasError(
+        raise UsageError(
             f"`images` must be uint8 (N, height, width, {channels}). "
             f"Received: {images.dtype} {images.shape}"
         )
     if len(images) == 0 or labels.shape != (len(images),):
-        raise KerasNasError(
+        raise UsageError(
             "`images` must not be empty, and `labels` must have one class for each. "
             f"Received: {len(images)} images, labels of shape {labels.shape}"
         )

@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.file_checks import check_data_directory
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def register(name: str, task: str, loader: str | Loader) -> None:
             its settings that it has a keyword for.
     """
     if name in _DATA_SETS:
-        raise ValueError(f"`register` needs a name that is free. Received: {name!r}, taken already")
+        raise UsageError(f"`register` needs a name that is free. Received: {name!r}, taken already")
     _DATA_SETS[name] = _Entry(task, loader)
 
 
@@ -119,7 +119,7 @@ def load(name: str, **settings: Any) -> Any:
 
 def _entry(name: str) -> _Entry:
     if name not in _DATA_SETS:
-        raise KerasNasError(f"`name` must be one of {list(names())}. Received: name={name!r}")
+        raise UsageError(f"`name` must be one of {list(names())}. Received: name={name!r}")
     return _DATA_SETS[name]
 
 

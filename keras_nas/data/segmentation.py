@@ -18,10 +18,10 @@ from keras_nas.data.pipeline import check_seed, evaluation_data, training_data
 from keras_nas.data.segmentation_augmentation import centred, random_scale_crop_flip
 from keras_nas.data.subsets import ratio_share
 from keras_nas.data.task_data import TaskData
-from keras_nas.data.voc_picture import CLASS_NAMES as VOC_CLASS_NAMES
-from keras_nas.errors import KerasNasError
+from keras_nas.data.voc_image import CLASS_NAMES as VOC_CLASS_NAMES
+from keras_nas.errors import UsageError
 
-_SYNTHETIC_PICTURES = {"train": 2000, "test": 400}
+_SYNTHETIC_IMAGES = {"train": 2000, "test": 400}
 _COLOR = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
 
@@ -68,22 +68,22 @@ def load_segmentation(
     | voc2012                | 513×513×3   | 21      | Pascal VOC's folder (`voc_folder`)        |
     | coco_voc               | 513×513×3   | 21      | COCO in VOC's classes, VOC's test         |
 
-    Training pictures are scaled at random (0.5 to 2.0; the brain 0.9 to 1.1), cropped and mirrored;
-    evaluation sees each picture whole, in the middle of the window. VOC's `val` is the test set.
+    Training images are scaled at random (0.5 to 2.0; the brain 0.9 to 1.1), cropped and mirrored;
+    evaluation sees each image whole, in the middle of the window. VOC's `val` is the test set.
 
     Args:
         name: of the data set.
         read: gives its arrays, of `data_dir` and `seed`.
         data_dir: where the data stands: see `data_directory`, and `voc_folder.find` for VOC.
             COCO is written to `data_dir`/coco_voc once.
-        batch_size: pictures a batch.
+        batch_size: images a batch.
         seed: of the choice of examples, of order and augmentation.
-        train_examples: pictures to train on; None for all there are.
+        train_examples: images to train on; None for all there are.
         image_size: the window's side in pixels; None for the sizes above.
         validation_share: the share of the training set that is held back; mni152 has a validation
             set of its own, which 0 leaves out.
         split_ratio: D_w : D_λ for DSO-NAS, such as "4:1"; None for no D_λ.
-        augment: False to train on the pictures as they are.
+        augment: False to train on the images as they are.
 
     Raises:
         KerasNasError: data that is missing, or a part that would be empty.
@@ -134,13 +134,13 @@ def _parts(examples, seed, validation_share, train_examples, structure_share):
     held = round(examples * validation_share)
     rest = order[held:]
     if not len(rest):
-        raise KerasNasError(
+        raise UsageError(
             f"`validation_share` must leave examples to train on. Received: {validation_share} of "
             f"{examples} examples"
         )
     chosen = len(rest) if train_examples is None else train_examples
     if not 1 <= chosen <= len(rest):
-        raise KerasNasError(
+        raise UsageError(
             f"`train_examples` must be from 1 to the {len(rest)} that there are. "
             f"Received: train_examples={chosen}"
         )
@@ -201,7 +201,7 @@ def _mni152(data_dir, seed) -> _Source:
 def _synthetic(data_dir, seed) -> _Source:
     train, test = (
         synthetic_segmentation.load(split, count, seed=seed, data_dir=data_dir)
-        for split, count in _SYNTHETIC_PICTURES.items()
+        for split, count in _SYNTHETIC_IMAGES.items()
     )
     return _Source(
         train, None, test, lambda image, labels: (image, labels),

@@ -1,6 +1,6 @@
-"""Random scale, crop and flip of a picture together with the classes of its pixels.
+"""Random scale, crop and flip of an image together with the classes of its pixels.
 
-As in `augmentation`, everything is a pure function of the picture and a stateless seed.
+As in `augmentation`, everything is a pure function of the image and a stateless seed.
 
 Reference: Chen et al., Rethinking Atrous Convolution for Semantic Image Segmentation, section 4:
 scales from 0.5 to 2.0, random flips, crops of 513 pixels.
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 VOID = 255
-"""The class of pixels that do not count: VOC's borders, and what lies outside the picture."""
+"""The class of pixels that do not count: VOC's borders, and what lies outside the image."""
 
 
 def random_scale_crop_flip(
@@ -24,9 +24,9 @@ def random_scale_crop_flip(
     scales: tuple[float, float] = (0.5, 2.0),
     flip: bool = True,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Scales a picture, cuts a window out of it, mirrors it one time in two.
+    """Scales an image, cuts a window out of it, mirrors it one time in two.
 
-    The picture is scaled bilinearly, its classes to the nearest. Where the scaled picture is
+    The image is scaled bilinearly, its classes to the nearest. Where the scaled image is
     smaller than the window, it stands at a random place within it, and the rest is void.
 
     Args:
@@ -38,8 +38,8 @@ def random_scale_crop_flip(
         flip: whether to mirror.
 
     Returns:
-        The window, float32 (*size, channels) of 0 … 255, 0 outside the picture; its classes, uint8
-        (*size), `VOID` outside; which pixels lie inside the picture, bool (*size).
+        The window, float32 (*size, channels) of 0 … 255, 0 outside the image; its classes, uint8
+        (*size), `VOID` outside; which pixels lie inside the image, bool (*size).
     """
     scale_seed, row_seed, column_seed, flip_seed = tf.unstack(tf.random.split(seed, 4))
     scale = tf.random.stateless_uniform([], scale_seed, *scales)
@@ -61,7 +61,7 @@ def random_scale_crop_flip(
 def centred(
     image: tf.Tensor, labels: tf.Tensor, size: Sequence[int]
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """A picture in the middle of a window, for evaluation: void around it, or cropped.
+    """An image in the middle of a window, for evaluation: void around it, or cropped.
 
     Arguments and results are those of `random_scale_crop_flip`.
     """
@@ -75,7 +75,7 @@ def centred(
 
 
 _OUTSIDE = 1
-"""Added to `VOID` for pixels outside the picture, while the two are to be told apart."""
+"""Added to `VOID` for pixels outside the image, while the two are to be told apart."""
 
 
 def _scaled(image, labels, scale):

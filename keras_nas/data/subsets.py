@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import KerasNasError, UsageError
 
 
 def balanced_subset(labels: np.ndarray, examples: int, seed: int) -> np.ndarray:
@@ -28,7 +28,7 @@ def balanced_subset(labels: np.ndarray, examples: int, seed: int) -> np.ndarray:
     """
     labels = np.asarray(labels)
     if not 1 <= examples <= len(labels):
-        raise KerasNasError(
+        raise UsageError(
             f"`train_examples` must be from 1 to the {len(labels)} that there are. "
             f"Received: train_examples={examples}"
         )
@@ -98,7 +98,7 @@ def ratio_share(ratio: str | tuple[float, float]) -> float:
     except ValueError:
         first = second = math.nan
     if not (0.0 < first < math.inf and 0.0 < second < math.inf):
-        raise KerasNasError(
+        raise UsageError(
             f"`split_ratio` must be two positive numbers such as 4:1. Received: {ratio!r}"
         )
     return second / (first + second)

@@ -1,6 +1,6 @@
-"""Training patches and evaluation pictures for super-resolution.
+"""Training patches and evaluation images for super-resolution.
 
-A patch is a square of a high-resolution picture and the square that it covers at low resolution,
+A patch is a square of a high-resolution image and the square that it covers at low resolution,
 both turned and mirrored alike. Which patches a step of an epoch has is a function of the seed, the
 epoch's number and the step's alone (`EpochDataset`).
 """
@@ -15,16 +15,16 @@ import numpy as np
 import tensorflow as tf
 
 from keras_nas.data.epochs import EpochDataset
-from keras_nas.data.pair_cache import cached_pairs, fingerprint
-from keras_nas.data.picture_pairs import (
+from keras_nas.data.image_pairs import (
+    ImagePair,
     PairFiles,
-    PicturePair,
     find_pair_files,
     read_pairs,
     read_tfds_pairs,
 )
+from keras_nas.data.pair_cache import cached_pairs, fingerprint
 from keras_nas.data.pipeline import finished
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import KerasNasError, UsageError
 
 ORIENTATIONS = 8
 
@@ -70,17 +70,17 @@ def folder_pairs(
     scale: int = 2,
     shrink: int = 1,
     cache_dir: str | os.PathLike[str] | None = None,
-) -> list[PicturePair]:
-    """Reads every picture of a folder in one of `find_pair_files`' layouts.
+) -> list[ImagePair]:
+    """Reads every image of a folder in one of `find_pair_files`' layouts.
 
     Args:
-        folder: of pictures, or of a benchmark.
+        folder: of images, or of a benchmark.
         scale: high over low resolution.
-        shrink: first make each picture smaller by this factor, see `make_pair`.
-        cache_dir: None holds the pictures in memory; a folder holds them there, decoded.
+        shrink: first make each image smaller by this factor, see `make_pair`.
+        cache_dir: None holds the images in memory; a folder holds them there, decoded.
 
     Raises:
-        KerasNasError: the folder or a picture is not as it must be; the file is named.
+        KerasNasError: the folder or an image is not as it must be; the file is named.
     """
     return file_pairs(find_pair_files(folder, scale), scale, shrink, cache_dir)
 
@@ -90,8 +90,8 @@ def file_pairs(
     scale: int = 2,
     shrink: int = 1,
     cache_dir: str | os.PathLike[str] | None = None,
-) -> list[PicturePair]:
-    """Reads the pictures of `files`; arguments and errors as in `folder_pairs`."""
+) -> list[ImagePair]:
+    """Reads the images of `files`; arguments and errors as in `folder_pairs`."""
     if cache_dir is None:
         return list(read_pairs(files, scale, shrink))
     source = fingerprint(files, scale=scale, shrink=shrink)
@@ -104,14 +104,14 @@ def div2k_pairs(
     data_dir: str | os.PathLike[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     download: bool = False,
-) -> list[PicturePair]:
+) -> list[ImagePair]:
     """Reads DIV2K through tensorflow-datasets, see `read_tfds_pairs`.
 
     Args:
         split: "train", "validation" or a slice.
         scale: 2, 3 or 4.
         data_dir: the folder that holds div2k/.
-        cache_dir: None holds the pictures in memory (10 GB for the 800 of "train"); a folder holds
+        cache_dir: None holds the images in memory (10 GB for the 800 of "train"); a folder holds
             them there, decoded.
         download: whether to download and prepare the dataset where it is missing.
 
@@ -119,7 +119,7 @@ def div2k_pairs(
         KerasNasError: the dataset is missing, or has no such split.
     """
 
-    def read() -> Iterator[PicturePair]:
+    def read() -> Iterator[ImagePair]:
         return read_tfds_pairs(split, scale, data_dir, download)
 
     if cache_dir is None:
@@ -129,10 +129,8 @@ def div2k_pairs(
     )
 
 
-def training_patches(
-    pairs: Sequence[PicturePair], config: PatchConfig | None = None
-) -> EpochDataset:
-    """Random patches: each of a picture drawn uniformly, at a place drawn uniformly.
+def training_patches(pairs: Sequence[ImagePair], config: PatchConfig | None = None) -> EpochDataset:
+    """Random patches: each of an image drawn uniformly, at a place drawn uniformly.
 
     Example:
 
@@ -143,7 +141,7 @@ def training_patches(
     ```
 
     Args:
-        pairs: the pictures; one scale for all.
+        pairs: the images; one scale for all.
         config: how patches are taken.
 
     Returns:
@@ -152,8 +150,8 @@ def training_patches(
         (batch_size, patch_size, patch_size, 3).
 
     Raises:
-        KerasNasError: there are no pictures, their scales differ, `patch_size` is no multiple of
-            the scale, or a picture is smaller than a patch.
+        KerasNasError: there are no images, their scales differ, `patch_size` is no multiple of
+            the scale, or an image is smaller than a patch.
     """
     config = config or PatchConfig()
     cutter = _PatchCutter(pairs, config)
@@ -180,31 +178,29 @@ def training_patches(
     return EpochDataset(batches(numbers.take(steps).map(lambda n: tf.stack([n, n]))), build_epoch)
 
 
-def whole_pictures(
-    pairs: Sequence[PicturePair], value_range: float = 1.0, crop: int | None = None
+def whole_images(
+    pairs: Sequence[ImagePair], value_range: float = 1.0, crop: int | None = None
 ) -> tf.data.Dataset:
-    """Whole pictures in their order, one a batch, for validation.
+    """Whole images in their order, one a batch, for validation.
 
     Args:
-        pairs: the pictures; one scale for all.
+        pairs: the images; one scale for all.
         value_range: the value of white, 1 or 255.
         crop: if given, only the central rectangle of at most this many pixels a side at high
-            resolution, which bounds the time that a picture takes; a multiple of the scale.
+            resolution, which bounds the time that an image takes; a multiple of the scale.
 
     Returns:
         Batches (low, high) of float32 in 0 … `value_range`, shape (1, height, width, 3), height and
         width not known beforehand.
 
     Raises:
-        KerasNasError: there are no pictures, their scales differ, or `crop` is no multiple of the
+        KerasNasError: there are no images, their scales differ, or `crop` is no multiple of the
             scale.
     """
     scale = _common_scale(pairs)
     check_value_range(value_range)
     if crop is not None and (crop < scale or crop % scale):
-        raise KerasNasError(
-            f"`crop` must be a multiple of the scale {scale}. Received: crop={crop}"
-        )
+        raise UsageError(f"`crop` must be a multiple of the scale {scale}. Received: crop={crop}")
     spec = tf.TensorSpec((1, None, None, 3), tf.uint8)
 
     def generate():
@@ -227,26 +223,26 @@ def orient(image: np.ndarray, orientation: int) -> np.ndarray:
 def check_value_range(value_range: float) -> None:
     """Raises a `KerasNasError` unless `value_range` is 1 or 255."""
     if value_range not in (1, 255):
-        raise KerasNasError(f"`value_range` must be 1 or 255. Received: value_range={value_range}")
+        raise UsageError(f"`value_range` must be 1 or 255. Received: value_range={value_range}")
 
 
 class _PatchCutter:
     """Cuts the patches of a step, which its key (two numbers) and the seed decide."""
 
-    def __init__(self, pairs: Sequence[PicturePair], config: PatchConfig):
+    def __init__(self, pairs: Sequence[ImagePair], config: PatchConfig):
         self._pairs = list(pairs)
         self._config = config
         self._scale = _common_scale(pairs)
         self.low_size, rest = divmod(config.patch_size, self._scale)
         if rest:
-            raise KerasNasError(
+            raise UsageError(
                 f"`patch_size` must be a multiple of the scale {self._scale}. "
                 f"Received: patch_size={config.patch_size}"
             )
         for pair in self._pairs:
             if min(pair.low.shape[:2]) < self.low_size:
                 raise KerasNasError(
-                    f"Picture `{pair.name}` must have {config.patch_size} pixels or more a side, "
+                    f"Image `{pair.name}` must have {config.patch_size} pixels or more a side, "
                     "the size of a training patch. "
                     f"Received: {pair.high.shape[1]}×{pair.high.shape[0]}"
                 )
@@ -271,7 +267,7 @@ def _square(image: np.ndarray, row: int, column: int, size: int) -> np.ndarray:
     return image[row : row + size, column : column + size]
 
 
-def _central(pair: PicturePair, crop: int | None) -> tuple[np.ndarray, np.ndarray]:
+def _central(pair: ImagePair, crop: int | None) -> tuple[np.ndarray, np.ndarray]:
     if crop is None:
         return pair.low, pair.high
     height, width = (min(size, crop // pair.scale) for size in pair.low.shape[:2])
@@ -287,11 +283,11 @@ def _to_range(images: tf.Tensor, value_range: float) -> tf.Tensor:
     return tf.cast(images, tf.float32) * (value_range / 255.0)
 
 
-def _common_scale(pairs: Sequence[PicturePair]) -> int:
+def _common_scale(pairs: Sequence[ImagePair]) -> int:
     scales = sorted({pair.scale for pair in pairs})
     if len(scales) != 1:
         raise KerasNasError(
-            "The pictures must be one or more, of one scale. "
-            f"Received: {len(pairs)} pictures of scales {scales}"
+            "The images must be one or more, of one scale. "
+            f"Received: {len(pairs)} images of scales {scales}"
         )
     return scales[0]

@@ -1,4 +1,4 @@
-"""Super-resolution data: the photographs, DIV2K, or a folder of pictures."""
+"""Super-resolution data: the photographs, DIV2K, or a folder of images."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ import tensorflow as tf
 
 from keras_nas.data import photographs
 from keras_nas.data.epochs import EpochDataset
-from keras_nas.data.picture_pairs import PicturePair, find_pair_files, make_pair
+from keras_nas.data.image_pairs import ImagePair, find_pair_files, make_pair
 from keras_nas.data.super_resolution import (
     PatchConfig,
     div2k_pairs,
     file_pairs,
     training_patches,
-    whole_pictures,
+    whole_images,
 )
 from keras_nas.data.task_data import DataSet
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import KerasNasError, UsageError
 
 _HELD_OUT_EVERY = 5
 _HD_OUTPUT = (720, 1280)
 
 
-Pairs = tuple[Sequence[PicturePair], Sequence[PicturePair]]
+Pairs = tuple[Sequence[ImagePair], Sequence[ImagePair]]
 
 
 @dataclass(frozen=True, eq=False)
 class SuperResolutionData(DataSet):
-    """Pictures to learn super-resolution from, and held-out ones to measure it on.
+    """Images to learn super-resolution from, and held-out ones to measure it on.
 
     Attributes:
         name: of the data, such as "photographs".
         train: batches of random patches; `train.epoch(e, start=n)` gives them anew.
-        validation: the central parts of the held-out pictures, one a batch.
-        test: the held-out pictures whole, one a batch.
-        train_pairs, test_pairs: the pictures themselves.
+        validation: the central parts of the held-out images, one a batch.
+        test: the held-out images whole, one a batch.
+        train_pairs, test_pairs: the images themselves.
         scale: high over low resolution.
         value_range: the value of white in the batches, 1 or 255.
         structure: None: there is no D_λ for DSO-NAS.
@@ -52,8 +52,8 @@ class SuperResolutionData(DataSet):
     train: EpochDataset
     validation: tf.data.Dataset
     test: tf.data.Dataset
-    train_pairs: Sequence[PicturePair]
-    test_pairs: Sequence[PicturePair]
+    train_pairs: Sequence[ImagePair]
+    test_pairs: Sequence[ImagePair]
     scale: int
     value_range: float
     structure: None = None
@@ -61,10 +61,10 @@ class SuperResolutionData(DataSet):
     def describe(self) -> str:
         """One line for the console.
 
-        Example: "photographs: ×2 super-resolution, 29 pictures for training, 7 held out".
+        Example: "photographs: ×2 super-resolution, 29 images for training, 7 held out".
         """
         return (
-            f"{self.name}: ×{self.scale} super-resolution, {len(self.train_pairs)} pictures for "
+            f"{self.name}: ×{self.scale} super-resolution, {len(self.train_pairs)} images for "
             f"training, {len(self.test_pairs)} held out"
         )
 
@@ -100,12 +100,12 @@ def load_super_resolution(
 
     - "photographs": the photographs of Debian's wallpaper packages, halved; 7 of the 36 held out.
     - "div2k": DIV2K through tensorflow-datasets; its validation set is held out.
-    - "folder": any folder in one of `find_pair_files`' layouts; every fifth picture by name, from
+    - "folder": any folder in one of `find_pair_files`' layouts; every fifth image by name, from
       the third on, is held out.
 
     Args:
         name: of the data set.
-        read: gives the pictures to train on and those held out, of `data_dir` and the options
+        read: gives the images to train on and those held out, of `data_dir` and the options
             `scale`, `shrink`, `cache_dir` and `download`.
         data_dir: for "photographs" see `data_directory`, for "div2k" `prepared_builder`; for
             "folder" the folder.
@@ -117,12 +117,12 @@ def load_super_resolution(
         value_range: the value of white in the batches, 1 or 255.
         seed: of the patches.
         validation_crop: pixels a side, at high resolution, of the parts in `validation`.
-        shrink: for "folder": make each picture smaller by this factor first.
-        cache_dir: hold decoded pictures in this folder, not in memory; for "div2k" and "folder".
+        shrink: for "folder": make each image smaller by this factor first.
+        cache_dir: hold decoded images in this folder, not in memory; for "div2k" and "folder".
         download: whether to fetch photographs or DIV2K where they are missing.
 
     Raises:
-        KerasNasError: missing or damaged data, or a picture smaller than a patch.
+        KerasNasError: missing or damaged data, or an image smaller than a patch.
     """
     patches = PatchConfig(
         patch_size, batch_size, steps_per_epoch, augment, float(value_range), seed
@@ -131,8 +131,8 @@ def load_super_resolution(
     return SuperResolutionData(
         name=name,
         train=training_patches(train, patches),
-        validation=whole_pictures(test, patches.value_range, validation_crop),
-        test=whole_pictures(test, patches.value_range),
+        validation=whole_images(test, patches.value_range, validation_crop),
+        test=whole_images(test, patches.value_range),
         train_pairs=train,
         test_pairs=test,
         scale=scale,
@@ -160,12 +160,12 @@ def _div2k_pairs(data_dir, scale, shrink, cache_dir, download) -> Pairs:
 
 def _folder_pairs(folder, scale, shrink, cache_dir, download) -> Pairs:
     if folder is None:
-        raise KerasNasError("`data_dir` must name the folder of pictures. Received: None")
+        raise UsageError("`data_dir` must name the folder of images. Received: None")
     files = find_pair_files(folder, scale)
     held_out = files[2::_HELD_OUT_EVERY]
     if not held_out:
         raise KerasNasError(
-            f"`{folder}` must hold three pictures or more, so that one can be held out. "
+            f"`{folder}` must hold three images or more, so that one can be held out. "
             f"Received: {len(files)}"
         )
     pairs = file_pairs(files, scale, shrink, cache_dir)

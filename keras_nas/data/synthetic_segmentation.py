@@ -1,7 +1,7 @@
-"""Synthetic pictures for segmentation: Fashion-MNIST items pasted on photographs.
+"""Synthetic images for segmentation: Fashion-MNIST items pasted on photographs.
 
 The items and the photographs are real, their combination is not: name results on this data
-"synthetic". Training pictures combine training items with training photographs, test pictures test
+"synthetic". Training images combine training items with training photographs, test images test
 items with held-out photographs. Class 0 is the photograph, class 1 + k an item of Fashion-MNIST's
 class k.
 """
@@ -15,7 +15,7 @@ from PIL import Image
 from scipy import ndimage
 
 from keras_nas.data import fashion_mnist, photographs
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import UsageError
 
 CLASS_NAMES = ("background", *fashion_mnist.CLASS_NAMES)
 
@@ -33,31 +33,29 @@ def load(
     seed: int = 0,
     data_dir: str | os.PathLike[str] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Makes `count` pictures; picture i depends on (split, seed, size, i) alone.
+    """Makes `count` images; image i depends on (split, seed, size, i) alone.
 
-    Each has one to three items, 0.35 to 0.7 of the picture wide, tinted in a random colour, later
+    Each has one to three items, 0.35 to 0.7 of the image wide, tinted in a random colour, later
     ones over earlier ones.
 
     Args:
         split: "train" or "test".
         count: how many.
-        size: the pictures' side in pixels, 16 … 256.
+        size: the images' side in pixels, 16 … 256.
         seed: of all that is random.
         data_dir: where Fashion-MNIST and the photographs stand, see `data_directory`.
 
     Returns:
-        The pictures, uint8 (count, size, size, 3), and the classes of their pixels, uint8
+        The images, uint8 (count, size, size, 3), and the classes of their pixels, uint8
         (count, size, size) of 0 … 10.
 
     Raises:
         KerasNasError: another split, a bad `count` or `size`, or data that is missing.
     """
     if split not in _PHOTOGRAPHS:
-        raise KerasNasError(
-            f"`split` must be one of {list(_PHOTOGRAPHS)}. Received: split={split!r}"
-        )
+        raise UsageError(f"`split` must be one of {list(_PHOTOGRAPHS)}. Received: split={split!r}")
     if count < 1 or not 16 <= size <= 256:
-        raise KerasNasError(
+        raise UsageError(
             "`count` must be 1 or more and `size` from 16 to 256. "
             f"Received: count={count}, size={size}"
         )

@@ -17,7 +17,7 @@ class DataSet(abc.ABC):
 
     Attributes:
         task: the name of the task that they are for; see `keras_nas.tasks.TASKS`.
-        resizes: whether its pictures are brought to the size that is asked for.
+        resizes: whether its images are brought to the size that is asked for.
         name: of the data, such as "cifar10".
         train: shuffled, augmented batches; `train.epoch(e, start=n)` gives them anew.
         validation: batches that were held back, in a fixed order; None for none.
@@ -66,14 +66,14 @@ class TaskData(DataSet):
         structure: D_λ of DSO-NAS, disjoint from `train`, which then is D_w; None without a
             `split_ratio`.
         num_classes: classes.
-        image_shape: (height, width, channels) of one picture in the batches.
+        image_shape: (height, width, channels) of one image in the batches.
         class_names: one name a class.
-        train_examples: pictures that `train` draws on.
-        available_examples: pictures in the official training set.
-        validation_examples: pictures in `validation`.
-        test_examples: pictures in `test`.
-        structure_examples: pictures that `structure` draws on.
-        selection: how the pictures of the parts were chosen.
+        train_examples: images that `train` draws on.
+        available_examples: images in the official training set.
+        validation_examples: images in `validation`.
+        test_examples: images in `test`.
+        structure_examples: images that `structure` draws on.
+        selection: how the images of the parts were chosen.
         normalization: what was done to the pixels, for export metadata.
     """
 

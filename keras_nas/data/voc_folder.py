@@ -1,4 +1,4 @@
-"""Pascal VOC's segmentation pictures in the folder that VOCdevkit unpacks to.
+"""Pascal VOC's segmentation images in the folder that VOCdevkit unpacks to.
 
 Read are `ImageSets/Segmentation/{train,val,trainval}.txt`, `JPEGImages/*.jpg` and
 `SegmentationClass/*.png`. Any data in this layout can be read, such as what `coco_voc.convert`
@@ -14,32 +14,32 @@ import numpy as np
 import tensorflow as tf
 
 from keras_nas.data.segmentation_augmentation import VOID
-from keras_nas.data.voc_picture import CLASS_NAMES
-from keras_nas.errors import KerasNasError
+from keras_nas.data.voc_image import CLASS_NAMES
+from keras_nas.errors import KerasNasError, UsageError
 
 SPLITS = ("train", "val", "trainval")
 _LABEL_FOLDERS = ("SegmentationClassAug", "SegmentationClass")
 
 
 def files(split: str, data_dir: str | os.PathLike[str] | None) -> tuple[np.ndarray, np.ndarray]:
-    """The pictures of a split.
+    """The images of a split.
 
     Args:
         split: one of `SPLITS`.
         data_dir: the folder VOCdevkit, one above it, or VOC2012 itself.
 
     Returns:
-        The paths of the pictures and of their classes, each an array of strings (N,).
+        The paths of the images and of their classes, each an array of strings (N,).
 
     Raises:
         KerasNasError: another split, no such folder, or a file is missing.
     """
     if split not in SPLITS:
-        raise KerasNasError(f"`split` must be one of {SPLITS}. Received: split={split!r}")
+        raise UsageError(f"`split` must be one of {SPLITS}. Received: split={split!r}")
     root = find(data_dir)
     listing = root / "ImageSets" / "Segmentation" / f"{split}.txt"
     if not listing.is_file():
-        raise KerasNasError(f"VOC's list of pictures `{listing}` is missing.")
+        raise KerasNasError(f"VOC's list of images `{listing}` is missing.")
     names = listing.read_text(encoding="utf-8").split()
     folders = [root / folder for folder in _LABEL_FOLDERS if (root / folder).is_dir()]
     images = [root / "JPEGImages" / f"{name}.jpg" for name in names]
@@ -50,7 +50,7 @@ def files(split: str, data_dir: str | os.PathLike[str] | None) -> tuple[np.ndarr
     for name, image, label in zip(names, images, labels, strict=True):
         if label is None or not image.is_file():
             missing = image if label is not None else root / "SegmentationClass" / f"{name}.png"
-            raise KerasNasError(f"VOC's picture `{missing}` of split {split} is missing.")
+            raise KerasNasError(f"VOC's image `{missing}` of split {split} is missing.")
     return np.array([str(path) for path in images]), np.array([str(path) for path in labels])
 
 
@@ -71,7 +71,7 @@ def find(data_dir: str | os.PathLike[str] | None) -> Path:
 
 
 def read(image_path: tf.Tensor, label_path: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """One picture, uint8 (height, width, 3), and its classes, uint8 (height, width)."""
+    """One image, uint8 (height, width, 3), and its classes, uint8 (height, width)."""
     image = tf.io.decode_jpeg(tf.io.read_file(image_path), channels=3)
     return image, decode_labels(tf.io.read_file(label_path))
 

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.layers import STEGate
 
 ACTIVATIONS = ("relu", "prelu", "tanh")
@@ -113,6 +113,6 @@ def check_kernels(kernels: Sequence[int]) -> None:
     """Raises `KerasNasError` where a kernel size is not an odd number above 0."""
     for size in kernels:
         if not isinstance(size, int) or size < 1 or size % 2 == 0:
-            raise KerasNasError(
+            raise UsageError(
                 f"`kernels` must be odd numbers such as 1, 3, 5. Received: kernels={tuple(kernels)}"
             )

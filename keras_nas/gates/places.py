@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.graph import Graph, Node, Value, kinds
 from keras_nas.graph.activations import activation_of
 from keras_nas.graph.kinds import kind
@@ -68,7 +68,7 @@ def find_places(
             first.
     """
     if order not in ORDERS:
-        raise KerasNasError(f"`order` must be one of {ORDERS}. Received: order={order!r}")
+        raise UsageError(f"`order` must be one of {ORDERS}. Received: order={order!r}")
     calls = {
         name: nodes
         for name, nodes in graph.calls().items()
@@ -86,7 +86,7 @@ def find_places(
             continue
         if wanted is None and not dense_only and not _is_default(nodes):
             continue
-        values = tuple(_behind(node, order, graph) for node in nodes)
+        values = tuple(_gated_value(node, order, graph) for node in nodes)
         if not kinds.is_channels_last(nodes[0].operation):
             channels_first.append(name)
         elif not any(value in exposed for value in values):
@@ -173,7 +173,7 @@ def activation_behind(node: Node) -> Node | None:
     return found if activation_of(found.operation.activation, rank).elementwise else None
 
 
-def _behind(node: Node, order: str, graph: Graph) -> Value:
+def _gated_value(node: Node, order: str, graph: Graph) -> Value:
     outputs = set(graph.outputs)
     if order == "conv_gate_bn_relu" or node.outputs[0] in outputs:
         return node.outputs[0]

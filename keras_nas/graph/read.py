@@ -9,7 +9,7 @@ import keras
 from keras.src.backend.common.masking import get_keras_mask
 from keras.src.models.functional import Functional
 
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.graph.ir import Graph, Node, Value, values_in
 from keras_nas.graph.open import open_composite
 from keras_nas.graph.sample_shapes import output_spec
@@ -94,7 +94,7 @@ def _checked_shapes(model: Functional, input_shapes) -> list[tuple[int | None, .
         for a, b in zip(own, given, strict=True)
     )
     if not fits:
-        raise KerasNasError(
+        raise UsageError(
             f"`input_shapes` must fit the inputs of '{model.name}', {own} (batch axis included). "
             f"Received: {given}"
         )

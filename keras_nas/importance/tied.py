@@ -41,7 +41,7 @@ def tied_groups(model: keras.Model, tied: bool = True) -> list[Group]:
     a pixel shuffle, the calls of a shared layer. A factor of one channel (spatial attention) ties
     nothing, and a layer that surgery has no rule for does not either.
 
-    Surgery is exact without any of this: where masks differ at a join it widens a producer by rows
+    Surgery is exact without any of this: where masks differ at a join it extends a producer by rows
     of zeros, or pads and gathers. With tied channels kept or closed together there is nothing to
     align, and what is closed is gone.
 

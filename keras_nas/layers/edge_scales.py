@@ -9,6 +9,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_nas.errors import UsageError
+
 
 class EdgeScale:
     """One λ of a vector of them: what `ScaledEdge.scale` is once edges hold theirs together.
@@ -41,11 +43,11 @@ class EdgeScale:
         """Sets λ and leaves those of the other edges.
 
         Raises:
-            ValueError: If `value` is no number in the shape `(1,)`.
+            UsageError: If `value` is no number in the shape `(1,)`.
         """
         value = np.asarray(ops.convert_to_numpy(ops.convert_to_tensor(value, self.dtype)))
         if value.shape != self.shape:
-            raise ValueError(f"A scale has the shape {self.shape}. Received: shape {value.shape}")
+            raise UsageError(f"A scale has the shape {self.shape}. Received: shape {value.shape}")
         values = np.array(self.vector.numpy())
         values[self.index] = value[0]
         self.vector.assign(values)

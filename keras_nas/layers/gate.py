@@ -8,6 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_nas.errors import UsageError
+
 MODES = ("off", "soft", "hard")
 
 
@@ -40,7 +42,7 @@ class Gate(keras.layers.Layer):
         The input's; a Keras mask is handed on.
 
     Raises:
-        ValueError: If `mode` is unknown, or the input's last axis is not known.
+        UsageError: If `mode` is unknown, or the input's last axis is not known.
     """
 
     def __init__(self, mode: str = "soft", **kwargs):
@@ -63,14 +65,14 @@ class Gate(keras.layers.Layer):
         try:
             variable.assign(value)
         except (TypeError, ValueError) as error:
-            raise ValueError(
+            raise UsageError(
                 f"`{name}` of gate '{self.name}' takes numbers of shape {tuple(variable.shape)}. "
                 f"Received: {name}={value!r}"
             ) from error
 
     def build(self, input_shape):
         if len(input_shape) < 2 or input_shape[-1] is None:
-            raise ValueError(
+            raise UsageError(
                 "A gate needs an input of two or more axes with a known last axis (channels). "
                 f"Received: input_shape={tuple(input_shape)} at layer '{self.name}'"
             )
@@ -127,12 +129,12 @@ class Gate(keras.layers.Layer):
             mask: `channels` booleans (or 0 and 1); true keeps the channel.
 
         Raises:
-            ValueError: If the gate is not built, or `mask` has another shape.
+            UsageError: If the gate is not built, or `mask` has another shape.
         """
         self._check_built()
         mask = np.asarray(mask).astype(bool)
         if mask.shape != (self.channels,):
-            raise ValueError(
+            raise UsageError(
                 f"`mask` must have one entry a channel, shape ({self.channels},), "
                 f"at layer '{self.name}'. Received: shape {mask.shape}"
             )
@@ -160,12 +162,12 @@ class Gate(keras.layers.Layer):
 
     def _check_built(self):
         if not self.built:
-            raise ValueError(
+            raise UsageError(
                 f"Gate '{self.name}' has no channels yet: call it on an input (or build it) first."
             )
 
 
 def _checked_mode(mode: str) -> str:
     if mode not in MODES:
-        raise ValueError(f"`mode` must be one of {MODES}. Received: mode={mode!r}")
+        raise UsageError(f"`mode` must be one of {MODES}. Received: mode={mode!r}")
     return mode

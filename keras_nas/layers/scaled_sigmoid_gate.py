@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
+from keras_nas.errors import UsageError
 from keras_nas.layers.gate import Gate
 
 
@@ -47,7 +48,7 @@ class ScaledSigmoidGate(Gate):
     def __init__(self, penalty: float = 0.0, mode: str = "soft", **kwargs):
         super().__init__(mode=mode, **kwargs)
         if penalty < 0:
-            raise ValueError(f"`penalty` must be 0 or more. Received: penalty={penalty}")
+            raise UsageError(f"`penalty` must be 0 or more. Received: penalty={penalty}")
         self.penalty = penalty
 
     def build(self, input_shape):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
+from keras_nas.errors import UsageError
 from keras_nas.layers.gate import Gate
 
 INITIAL_GAP = 0.1
@@ -52,7 +53,7 @@ class STEGate(Gate):
         logits: ψ, a trainable float32 variable of shape `(channels, 2)`: on, off.
 
     Raises:
-        ValueError: If `initial_gap` is negative.
+        UsageError: If `initial_gap` is negative.
 
     References:
         Kim et al., Fine-Grained Neural Architecture Search, Eq. (4) to (6).
@@ -68,7 +69,7 @@ class STEGate(Gate):
     ):
         super().__init__(mode=mode, **kwargs)
         if initial_gap < 0:
-            raise ValueError(
+            raise UsageError(
                 f"`initial_gap` must be 0 or more. Received: initial_gap={initial_gap}"
             )
         self.initial_gap = initial_gap

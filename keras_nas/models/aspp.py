@@ -1,4 +1,4 @@
-"""DeepLabv3's head: convolutions of several dilations side by side, and the whole picture."""
+"""DeepLabv3's head: convolutions of several dilations side by side, and the whole image."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def apply_aspp_head(
     dropout: float = 0.0,
     name: str = "aspp",
 ) -> keras.KerasTensor:
-    """Atrous spatial pyramid pooling, a classifier of each pixel, and resizing to the picture.
+    """Atrous spatial pyramid pooling, a classifier of each pixel, and resizing to the image.
 
-    A 1×1 convolution, a 3×3 one for each dilation, and the pooled picture through a 1×1 one stand
+    A 1×1 convolution, a 3×3 one for each dilation, and the pooled image through a 1×1 one stand
     side by side and are concatenated; a 1×1 convolution joins them. All are plain layers, so that
     gates can go into each and surgery can take whole branches away.
 
     Args:
         x: Features `(batch, height, width, channels)`, height and width known.
         num_classes: Number of classes.
-        size: `(height, width)` of the picture, to which the logits are resized.
+        size: `(height, width)` of the image, to which the logits are resized.
         rates: The dilations.
         width: Channels of each branch, and of the joint.
         dropout: Rate before the classifier.

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import UsageError
 from keras_nas.models.aspp import RATES, apply_aspp_head
 from keras_nas.models.conv_block import apply_conv_bn_block
 from keras_nas.models.dso_space import DsoSpace, Genotype
@@ -43,7 +43,7 @@ def deeplab_mobilenet_v2(
     Args:
         input_shape: `(height, width, channels)`.
         num_classes: Number of classes.
-        output_stride: 8, 16 or 32: the picture's size by the features'.
+        output_stride: 8, 16 or 32: the image's size by the features'.
         stem_width, expanded_widths, block_widths: As in `mobilenet_v2`.
         head_width, rates: As in `apply_aspp_head`.
         dropout: Rate before the classifier.
@@ -57,7 +57,7 @@ def deeplab_mobilenet_v2(
         et al., MobileNetV2 (2018), Table 7.
     """
     if output_stride not in (8, 16, 32):
-        raise KerasNasError(
+        raise UsageError(
             f"`output_stride` must be one of (8, 16, 32). Received: output_stride={output_stride}"
         )
     expanded = resolve_widths(expanded_widths, EXPANDED_WIDTHS, "expanded_widths")

@@ -82,7 +82,7 @@ def apply_reduction_block(
 
     The 1×1 convolution's stride is a pooling of single pixels before it, which is the same:
     TensorFlow 2.19's oneDNN writes past its memory in the gradient of a strided 1×1 convolution of
-    large pictures.
+    large images.
 
     Args:
         x: `(batch, height, width, channels)`.

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.models.conv_block import apply_classifier
 from keras_nas.models.dso_block import apply_dso_block, apply_reduction_block
 from keras_nas.models.dso_connections import Connections, FixedConnections, ScaledConnections
@@ -81,23 +81,23 @@ class DsoSpace:
         self._check_choice("scope", ("full", "share"))
         self._check_choice("last_stage_dilation", (1, 2))
         if self.levels < 1:
-            raise KerasNasError(f"`levels` must be 1 or more. Received: levels={self.levels}")
+            raise UsageError(f"`levels` must be 1 or more. Received: levels={self.levels}")
         if not self.operations or not set(self.operations) <= set(OPERATIONS):
-            raise KerasNasError(
+            raise UsageError(
                 f"`operations` must be one or more of {OPERATIONS}. "
                 f"Received: operations={self.operations}"
             )
         if len(set(self.operations)) != len(self.operations):
-            raise KerasNasError(
+            raise UsageError(
                 f"`operations` must not repeat. Received: operations={self.operations}"
             )
         if not self.stage_blocks or len(self.stage_widths) != len(self.stage_blocks):
-            raise KerasNasError(
+            raise UsageError(
                 "`stage_widths` and `stage_blocks` must have one entry a stage. Received: "
                 f"stage_widths={self.stage_widths}, stage_blocks={self.stage_blocks}"
             )
         if min(*self.stage_widths, *self.stage_blocks, self.num_classes) < 1:
-            raise KerasNasError(
+            raise UsageError(
                 "`stage_widths`, `stage_blocks` and `num_classes` must be 1 or more. Received: "
                 f"stage_widths={self.stage_widths}, stage_blocks={self.stage_blocks}, "
                 f"num_classes={self.num_classes}"
@@ -296,13 +296,13 @@ class DsoSpace:
         allowed |= {block: set(REDUCTION_EDGES) for block in self.reduction_names}
         for block, edges in genotype.items():
             if block not in allowed:
-                raise KerasNasError(
+                raise UsageError(
                     f"`genotype` must name blocks of the space, {list(allowed)}. "
                     f"Received: {block!r}"
                 )
             for edge in edges:
                 if tuple(edge) not in allowed[block]:
-                    raise KerasNasError(
+                    raise UsageError(
                         f"`genotype` must hold edges [source, target] of a block of {self.levels} "
                         f"levels of {self.operations}. Received: {list(edge)} in '{block}'"
                     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import keras
 from keras import layers, ops
 
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.models.named_operation import name_operation
 from keras_nas.models.registry import register
 from keras_nas.models.widths import resolve_widths
@@ -60,7 +60,7 @@ def edsr(
     upsampled = resolve_widths(upsample_widths, [filters] * len(steps), "upsample_widths")
     channels = input_shape[-1]
     if rgb_mean is not None and len(rgb_mean) != channels:
-        raise KerasNasError(
+        raise UsageError(
             f"`rgb_mean` must be None or have a value for each of the {channels} input channels. "
             f"Received: rgb_mean={rgb_mean}"
         )
@@ -111,7 +111,7 @@ def apply_upsample_block(
 def _shuffle_steps(scale: int) -> list[int]:
     steps = {2: [2], 3: [3], 4: [2, 2]}
     if scale not in steps:
-        raise KerasNasError(f"`scale` must be one of [2, 3, 4]. Received: scale={scale!r}")
+        raise UsageError(f"`scale` must be one of [2, 3, 4]. Received: scale={scale!r}")
     return steps[scale]
 
 

@@ -43,7 +43,7 @@ def efficientnet_b0(
 ) -> keras.Model:
     """EfficientNet-B0: 5.29 M params for 1000 classes, 4.01 M (FGNAS prints 4.0 M) for 10.
 
-    FGNAS carries the ImageNet architecture over to CIFAR-10: enlarge the pictures to `input_shape`,
+    FGNAS carries the ImageNet architecture over to CIFAR-10: enlarge the images to `input_shape`,
     or give `input_shape=(32, 32, 3)`; the parameters are the same.
 
     Args:
@@ -104,7 +104,7 @@ def apply_mbconv_block(
         squeezed_width: Channels inside the squeeze-and-excitation.
         width: Channels of the block's output.
         kernel_size, strides: Of the depthwise convolution.
-        drop_connect: Rate at which training drops the branch of a picture.
+        drop_connect: Rate at which training drops the branch of an image.
         name: Prefix of the layers' names.
     """
     shortcut = x
@@ -125,7 +125,7 @@ def apply_mbconv_block(
 def apply_squeeze_excite_block(
     x: keras.KerasTensor, squeezed_width: int, *, name: str
 ) -> keras.KerasTensor:
-    """x times sigmoid(conv(silu(conv(mean of x over the picture)))), channel by channel."""
+    """x times sigmoid(conv(silu(conv(mean of x over the image)))), channel by channel."""
     channels = x.shape[-1]
     scale = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_pool")(x)
     scale = layers.Conv2D(

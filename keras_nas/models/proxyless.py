@@ -8,7 +8,7 @@ from typing import NamedTuple
 import keras
 from keras import layers
 
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import UsageError
 from keras_nas.layers import ScaledEdge
 from keras_nas.models.conv_block import (
     apply_classifier,
@@ -90,7 +90,7 @@ def proxyless(
         Guo et al., Differentiable Neural Architecture Learning, Eq. (5).
     """
     if variant not in VARIANTS:
-        raise KerasNasError(
+        raise UsageError(
             f"`variant` must be one of {tuple(VARIANTS)}. Received: variant={variant!r}"
         )
     widths = VARIANTS[variant]
@@ -139,7 +139,7 @@ def apply_parallel_block(
     """
     residual = strides == 1 and x.shape[-1] == width
     if not operations and not residual:
-        raise KerasNasError(
+        raise UsageError(
             f"`block_operations` must keep an operation in block '{name}', which has no residual."
         )
     summed = [x] if residual else []
@@ -194,7 +194,7 @@ def block_names(stage_blocks: Sequence[int] = STAGE_BLOCKS) -> list[str]:
 
 def _blocks(widths, counts, strides) -> list[tuple[int, int, str]]:
     if not len(widths) == len(counts) == len(strides):
-        raise KerasNasError(
+        raise UsageError(
             "`stage_widths`, `stage_blocks` and `stage_strides` must have one entry a stage. "
             f"Received: {len(widths)}, {len(counts)} and {len(strides)} entries"
         )
@@ -210,13 +210,13 @@ def _chosen_operations(block_operations, count) -> list[Sequence[str]]:
     if block_operations is None:
         return [OPERATIONS] * count
     if len(block_operations) != count:
-        raise KerasNasError(
+        raise UsageError(
             f"`block_operations` must have one list a block, {count}. "
             f"Received: {len(block_operations)} lists"
         )
     for operations in block_operations:
         if len(set(operations)) != len(operations) or not set(operations) <= set(OPERATIONS):
-            raise KerasNasError(
+            raise UsageError(
                 f"`block_operations` must hold operations of {OPERATIONS}, each once. "
                 f"Received: {list(operations)}"
             )

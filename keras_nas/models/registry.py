@@ -10,7 +10,7 @@ from typing import ParamSpec
 
 import keras
 
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import KerasNasError, UsageError
 
 _Arguments = ParamSpec("_Arguments")
 
@@ -103,21 +103,21 @@ def create(name: str, **config) -> keras.Model:
         KerasNasError: If `name` or an argument is unknown, or `config` is not JSON-able.
     """
     if name not in _BUILDERS:
-        raise KerasNasError(
+        raise UsageError(
             f"`name` must be one of {names()}. Received: name={name!r}"
             f"{_suggestion(name, _BUILDERS)}"
         )
     allowed = inspect.signature(_BUILDERS[name]).parameters
     for key in config:
         if key not in allowed:
-            raise KerasNasError(
+            raise UsageError(
                 f"`config` of model {name!r} must use arguments of {list(allowed)}. "
                 f"Received: {key}={config[key]!r}{_suggestion(key, allowed)}"
             )
     try:
         json.dumps(config)
     except TypeError as error:
-        raise KerasNasError(
+        raise UsageError(
             f"`config` of model {name!r} must be JSON-able (numbers, strings, lists, None), "
             f"because an architecture file records it. Received: {config!r} ({error})"
         ) from error

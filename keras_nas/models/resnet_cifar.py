@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import UsageError
 from keras_nas.models.basic_block import apply_basic_block
 from keras_nas.models.conv_block import apply_classifier, apply_conv_bn_block
 from keras_nas.models.registry import register_variant
@@ -50,10 +50,10 @@ def _resnet_cifar(
         He et al., Deep Residual Learning for Image Recognition (2015), section 4.2.
     """
     if shortcut not in SHORTCUTS:
-        raise KerasNasError(f"`shortcut` must be one of {SHORTCUTS}. Received: {shortcut!r}")
+        raise UsageError(f"`shortcut` must be one of {SHORTCUTS}. Received: {shortcut!r}")
     stage_widths = resolve_widths(stage_widths, STAGE_WIDTHS, "stage_widths")
     if shortcut == "pad" and list(stage_widths) != sorted(stage_widths):
-        raise KerasNasError(
+        raise UsageError(
             "`stage_widths` must not fall where `shortcut` is 'pad', which can only add channels. "
             f"Received: stage_widths={stage_widths}"
         )
@@ -88,7 +88,7 @@ resnet20_cifar = register_variant(
 small_resnet = register_variant(
     "small_resnet",
     _resnet_cifar,
-    "A ResNet of two blocks a stage for small grey pictures (28 × 28).",
+    "A ResNet of two blocks a stage for small grey images (28 × 28).",
     blocks=2,
     input_shape=(28, 28, 1),
     shortcut="projection",

@@ -128,7 +128,7 @@ vgg19_cifar = register_variant(
 small_vgg = register_variant(
     "small_vgg",
     _vgg_cifar,
-    "A VGG-like net of six convolutions for small grey pictures.",
+    "A VGG-like net of six convolutions for small grey images.",
     own_widths=SMALL_VGG_WIDTHS,
     input_shape=(28, 28, 1),
     hidden_width=128,

@@ -9,6 +9,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_nas.errors import UsageError
+
 
 @keras.saving.register_keras_serializable(package="keras_nas")
 class APGNAG(keras.optimizers.Optimizer):
@@ -59,7 +61,7 @@ class APGNAG(keras.optimizers.Optimizer):
             averages are refused: either would move λ off the proximal step's exact zeros.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        UsageError: If an argument is out of its range.
 
     References:
         Zhang et al., You Only Search Once: Single Shot Neural Architecture Search via Direct Sparse
@@ -78,15 +80,15 @@ class APGNAG(keras.optimizers.Optimizer):
     ):
         for refused in ("weight_decay", "use_ema"):
             if kwargs.get(refused):
-                raise ValueError(
+                raise UsageError(
                     f"`{refused}` must not be set for APGNAG, whose variables must stay exactly "
                     f"sparse. Received: {refused}={kwargs[refused]}"
                 )
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         if gamma < 0:
-            raise ValueError(f"`gamma` must be 0 or more. Received: gamma={gamma}")
+            raise UsageError(f"`gamma` must be 0 or more. Received: gamma={gamma}")
         if momentum is not None and not 0 <= momentum < 1:
-            raise ValueError(
+            raise UsageError(
                 f"`momentum` must be `None` or in the range [0, 1). Received: momentum={momentum}"
             )
         self.gamma = gamma
@@ -148,17 +150,17 @@ class APGNAG(keras.optimizers.Optimizer):
             gamma: A number, or an array that broadcasts to the variable's shape; 0 or more.
 
         Raises:
-            ValueError: If `variable` is unknown, or `gamma` is negative or of another shape.
+            UsageError: If `variable` is unknown, or `gamma` is negative or of another shape.
         """
         index = self._checked_index(variable)
         slot = self._gammas[index]
         gamma = np.asarray(gamma, dtype="float64")
         if not np.all(gamma >= 0):
-            raise ValueError(f"`gamma` must be 0 or more everywhere. Received: gamma={gamma}")
+            raise UsageError(f"`gamma` must be 0 or more everywhere. Received: gamma={gamma}")
         try:
             slot.assign(np.broadcast_to(gamma, tuple(slot.shape)))
         except ValueError as error:
-            raise ValueError(
+            raise UsageError(
                 f"`gamma` must broadcast to the variable's shape {tuple(slot.shape)}. "
                 f"Received: shape {gamma.shape}"
             ) from error
@@ -243,7 +245,7 @@ class APGNAG(keras.optimizers.Optimizer):
 
     def _checked_index(self, variable) -> int:
         if not self.built:
-            raise ValueError(
+            raise UsageError(
                 "The optimizer must be built first: call `optimizer.build(variables)`."
             )
         self._check_variables_are_known([variable])

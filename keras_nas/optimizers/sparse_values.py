@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keras
 
+from keras_nas.errors import UsageError
 from keras_nas.optimizers.apg import APGNAG
 
 
@@ -21,7 +22,7 @@ class SparseValues(keras.callbacks.Callback):
     ```
 
     Raises:
-        ValueError: When `fit` starts with a model that is not trained by APG-NAG.
+        UsageError: When `fit` starts with a model that is not trained by APG-NAG.
     """
 
     def __init__(self):
@@ -30,7 +31,7 @@ class SparseValues(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         if not self._optimizers():
-            raise ValueError(
+            raise UsageError(
                 "`SparseValues` needs a model whose optimizer is an APGNAG. "
                 f"Received: optimizer={type(self.model.optimizer).__name__}"
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import TypeVar
 
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import KerasNasError, UsageError
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -33,12 +33,12 @@ def adaptive_flops(
     """
     _check(gamma, kept)
     if set(kept) != set(complete):
-        raise KerasNasError(
+        raise UsageError(
             "`kept` and `complete` must have the same blocks. "
             f"Received: {sorted(map(str, kept))} and {sorted(map(str, complete))}"
         )
     if any(cost <= 0 for cost in complete.values()):
-        raise KerasNasError(
+        raise UsageError(
             f"`complete` must hold costs greater than 0. Received: complete={dict(complete)}"
         )
     return {block: kept[block] / complete[block] * gamma for block in kept}
@@ -85,7 +85,7 @@ def adaptive_latency(gamma: float, gamma_0: float, saved: Mapping[Key, float]) -
     """
     _check(gamma, {})
     if gamma_0 < 0:
-        raise KerasNasError(f"`gamma_0` must be 0 or more. Received: gamma_0={gamma_0}")
+        raise UsageError(f"`gamma_0` must be 0 or more. Received: gamma_0={gamma_0}")
     least, greatest = min(saved.values(), default=0.0), max(saved.values(), default=0.0)
     spread = greatest - least
     return {
@@ -96,7 +96,7 @@ def adaptive_latency(gamma: float, gamma_0: float, saved: Mapping[Key, float]) -
 
 def _check(gamma: float, costs: Mapping) -> None:
     if gamma < 0:
-        raise KerasNasError(f"`gamma` must be 0 or more. Received: gamma={gamma}")
+        raise UsageError(f"`gamma` must be 0 or more. Received: gamma={gamma}")
     for key, cost in costs.items():
         if cost < 0:
             raise KerasNasError(f"A cost must be 0 or more. Received: {cost} for {key!r}")

@@ -64,8 +64,8 @@ def _section(runs: list[RunContents], several: bool) -> Section:
     if pending:
         notes.append(f"Without a small network yet (stage “surgery”): {', '.join(pending)}.")
     caption = "Networks by multiply-adds and quality, numbered as below; the line joins the best."
-    picture = embed_figure(pareto_plot(points, quality, references), caption)
-    return Section(title, [picture], _table(points, quality), notes)
+    image = embed_figure(pareto_plot(points, quality, references), caption)
+    return Section(title, [image], _table(points, quality), notes)
 
 
 def _points(runs: Sequence[RunContents], quality: Quality) -> list[Point]:

@@ -1,4 +1,4 @@
-"""Pictures inside a page: data URIs, so that the page is one file."""
+"""Images inside a page: data URIs, so that the page is one file."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _TYPES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".svg": "svg+xml"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Picture:
-    """A picture of the page.
+class Image:
+    """An image of the page.
 
     Attributes:
         source: Its data URI.
@@ -29,18 +29,18 @@ class Picture:
     width: int | None = None
 
 
-def embed_figure(figure: Figure, caption: str) -> Picture:
+def embed_figure(figure: Figure, caption: str) -> Image:
     """A matplotlib figure as SVG, the same bytes for the same figure."""
     buffer = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "keras_nas"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     width = round(PIXELS_PER_INCH * figure.get_figwidth())
-    return Picture(_data_uri(buffer.getvalue(), "svg+xml"), caption, width)
+    return Image(_data_uri(buffer.getvalue(), "svg+xml"), caption, width)
 
 
-def embed_file(path: Path, caption: str) -> Picture:
-    """A picture's file (PNG, JPEG or SVG)."""
-    return Picture(_data_uri(path.read_bytes(), _TYPES[path.suffix.lower()]), caption)
+def embed_file(path: Path, caption: str) -> Image:
+    """An image's file (PNG, JPEG or SVG)."""
+    return Image(_data_uri(path.read_bytes(), _TYPES[path.suffix.lower()]), caption)
 
 
 def _data_uri(content: bytes, kind: str) -> str:

@@ -27,7 +27,7 @@ TEMPLATE = "report.html.j2"
 def write_html_report(run_dirs: Sequence[str | Path], output: str | Path) -> Path:
     """Reads the folders of runs and writes a page about them.
 
-    The page is one file: pictures stand in it as data URIs, and nothing is loaded from elsewhere.
+    The page is one file: images stand in it as data URIs, and nothing is loaded from elsewhere.
     What no stage has made yet is left out, with a line that names the stage.
 
     Args:

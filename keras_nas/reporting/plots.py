@@ -49,7 +49,7 @@ def gate_histograms(records: Sequence[Mapping[str, Any]]) -> Figure:
     axes = figure.add_subplot()
     shares = np.array([record["histogram"] for record in records], float)
     shares *= 100 / np.maximum(1, shares.sum(axis=1, keepdims=True))
-    picture = axes.imshow(
+    image = axes.imshow(
         shares, aspect="auto", cmap="Blues", vmin=0, vmax=100, origin="upper",
         extent=(0, 1, len(records) - 0.5, -0.5), interpolation="nearest",
     )  # fmt: skip
@@ -63,7 +63,7 @@ def gate_histograms(records: Sequence[Mapping[str, Any]]) -> Figure:
     )
     side.set_ylabel("undecided channels")
     axes.set_title(f"{records[-1]['channels']:,} gates by δ")
-    figure.colorbar(picture, ax=axes, label="% of channels", pad=0.12)
+    figure.colorbar(image, ax=axes, label="% of channels", pad=0.12)
     return figure
 
 

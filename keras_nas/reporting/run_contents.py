@@ -12,7 +12,7 @@ from keras_nas.errors import KerasNasError
 from keras_nas.runs.folder import RunFolder
 from keras_nas.training.records import read_records
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".svg")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".svg")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +26,7 @@ class RunContents:
         records: metrics.jsonl, one mapping an epoch.
         architecture: architecture.json.
         benchmarks: The measurements of benchmark*.json, one mapping a model and device.
-        pictures: Pictures in plots/ and in the folder itself, by name.
+        images: Images in plots/ and in the folder itself, by name.
     """
 
     folder: RunFolder
@@ -35,7 +35,7 @@ class RunContents:
     records: list[dict[str, Any]]
     architecture: Architecture | None
     benchmarks: list[dict[str, Any]]
-    pictures: list[Path]
+    images: list[Path]
 
     @property
     def name(self) -> str:
@@ -80,7 +80,7 @@ def read_run(path: str | Path) -> RunContents:
             Architecture.load(folder.architecture) if folder.architecture.exists() else None
         ),
         benchmarks=_benchmarks(folder.path),
-        pictures=_pictures(folder),
+        images=_images(folder),
     )
 
 
@@ -108,8 +108,8 @@ def _benchmarks(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _pictures(folder: RunFolder) -> list[Path]:
+def _images(folder: RunFolder) -> list[Path]:
     candidates = [*folder.plots.rglob("*"), *folder.path.glob("*")]
     return sorted(
-        path for path in candidates if path.is_file() and path.suffix.lower() in PICTURE_SUFFIXES
+        path for path in candidates if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES
     )

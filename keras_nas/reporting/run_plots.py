@@ -15,7 +15,7 @@ def draw_run(folder: RunFolder) -> list[Path]:
     """Draws what the run's files allow into its `plots/`.
 
     Returns:
-        The paths of the pictures: channels.png where the architecture stage is done, gates.png
+        The paths of the images: channels.png where the architecture stage is done, gates.png
         where gates were annealed, and curves.png where there is held-out data.
     """
     drawn = []

@@ -1,4 +1,4 @@
-"""The sections of a run's page: each a picture or table, or a line that says what would make it."""
+"""The sections of a run's page: each an image or table, or a line that says what would make it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from keras_nas.architecture import Architecture
 from keras_nas.reporting.block_drawings import block_drawings
 from keras_nas.reporting.block_edges import edges_by_block, operations_by_block
 from keras_nas.reporting.curves import held_out_curves
-from keras_nas.reporting.embedding import Picture, embed_figure, embed_file
+from keras_nas.reporting.embedding import Image, embed_figure, embed_file
 from keras_nas.reporting.latency_bars import latency_bars
 from keras_nas.reporting.operation_plots import kernels_per_layer, operations_per_layer
 from keras_nas.reporting.plots import channels_per_layer, gate_histograms
@@ -17,7 +17,7 @@ from keras_nas.reporting.run_contents import RunContents
 from keras_nas.reporting.run_tables import Table, networks_table
 
 DRAWN_HERE = frozenset({"channels.png", "gates.png", "curves.png"})
-"""Pictures of `run_plots.draw_run` that the page draws anew from the same files."""
+"""Images of `run_plots.draw_run` that the page draws anew from the same files."""
 BLOCK_WORDS = ("block", "genotype")
 
 
@@ -27,14 +27,14 @@ class Section:
 
     Attributes:
         title: Its heading.
-        pictures: Its pictures, with captions.
+        images: Its images, with captions.
         table: Its table.
         notes: Lines below the heading.
         missing: Why it is empty, and which stage would fill it; empty where it is not.
     """
 
     title: str
-    pictures: list[Picture] = dataclasses.field(default_factory=list)
+    images: list[Image] = dataclasses.field(default_factory=list)
     table: Table | None = None
     notes: list[str] = dataclasses.field(default_factory=list)
     missing: str = ""
@@ -107,7 +107,7 @@ def operations_section(run: RunContents) -> Section:
             missing="This architecture chooses channels alone: a search over operations "
             "or edges would fill this.",
         )
-    pictures = [
+    images = [
         embed_figure(
             operations_per_layer(kept),
             "Kept operations by kind; in a mixed layer, one for each channel.",
@@ -115,8 +115,8 @@ def operations_section(run: RunContents) -> Section:
     ]
     kernels = kernels_per_layer(kept, run.architecture.kernel_sizes)
     if kernels is not None:
-        pictures.append(embed_figure(kernels, "The same by kernel size."))
-    return Section(title, pictures)
+        images.append(embed_figure(kernels, "The same by kernel size."))
+    return Section(title, images)
 
 
 def operations_by_layer(architecture: Architecture) -> dict[str, list[str]]:
@@ -151,14 +151,14 @@ def gates_section(run: RunContents) -> Section:
 
 def blocks_section(run: RunContents) -> Section:
     title = "Blocks"
-    pictures = [embed_file(path, _caption(path)) for path in run.pictures if _shows_block(path)]
+    images = [embed_file(path, _caption(path)) for path in run.images if _shows_block(path)]
     if run.architecture is not None:
         blocks = edges_by_block(run.architecture.kept_edges)
         if blocks:
             caption = "Live operations and edges of each block (DSO's Fig. 6)."
-            pictures.insert(0, embed_figure(block_drawings(blocks), caption))
-    if pictures:
-        return Section(title, pictures)
+            images.insert(0, embed_figure(block_drawings(blocks), caption))
+    if images:
+        return Section(title, images)
     if run.setting("method") == "dso":
         return Section(title, missing=_missing(run, "No block drawings yet", "architecture"))
     return Section(title, missing="Only a search over edges (--method=dso) has blocks to draw.")
@@ -180,14 +180,12 @@ def latency_section(run: RunContents) -> Section:
 
 
 def samples_section(run: RunContents) -> Section:
-    title = "Pictures"
-    paths = [
-        path for path in run.pictures if path.name not in DRAWN_HERE and not _shows_block(path)
-    ]
+    title = "Images"
+    paths = [path for path in run.images if path.name not in DRAWN_HERE and not _shows_block(path)]
     if not paths:
         return Section(
             title,
-            missing="No sample pictures yet: the stage `export` draws them. Any PNG, JPEG or SVG "
+            missing="No sample images yet: the stage `export` draws them. Any PNG, JPEG or SVG "
             "in the run's plots/ is shown here.",
         )
     return Section(title, [embed_file(path, _caption(path)) for path in paths])

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from keras_nas.tasks.super_resolution_evaluation import PictureScore, mean_score
+from keras_nas.tasks.super_resolution_evaluation import ImageScore, mean_score
 
 
-def score_table(scores: Sequence[PictureScore]) -> Table:
-    """A row a picture and their mean: PSNR (dB) and SSIM of bicubic and the model, and the gain.
+def score_table(scores: Sequence[ImageScore]) -> Table:
+    """A row an image and their mean: PSNR (dB) and SSIM of bicubic and the model, and the gain.
 
     Raises:
         KerasNasError: there are no scores.
     """
     table = Table(header_style="bold")
-    table.add_column("picture")
+    table.add_column("image")
     for column in ("bicubic dB / SSIM", "model dB / SSIM", "gain dB"):
         table.add_column(column, justify="right", no_wrap=True)
     for score in (*scores, mean_score(scores)):

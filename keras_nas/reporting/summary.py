@@ -42,7 +42,7 @@ def findings(results: dict[str, Any], records: list[dict[str, Any]]) -> list[str
             f"Undecided gates of {total:,} (further than 1e-3 from 0 and 1) by δ: {counts}."
         )
     lines += _changes(rows)
-    lines += _rivals(rows)
+    lines += _random_baselines(rows)
     lines += _budget(rows, records)
     if "speedup" in results:
         lines.append(
@@ -97,15 +97,15 @@ def _changes(rows: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _rivals(rows: dict[str, Any]) -> list[str]:
+def _random_baselines(rows: dict[str, Any]) -> list[str]:
     """The found network beside the random ones that were trained like it."""
-    rivals = [row for name, row in rows.items() if re.fullmatch(r"random_\d+", name)]
-    quality = next(iter(qualities_of(rivals)), None)
+    baselines = [row for name, row in rows.items() if re.fullmatch(r"random_\d+", name)]
+    quality = next(iter(qualities_of(baselines)), None)
     if quality is None or "finetuned" not in rows:
         return []
-    values = [row[quality.key] for row in rivals]
+    values = [row[quality.key] for row in baselines]
     mean = quality.shown(sum(values) / len(values))
-    macs = " to ".join(f"{bound([row['macs'] for row in rivals]):,}" for bound in (min, max))
+    macs = " to ".join(f"{bound([row['macs'] for row in baselines]):,}" for bound in (min, max))
     return [
         f"The found network's {quality.label}: {quality.shown(rows['finetuned'][quality.key])} at "
         f"{rows['finetuned']['macs']:,} MACs. The mean of {len(values)} random networks of its "

@@ -1,4 +1,4 @@
-"""One picture three times: bicubic, the model, the truth; whole and zoomed in."""
+"""One image three times: bicubic, the model, the truth; whole and zoomed in."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from keras_nas.data.bicubic import imresize
-from keras_nas.data.picture_pairs import PicturePair
-from keras_nas.errors import KerasNasError
+from keras_nas.data.image_pairs import ImagePair
+from keras_nas.errors import UsageError
 from keras_nas.tasks.super_resolution_evaluation import score_output
 from keras_nas.tasks.super_resolution_metrics import rgb_to_y
 
 FRAME = "#ff5a1f"
 
 
-def triptych(pair: PicturePair, output: np.ndarray, label: str = "ours", zoom: int = 96) -> Figure:
+def triptych(pair: ImagePair, output: np.ndarray, label: str = "ours", zoom: int = 96) -> Figure:
     """Draws bicubic enlargement, the model's and the truth side by side.
 
-    Above is the whole picture with the place of the zoom framed, below that place, every pixel a
+    Above is the whole image with the place of the zoom framed, below that place, every pixel a
     square. The place is where bicubic errs most, whatever the model does there. Captions give PSNR
-    (dB) and SSIM of the whole picture, on luma with the border shaved.
+    (dB) and SSIM of the whole image, on luma with the border shaved.
 
     Args:
-        pair: the picture.
-        output: the model's picture, uint8, of the shape of `pair.high`.
+        pair: the image.
+        output: the model's image, uint8, of the shape of `pair.high`.
         label: what the model is called.
-        zoom: pixels a side of the part that is zoomed in on; cut to the picture.
+        zoom: pixels a side of the part that is zoomed in on; cut to the image.
 
     Returns:
         The figure; `keras_nas.reporting.plots.save` writes it as PNG.
@@ -35,12 +35,12 @@ def triptych(pair: PicturePair, output: np.ndarray, label: str = "ours", zoom: i
         KerasNasError: `output` is not uint8 of the right shape, or `zoom` is under 1.
     """
     if output.dtype != np.uint8 or output.shape != pair.high.shape:
-        raise KerasNasError(
+        raise UsageError(
             f"`output` must be uint8 of shape {pair.high.shape}. "
             f"Received: {output.dtype} {output.shape}"
         )
     if zoom < 1:
-        raise KerasNasError(f"`zoom` must be 1 or more. Received: zoom={zoom}")
+        raise UsageError(f"`zoom` must be 1 or more. Received: zoom={zoom}")
     bicubic = imresize(pair.low, float(pair.scale))
     score = score_output(pair, output)
     captions = (
@@ -67,14 +67,14 @@ def triptych(pair: PicturePair, output: np.ndarray, label: str = "ours", zoom: i
     return figure
 
 
-def worst_place(picture: np.ndarray, truth: np.ndarray, size: int) -> tuple[int, int]:
+def worst_place(image: np.ndarray, truth: np.ndarray, size: int) -> tuple[int, int]:
     """Row and column of the square of `size` pixels where luma errs most, summed in absolute value.
 
     Args:
-        picture, truth: uint8, shape (height, width, 3), both sides `size` or more.
+        image, truth: uint8, shape (height, width, 3), both sides `size` or more.
         size: pixels a side.
     """
-    error = np.abs(np.asarray(rgb_to_y(picture)) - np.asarray(rgb_to_y(truth)))[..., 0]
+    error = np.abs(np.asarray(rgb_to_y(image)) - np.asarray(rgb_to_y(truth)))[..., 0]
     sums = np.pad(error.astype(np.float64), ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)
     squares = sums[size:, size:] - sums[:-size, size:] - sums[size:, :-size] + sums[:-size, :-size]
     row, column = np.unravel_index(np.argmax(squares), squares.shape)

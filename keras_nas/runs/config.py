@@ -85,7 +85,7 @@ class RunConfig:
     steps_per_epoch: int = setting(1000, "Super-resolution: batches of patches an epoch.")
     value_range: int = setting(1, "Super-resolution: the value of white.", (1, 255))
     cache_dir: str = setting(
-        "", "Super-resolution: folder for decoded pictures; none: memory.", decides=NOTHING
+        "", "Super-resolution: folder for decoded images; none: memory.", decides=NOTHING
     )
     seed: int = setting(0, "Seed of the weights, the data's order and the augmentation.")
     deterministic: bool = setting(True, "Use deterministic ops: same seed, same result.")

@@ -31,7 +31,7 @@ class RunFolder:
     | finetuned.keras      | finetune       | the same, finetuned                              |
     | *.tflite             | export         |                                                  |
     | results.json         | every stage    | accuracy, costs, sizes, latencies                |
-    | plots/               | the apps       | pictures                                         |
+    | plots/               | the apps       | images                                         |
 
     Args:
         path: The folder; it need not exist.

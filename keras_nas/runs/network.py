@@ -50,7 +50,7 @@ def create_model(config: RunConfig, run_data: DataSet) -> keras.Model:
 
     Raises:
         UsageError: As in `model_source`, or the backbone is of another task, or too deep or small
-            for the data's pictures.
+            for the data's images.
         KerasNasError: If the file cannot be loaded.
     """
     source = model_source(config, run_data)

@@ -83,7 +83,7 @@ def _check_input(model: keras.Model, run_data: DataSet, where: str) -> None:
             "on a batch, or begin it with keras.Input, and save it again."
         )
     if len(inputs) > 1:
-        raise UsageError(f"{where} has {len(inputs)} inputs, and the data has pictures alone.")
+        raise UsageError(f"{where} has {len(inputs)} inputs, and the data has images alone.")
     given = tuple(epoch_of(run_data.train, 0).element_spec[0].shape)[1:]
     wanted = tuple(inputs[0].shape)[1:]
     if not _compatible(wanted, given):

@@ -119,9 +119,9 @@ class Finetune(RunStage):
         small = method.retrained(small, architecture)
         method.finetune(small, bench.context(small))
         bench.record("finetuned", small, folder.finetuned)
-        for name, rival in method.rivals(small, architecture, bench.config.seed):
-            method.finetune(rival, bench.context(rival), name)
-            bench.record(name, rival, folder.path / f"{name}.keras")
+        for name, baseline in method.random_baselines(small, architecture, bench.config.seed):
+            method.finetune(baseline, bench.context(baseline), name)
+            bench.record(name, baseline, folder.path / f"{name}.keras")
 
 
 def search_stages() -> list[RunStage]:

@@ -69,7 +69,7 @@ class DnalConfig:
     align: str = setting(
         "auto",
         "How surgery aligns channels at joins.",
-        ("auto", "widen", "pad"),
+        ("auto", "extend", "pad"),
         decides=LATER_STAGES,
     )
     finetune: TrainConfig = setting(

@@ -161,7 +161,7 @@ class Method(abc.ABC):
             task=context.task, session=context.session, name=name,
         )  # fmt: skip
 
-    def rivals(
+    def random_baselines(
         self, small: keras.Model, architecture: Architecture, seed: int
     ) -> Iterator[tuple[str, keras.Model]]:
         """Networks to be trained as `small` was, to compare with: each with its name."""

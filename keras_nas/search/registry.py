@@ -42,7 +42,7 @@ def register(name: str, method: str) -> Callable[[type], type]:
 
     def enter(config: type) -> type:
         if name in _METHODS:
-            raise ValueError(
+            raise UsageError(
                 f"`register` needs a name that is free. Received: {name!r}, taken already"
             )
         _METHODS[name] = _Entry(config, method)

@@ -7,17 +7,17 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import UsageError
 from keras_nas.graph import Graph, Node, Value
 from keras_nas.layers import Gate
 from keras_nas.surgery.attach import Attachment, Layout, attach
 from keras_nas.surgery.channels import Channels, all_live
+from keras_nas.surgery.extend import Extension
 from keras_nas.surgery.masks import bound_joins
 from keras_nas.surgery.rules import is_opaque, rule_for
 from keras_nas.surgery.rules.base import Call, Rule
-from keras_nas.surgery.widen import Widening
 
-ALIGNMENTS = ("auto", "pad", "widen")
+ALIGNMENTS = ("auto", "pad", "extend")
 
 
 @dataclass(eq=False)
@@ -52,7 +52,7 @@ def analyse(graph: Graph, scales: dict[str, np.ndarray], align: str = "auto") ->
     Args:
         graph: The gated graph.
         scales: What each gate multiplies its channels by, by the gate's operation name.
-        align: How operands of a join get the same channels: `"widen"` (the producer keeps a row of
+        align: How operands of a join get the same channels: `"extend"` (the producer keeps a row of
             zeros), `"pad"` (zero-pad and gather) or `"auto"` (what costs less at each place).
 
     Returns:
@@ -62,7 +62,7 @@ def analyse(graph: Graph, scales: dict[str, np.ndarray], align: str = "auto") ->
         KerasNasError: If `align` is unknown.
     """
     if align not in ALIGNMENTS:
-        raise KerasNasError(f"`align` must be one of {ALIGNMENTS}. Received: align={align!r}")
+        raise UsageError(f"`align` must be one of {ALIGNMENTS}. Received: align={align!r}")
     plan = forward(graph, scales)
     _Backward(plan, align).run()
     return plan
@@ -158,7 +158,7 @@ class _Backward:
 
     def __init__(self, plan: Plan, align: str):
         self.plan = plan
-        self.widening = Widening(plan.channels, plan.calls, plan.rules, align)
+        self.extension = Extension(plan.channels, plan.calls, plan.rules, align)
         self.shared = {
             name: nodes
             for name, nodes in plan.graph.calls().items()
@@ -212,7 +212,7 @@ class _Backward:
         if not is_read:
             return np.zeros(channels.count, bool)
         constant = wanted & ~channels.live
-        if constant.any() and self.widening.is_better(value, wanted, constant):
+        if constant.any() and self.extension.is_better(value, wanted, constant):
             return wanted
         return wanted & channels.live
 

@@ -46,7 +46,7 @@ def build(
         model: The gated, functional model.
         architecture: The `keras_nas.Architecture` (what its `kept_channels` does not name stays).
         strict: Whether a layer that surgery does not know is an error.
-        align: How operands of a join get the same channels: `"widen"`, `"pad"` or `"auto"`.
+        align: How operands of a join get the same channels: `"extend"`, `"pad"` or `"auto"`.
         name: Name of the small model; by default that of `model`.
 
     Returns:

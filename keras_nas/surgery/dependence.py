@@ -19,7 +19,7 @@ class Dependence:
     """Asks whether masks leave each output a way back to an input.
 
     An output that is not constant need not depend on the input: behind a closed gate, a shift and
-    a convolution with a border of zeros make a picture that is the same for every input. So the
+    a convolution with a border of zeros make an image that is the same for every input. So the
     question is whether a way leads back, channel by channel, from the output through what is read
     and not constant, to an input of the model.
 

@@ -1,4 +1,4 @@
-"""How far a picture-to-picture model looks, read off its graph."""
+"""How far an image-to-image model looks, read off its graph."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def receptive_radius(model: keras.Model) -> int:
         model: functional, with one input (batch, height, width, channels).
 
     Raises:
-        KerasNasError: a layer is not one of these: it shrinks, looks at the whole picture, or is
+        KerasNasError: a layer is not one of these: it shrinks, looks at the whole image, or is
             unknown. The layer is named.
     """
     read = graph.read(model)
@@ -85,12 +85,12 @@ def _through(node: Node, inputs: list[_Reach]) -> _Reach:
                 return _Reach(pixel / factor, radius + looks * pixel)
     raise KerasNasError(
         f"How far layer '{node.name}' ({type(operation).__name__}) looks is not known: give "
-        "`overlap`, or run the model on whole pictures."
+        "`overlap`, or run the model on whole images."
     )
 
 
 def _same_everywhere(node: Node) -> bool:
-    """Whether a pointwise node works alike at every pixel, and not along the picture's axes."""
+    """Whether a pointwise node works alike at every pixel, and not along the image's axes."""
     operation = node.operation
     if isinstance(operation, keras.layers.PReLU):
         return set(operation.shared_axes or ()) >= {1, 2}

@@ -84,8 +84,8 @@ class Segmentation(Task):
         # IGNORE has no place in the one-hot code: a row of zeros.
         return ops.convert_to_numpy(ops.one_hot(ops.cast(targets, "int32"), self.classes))
 
-    def pictures(self, inputs, targets, predict):
-        """The picture, its contrast stretched, then its true and its predicted classes in colour.
+    def images(self, inputs, targets, predict):
+        """The image, its contrast stretched, then its true and its predicted classes in colour.
 
         Pixels that do not count are void in both.
         """
@@ -143,7 +143,7 @@ def palette(classes: int = 256) -> np.ndarray:
 
 
 def colored(labels: np.ndarray) -> np.ndarray:
-    """Classes as a picture in VOC's colours: uint8 `(..., 3)` of integer `(...)`.
+    """Classes as an image in VOC's colours: uint8 `(..., 3)` of integer `(...)`.
 
     `IGNORE` gets VOC's colour of it, a light yellow.
     """

@@ -11,7 +11,7 @@ from keras_nas.data.super_resolution import check_value_range
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.tasks.shapes import shown
 from keras_nas.tasks.super_resolution_evaluation import (
-    PictureScore,
+    ImageScore,
     evaluate_folder,
     evaluate_pairs,
     mean_score,
@@ -20,7 +20,7 @@ from keras_nas.tasks.super_resolution_metrics import PsnrY, SsimY
 from keras_nas.tasks.task import Task
 
 __all__ = [
-    "PictureScore",
+    "ImageScore",
     "SuperResolution",
     "evaluate_folder",
     "evaluate_pairs",
@@ -32,7 +32,7 @@ __all__ = [
 class SuperResolution(Task):
     """Mean absolute error; PSNR and SSIM on luma with the border shaved.
 
-    Inputs are low-resolution pictures `(batch, height, width, channels)`, targets and outputs
+    Inputs are low-resolution images `(batch, height, width, channels)`, targets and outputs
     `(batch, scale · height, scale · width, channels)`, all in 0 … `value_range`. The loss is
     computed in float32 whatever the outputs' dtype.
 
@@ -60,7 +60,7 @@ class SuperResolution(Task):
 
     def __init__(self, scale: int = 2, value_range: float = 1.0):
         if scale < 2:
-            raise KerasNasError(f"`scale` must be 2 or more. Received: scale={scale}")
+            raise UsageError(f"`scale` must be 2 or more. Received: scale={scale}")
         check_value_range(value_range)
         self.scale = scale
         self.value_range = value_range
@@ -70,7 +70,7 @@ class SuperResolution(Task):
         """The task of a model, whose scale is read off its output's shape.
 
         Raises:
-            KerasNasError: the model does not enlarge pictures.
+            KerasNasError: the model does not enlarge images.
         """
         return cls(scale_of(model), value_range)
 
@@ -94,12 +94,12 @@ class SuperResolution(Task):
         return {"bicubic": {metric.name: float(metric.result()) for metric in metrics}}
 
     def check_fits(self, data, model, where):
-        """A network of fixed size fits if all held-out pictures have it."""
+        """A network of fixed size fits if all held-out images have it."""
         wanted = tuple(model.inputs[0].shape)[1:]
         sizes = {pair.low.shape[:2] for pair in data.test_pairs}
         if None not in wanted and sizes != {wanted[:2]}:
             raise UsageError(
-                f"{where} takes pictures of {shown(wanted)} alone, and the held-out ones have "
+                f"{where} takes images of {shown(wanted)} alone, and the held-out ones have "
                 f"other sizes: build it with keras.Input((None, None, {wanted[2]}))."
             )
 
@@ -108,7 +108,7 @@ class SuperResolution(Task):
         return ops.mean(error, axis=(1, 2, 3))
 
     def metrics(self) -> list[keras.metrics.Metric]:
-        """PSNR (dB) and SSIM, means over pictures."""
+        """PSNR (dB) and SSIM, means over images."""
         return [
             PsnrY(self.scale, self.value_range, name="psnr_y"),
             SsimY(self.scale, self.value_range, name="ssim_y"),
@@ -117,10 +117,10 @@ class SuperResolution(Task):
     def right_outputs(self, targets):
         return ops.convert_to_numpy(ops.cast(targets, "float32"))
 
-    def pictures(self, inputs, targets, predict):
+    def images(self, inputs, targets, predict):
         """Bicubic enlargement, the model's and the truth side by side."""
         low, truth, made = (self._bytes(x) for x in (inputs, targets, predict(inputs)))
-        bicubic = np.stack([imresize(picture, float(self.scale)) for picture in low])
+        bicubic = np.stack([imresize(image, float(self.scale)) for image in low])
         return np.concatenate([bicubic, made, truth], axis=2)
 
     def _bytes(self, images) -> np.ndarray:
@@ -129,10 +129,10 @@ class SuperResolution(Task):
 
 
 def scale_of(model: keras.Model) -> int:
-    """How many times a model enlarges the pictures it is given.
+    """How many times a model enlarges the images it is given.
 
     Raises:
-        KerasNasError: the model does not take a batch of pictures and give pictures some whole
+        KerasNasError: the model does not take a batch of images and give images some whole
             number of times their size.
     """
     shapes = [tuple(tensor.shape) for tensor in (*model.inputs, *model.outputs)]

@@ -1,4 +1,4 @@
-"""Scores of whole pictures, beside those of bicubic enlargement."""
+"""Scores of whole images, beside those of bicubic enlargement."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import keras
 import numpy as np
 
 from keras_nas.data.bicubic import imresize
-from keras_nas.data.picture_pairs import PicturePair, find_pair_files, read_pairs
+from keras_nas.data.image_pairs import ImagePair, find_pair_files, read_pairs
 from keras_nas.data.super_resolution import check_value_range
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.tasks.super_resolution_metrics import psnr_y, ssim_y
 from keras_nas.tasks.tiled_inference import TiledInference
 
@@ -20,11 +20,11 @@ _SSIM_WINDOW = 11
 
 
 @dataclass(frozen=True)
-class PictureScore:
-    """One picture's scores on luma, the border of `scale` pixels shaved.
+class ImageScore:
+    """One image's scores on luma, the border of `scale` pixels shaved.
 
     Attributes:
-        name: of the picture.
+        name: of the image.
         bicubic_psnr, bicubic_ssim: of MATLAB's bicubic enlargement; PSNR in dB.
         psnr, ssim: of the model; PSNR in dB.
     """
@@ -42,7 +42,7 @@ class PictureScore:
 
 
 class Enlarger:
-    """A model as a function from 8-bit pictures to 8-bit pictures, tile by tile.
+    """A model as a function from 8-bit images to 8-bit images, tile by tile.
 
     Args:
         model: from (batch, h, w, 3) to (batch, scale·h, scale·w, 3); see `TiledInference`.
@@ -70,24 +70,24 @@ class Enlarger:
 
 def evaluate_pairs(
     model: keras.Model | Enlarger,
-    pairs: Iterable[PicturePair],
+    pairs: Iterable[ImagePair],
     value_range: float = 1.0,
     tile: int = 192,
-) -> list[PictureScore]:
-    """Scores a model on whole pictures.
+) -> list[ImageScore]:
+    """Scores a model on whole images.
 
     Args:
         model: from (batch, h, w, 3) to (batch, scale·h, scale·w, 3); or an `Enlarger`, which
             serves for a .tflite too.
-        pairs: the pictures.
+        pairs: the images.
         value_range: the value of white in the Keras model, 1 or 255.
         tile: as in `TiledInference`, for the Keras model.
 
     Returns:
-        One score a picture, in the order of `pairs`.
+        One score an image, in the order of `pairs`.
 
     Raises:
-        KerasNasError: the model enlarges by another factor, or a picture is too small to measure.
+        KerasNasError: the model enlarges by another factor, or an image is too small to measure.
     """
     enlarge = model if isinstance(model, Enlarger) else Enlarger(model, value_range, tile)
     return [score_output(pair, enlarge(pair.low)) for pair in pairs]
@@ -100,10 +100,10 @@ def evaluate_folder(
     value_range: float = 1.0,
     shrink: int = 1,
     tile: int = 192,
-) -> list[PictureScore]:
-    """Scores a model on a folder: Set5, Set14, B100, Urban100, or any folder of pictures.
+) -> list[ImageScore]:
+    """Scores a model on a folder: Set5, Set14, B100, Urban100, or any folder of images.
 
-    Where the folder has no low-resolution pictures, MATLAB's bicubic makes them.
+    Where the folder has no low-resolution images, MATLAB's bicubic makes them.
 
     Example:
 
@@ -117,55 +117,55 @@ def evaluate_folder(
         folder: in one of `find_pair_files`' layouts.
         scale: high over low resolution.
         value_range: the value of white in the model, 1 or 255.
-        shrink: first make each picture smaller by this factor, see `make_pair`.
+        shrink: first make each image smaller by this factor, see `make_pair`.
         tile: as in `TiledInference`.
 
     Returns:
-        One score a picture, sorted by name.
+        One score an image, sorted by name.
 
     Raises:
-        KerasNasError: the folder or a picture is not as it must be (the file is named), or the
+        KerasNasError: the folder or an image is not as it must be (the file is named), or the
             model enlarges by another factor.
     """
     pairs = read_pairs(find_pair_files(folder, scale), scale, shrink)
     return evaluate_pairs(model, pairs, value_range, tile)
 
 
-def mean_score(scores: Sequence[PictureScore]) -> PictureScore:
-    """The mean of each measure over the pictures, named "mean".
+def mean_score(scores: Sequence[ImageScore]) -> ImageScore:
+    """The mean of each measure over the images, named "mean".
 
     Raises:
         KerasNasError: there are no scores.
     """
     if not scores:
-        raise KerasNasError("`scores` must hold one score or more. Received: none")
+        raise UsageError("`scores` must hold one score or more. Received: none")
     measures = ("bicubic_psnr", "bicubic_ssim", "psnr", "ssim")
     means = (float(np.mean([getattr(score, name) for score in scores])) for name in measures)
-    return PictureScore("mean", *means)
+    return ImageScore("mean", *means)
 
 
-def score_output(pair: PicturePair, output: np.ndarray) -> PictureScore:
-    """Scores one picture that a model made of `pair.low`.
+def score_output(pair: ImagePair, output: np.ndarray) -> ImageScore:
+    """Scores one image that a model made of `pair.low`.
 
     Args:
-        pair: the picture.
+        pair: the image.
         output: uint8, of the shape of `pair.high`.
 
     Raises:
-        KerasNasError: `output` has another shape, or the picture is too small to measure.
+        KerasNasError: `output` has another shape, or the image is too small to measure.
     """
     if output.shape != pair.high.shape:
         raise KerasNasError(
-            f"The model must enlarge {pair.scale} times, as the pictures do. Received: "
+            f"The model must enlarge {pair.scale} times, as the images do. Received: "
             f"{output.shape[1]}×{output.shape[0]} from {pair.low.shape[1]}×{pair.low.shape[0]}"
         )
     if min(output.shape[:2]) < _SSIM_WINDOW + 2 * pair.scale:
         raise KerasNasError(
-            f"Picture `{pair.name}` must have {_SSIM_WINDOW + 2 * pair.scale} pixels or more a "
+            f"Image `{pair.name}` must have {_SSIM_WINDOW + 2 * pair.scale} pixels or more a "
             f"side to be measured. Received: {output.shape[1]}×{output.shape[0]}"
         )
     measured = []
-    for picture in (imresize(pair.low, float(pair.scale)), output):
-        batch = (pair.high[np.newaxis], picture[np.newaxis], pair.scale, 255.0)
+    for image in (imresize(pair.low, float(pair.scale)), output):
+        batch = (pair.high[np.newaxis], image[np.newaxis], pair.scale, 255.0)
         measured += [float(psnr_y(*batch)[0]), float(ssim_y(*batch)[0])]
-    return PictureScore(pair.name, *measured)
+    return ImageScore(pair.name, *measured)

@@ -2,7 +2,7 @@
 
 A prediction is first clipped and rounded to the 8 bits in which it would be saved. Luma is the Y of
 BT.601 YCbCr as MATLAB's `rgb2ycbcr` has it, 16 to 235, kept in floating point; both measures take
-255 as the peak. A colour picture has 3 channels; a picture of 1 channel is its own luma.
+255 as the peak. A colour image has 3 channels; an image of 1 channel is its own luma.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def rgb_to_y(images: tf.Tensor) -> tf.Tensor:
 def psnr_y(
     y_true: tf.Tensor, y_pred: tf.Tensor, shave: int = 0, value_range: float = 1.0
 ) -> tf.Tensor:
-    """Peak signal-to-noise ratio on luma, in dB, one a picture; infinite for equal pictures.
+    """Peak signal-to-noise ratio on luma, in dB, one an image; infinite for equal images.
 
     Args:
         y_true, y_pred: shape (batch, height, width, 1 or 3), in 0 … `value_range`.
@@ -46,7 +46,7 @@ def psnr_y(
         float32 of shape (batch,).
 
     Raises:
-        KerasNasError: the pictures have neither 1 nor 3 channels.
+        KerasNasError: the images have neither 1 nor 3 channels.
     """
     truth, prediction = _luma_pair(y_true, y_pred, shave, value_range)
     return tf.image.psnr(truth, prediction, max_val=_PEAK)
@@ -55,7 +55,7 @@ def psnr_y(
 def ssim_y(
     y_true: tf.Tensor, y_pred: tf.Tensor, shave: int = 0, value_range: float = 1.0
 ) -> tf.Tensor:
-    """Structural similarity on luma, one a picture, in -1 … 1.
+    """Structural similarity on luma, one an image, in -1 … 1.
 
     Gaussian window of 11 × 11 and σ = 1.5, K1 = 0.01, K2 = 0.03, mean over the windows that lie
     wholly inside (Wang et al., Image Quality Assessment, 2004).
@@ -70,7 +70,7 @@ def ssim_y(
         float32 of shape (batch,).
 
     Raises:
-        KerasNasError: the pictures have neither 1 nor 3 channels.
+        KerasNasError: the images have neither 1 nor 3 channels.
         tf.errors.InvalidArgumentError: fewer than 11 pixels are left.
     """
     truth, prediction = _luma_pair(y_true, y_pred, shave, value_range)
@@ -78,7 +78,7 @@ def ssim_y(
 
 
 class _LumaMean(keras.metrics.Mean):
-    """Mean over pictures of one of the measures above."""
+    """Mean over images of one of the measures above."""
 
     measure: Callable[..., tf.Tensor]
 
@@ -98,9 +98,9 @@ class _LumaMean(keras.metrics.Mean):
 
 @keras.saving.register_keras_serializable(package="keras_nas")
 class PsnrY(_LumaMean):
-    """Mean over pictures of `psnr_y` with a border of `scale` pixels shaved, in dB.
+    """Mean over images of `psnr_y` with a border of `scale` pixels shaved, in dB.
 
-    A picture counts 100 dB at most, so that one without any error (a black patch) does not make the
+    An image counts 100 dB at most, so that one without any error (a black patch) does not make the
     mean infinite.
 
     Args:
@@ -117,7 +117,7 @@ class PsnrY(_LumaMean):
 
 @keras.saving.register_keras_serializable(package="keras_nas")
 class SsimY(_LumaMean):
-    """Mean over pictures of `ssim_y` with a border of `scale` pixels shaved.
+    """Mean over images of `ssim_y` with a border of `scale` pixels shaved.
 
     Args:
         scale: enlargement of the task, and the pixels shaved at each border.
@@ -141,7 +141,7 @@ def _luma(images, shave: int, value_range: float) -> tf.Tensor:
     channels = images.shape[-1]
     if channels not in (1, 3):
         raise KerasNasError(
-            "Pictures must have 1 or 3 channels, the last axis. "
+            "Images must have 1 or 3 channels, the last axis. "
             f"Received: shape {tuple(images.shape)}"
         )
     if shave:

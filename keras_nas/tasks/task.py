@@ -81,10 +81,8 @@ class Task(abc.ABC):
         """
         return None
 
-    def pictures(
-        self, inputs: Any, targets: Any, predict: Callable[[Any], Any]
-    ) -> np.ndarray | None:
-        """A held-out batch as pictures to look at, beside what the model makes of it.
+    def images(self, inputs: Any, targets: Any, predict: Callable[[Any], Any]) -> np.ndarray | None:
+        """A held-out batch as images to look at, beside what the model makes of it.
 
         Args:
             inputs: A batch of inputs.
@@ -92,6 +90,6 @@ class Task(abc.ABC):
             predict: Gives the model's outputs for inputs; called only where they are shown.
 
         Returns:
-            uint8 `(pictures, height, width, 3)`, or None: classification has none to show.
+            uint8 `(images, height, width, 3)`, or None: classification has none to show.
         """
         return None

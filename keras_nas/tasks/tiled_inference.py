@@ -1,8 +1,8 @@
-"""A picture-to-picture model on a picture of any size, tile by tile, with the untiled result.
+"""An image-to-image model on an image of any size, tile by tile, with the untiled result.
 
 Each window holds a tile and, around it, as many pixels of context as the model looks; only what
-the whole window decides is kept. At the picture's border the window ends where the picture does, so
-the model's own padding does there what it does on the whole picture.
+the whole window decides is kept. At the image's border the window ends where the image does, so
+the model's own padding does there what it does on the whole image.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.tasks.receptive_field import receptive_radius
 
 
 class TiledInference:
-    """Runs a model on pictures tile by tile.
+    """Runs a model on images tile by tile.
 
-    The result equals that of the model on the whole picture to float rounding. All windows of a
-    picture have one size, and a Keras model's graph is traced once for pictures of every size.
+    The result equals that of the model on the whole image to float rounding. All windows of a
+    image have one size, and a Keras model's graph is traced once for images of every size.
 
     Example:
 
@@ -53,15 +53,15 @@ class TiledInference:
         window: tuple[int | None, int | None] | None = None,
     ):
         if tile < 1:
-            raise KerasNasError(f"`tile` must be 1 or more. Received: tile={tile}")
+            raise UsageError(f"`tile` must be 1 or more. Received: tile={tile}")
         if overlap is not None and overlap < 0:
-            raise KerasNasError(f"`overlap` must be 0 or more. Received: overlap={overlap}")
+            raise UsageError(f"`overlap` must be 0 or more. Received: overlap={overlap}")
         if isinstance(model, keras.Model):
             overlap = receptive_radius(model) if overlap is None else overlap
             window = window or model.input_shape[1:3]
             self._run = _traced(model)
         elif overlap is None:
-            raise KerasNasError("`overlap` must be given for a function. Received: None")
+            raise UsageError("`overlap` must be given for a function. Received: None")
         else:
             self._run = model
         self.overlap = overlap
@@ -76,7 +76,7 @@ class TiledInference:
                 )
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Runs the model on one picture.
+        """Runs the model on one image.
 
         Args:
             image: shape (height, width, channels), in the model's range of values.
@@ -85,7 +85,7 @@ class TiledInference:
             float32, shape (scale · height, scale · width, channels').
 
         Raises:
-            KerasNasError: the picture is smaller than the fixed size of the model, or the model
+            KerasNasError: the image is smaller than the fixed size of the model, or the model
                 does not enlarge by a whole number.
         """
         columns = self._windows(image.shape[1], axis=1)
@@ -106,7 +106,7 @@ class TiledInference:
         if length < size:
             if self._fixed[axis]:
                 raise KerasNasError(
-                    f"The picture must have {size} pixels or more along axis {axis}, the model's "
+                    f"The image must have {size} pixels or more along axis {axis}, the model's "
                     f"fixed size. Received: {length}"
                 )
             size = length

@@ -45,10 +45,10 @@ class Evaluator:
             self._step(batch)
         return {metric.name: float(metric.result()) for metric in self._metrics}
 
-    def pictures(self) -> np.ndarray | None:
-        """The first batch as the task's pictures, uint8 `(pictures, height, width, 3)`, or None."""
+    def images(self) -> np.ndarray | None:
+        """The first batch as the task's images, uint8 `(images, height, width, 3)`, or None."""
         inputs, targets = next(iter(epoch_of(self._source, 0)))[:2]
-        return self._task.pictures(inputs, targets, lambda x: self._model(x, training=False))
+        return self._task.images(inputs, targets, lambda x: self._model(x, training=False))
 
     def _run(self, batch):
         self._strategy.run(self._update, args=(batch,))

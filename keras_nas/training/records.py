@@ -51,7 +51,7 @@ class TensorBoardWriter:
         histograms: Mapping[str, np.ndarray],
         images: Mapping[str, np.ndarray] = MappingProxyType({}),
     ) -> None:
-        """Writes the numbers among `scalars`, `histograms`, and 4 pictures a tag, at a step."""
+        """Writes the numbers among `scalars`, `histograms`, and 4 images a tag, at a step."""
         if self._writer is None:
             return
         with self._writer.as_default(step):
@@ -60,8 +60,8 @@ class TensorBoardWriter:
                     tf.summary.scalar(name, value)
             for name, values in histograms.items():
                 tf.summary.histogram(name, values, buckets=20)
-            for name, pictures in images.items():
-                tf.summary.image(name, pictures, max_outputs=4)
+            for name, batch in images.items():
+                tf.summary.image(name, batch, max_outputs=4)
         self._writer.flush()
 
     def close(self) -> None:

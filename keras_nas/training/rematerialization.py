@@ -16,7 +16,7 @@ from keras_nas.errors import KerasNasError
 from keras_nas.training.segments import segments_of
 
 
-class Recomputed:
+class Rematerialized:
     """A functional model that keeps only the tensors at its cuts from the forward pass.
 
     Between two cuts (see `segments_of`), activations are computed a second time in the backward
@@ -26,7 +26,7 @@ class Recomputed:
     Example:
 
     ```python
-    forward = Recomputed(model)
+    forward = Rematerialized(model)
     with tf.GradientTape() as tape:
         outputs = forward(images, training=True)
     ```
@@ -42,14 +42,14 @@ class Recomputed:
     def __init__(self, model: keras.Model):
         if len(model.inputs) != 1 or len(model.outputs) != 1:
             raise KerasNasError(
-                f"`recompute` needs a model with one input and one output. Received: "
+                f"`rematerialize` needs a model with one input and one output. Received: "
                 f"'{model.name}' with {len(model.inputs)} and {len(model.outputs)}"
             )
         for layer in model.layers:
             if getattr(layer, "rate", 0) and hasattr(layer, "seed_generator"):
                 raise KerasNasError(
-                    f"`recompute` cannot repeat random numbers. Received: layer '{layer.name}' of "
-                    f"the type {type(layer).__name__}"
+                    f"`rematerialize` cannot repeat random numbers. Received: layer '{layer.name}' "
+                    f"of the type {type(layer).__name__}"
                 )
         self.segments = segments_of(model)
 

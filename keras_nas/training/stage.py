@@ -118,7 +118,7 @@ class Stage(abc.ABC):
         return {}
 
     def images(self) -> dict[str, np.ndarray]:
-        """Pictures for TensorBoard, by tag, after each epoch: uint8 `(n, height, width, 3)`."""
+        """Images for TensorBoard, by tag, after each epoch: uint8 `(n, height, width, 3)`."""
         return {}
 
 

@@ -184,9 +184,9 @@ class TrainStage(Stage):
 
 
 def validation_images(evaluator: Evaluator | None) -> dict[str, np.ndarray]:
-    """The evaluation's pictures as `images`, where the task has any."""
-    pictures = evaluator.pictures() if evaluator is not None else None
-    return {} if pictures is None else {"images": pictures}
+    """The evaluation's images as `images`, where the task has any."""
+    images = evaluator.images() if evaluator is not None else None
+    return {} if images is None else {"images": images}
 
 
 def validation_record(evaluator: Evaluator | None) -> dict[str, float]:

@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """A folder of two pictures, a model, and it as .tflite of fixed and of dynamic size."""
+    """A folder of two images, a model, and it as .tflite of fixed and of dynamic size."""
     folder = tmp_path_factory.mktemp("sr")
     (folder / "Set2" / "HR").mkdir(parents=True)
     for name, corner in [("eye", (80, 180)), ("helmet", (300, 300))]:
@@ -89,8 +89,8 @@ def test_app_prints_the_table_and_writes_scores_and_triptychs(files, expected):
         (line,) = [line for line in result.stdout.splitlines() if score.name in line]
         assert f"{score.psnr:.2f} / {score.ssim:.4f}" in line
         assert f"{score.gain:+.2f}" in line
-        with PIL.Image.open(files / "triptychs" / f"{score.name}.png") as picture:
-            assert picture.format == "PNG"
+        with PIL.Image.open(files / "triptychs" / f"{score.name}.png") as image:
+            assert image.format == "PNG"
     assert "mean" in result.stdout
     written = json.loads((files / "out" / "scores.json").read_text())
     assert [entry["name"] for entry in written] == ["eye", "helmet"]
@@ -117,19 +117,19 @@ def test_what_cannot_be_done_is_said(files, tmp_path):
 
 
 @pytest.mark.parametrize("value_range", [1, 255])
-def test_triptychs_of_a_run_are_drawn_of_pictures_that_were_held_out(files, tmp_path, value_range):
+def test_triptychs_of_a_run_are_drawn_of_images_that_were_held_out(files, tmp_path, value_range):
     photograph = skimage.data.astronaut()
-    (tmp_path / "pictures").mkdir()
+    (tmp_path / "images").mkdir()
     for index in range(7):
         part = photograph[60 * index :, 100:][:80, :96]
-        PIL.Image.fromarray(part).save(tmp_path / "pictures" / f"{index}.png")
-    pictures = load(
-        "folder", data_dir=tmp_path / "pictures", patch_size=16, batch_size=4, steps_per_epoch=5,
+        PIL.Image.fromarray(part).save(tmp_path / "images" / f"{index}.png")
+    images = load(
+        "folder", data_dir=tmp_path / "images", patch_size=16, batch_size=4, steps_per_epoch=5,
         value_range=value_range,
     )  # fmt: skip
-    assert [pair.name for pair in pictures.test_pairs] == ["2"]
+    assert [pair.name for pair in images.test_pairs] == ["2"]
     model = keras.models.load_model(files / "edsr.keras", compile=False)
-    drawn = draw_triptychs(files / "fixed.tflite", model, pictures, tmp_path / "plots")
+    drawn = draw_triptychs(files / "fixed.tflite", model, images, tmp_path / "plots")
     assert drawn == [tmp_path / "plots" / "triptych_2.png"]
-    with PIL.Image.open(drawn[0]) as picture:
-        assert picture.format == "PNG"
+    with PIL.Image.open(drawn[0]) as image:
+        assert image.format == "PNG"

@@ -16,13 +16,13 @@ from keras_nas.errors import KerasNasError, UsageError
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """A classifier of bright and dark pictures as .keras, and its data as .npz."""
+    """A classifier of bright and dark images as .keras, and its data as .npz."""
     folder = tmp_path_factory.mktemp("export")
     keras.utils.set_random_seed(0)
     generator = np.random.default_rng(0)
     y = generator.integers(0, 2, 256)
     x = (generator.random((256, 8, 8, 3)) * 0.5 + 0.4 * y[:, None, None, None]).astype("float32")
-    inputs = keras.Input((8, 8, 3), name="picture")
+    inputs = keras.Input((8, 8, 3), name="image")
     hidden = keras.layers.Conv2D(8, 3, activation="relu")(inputs)
     hidden = keras.layers.GlobalAveragePooling2D()(hidden)
     model = keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(hidden))
@@ -105,8 +105,8 @@ def test_mistakes_are_named(files, tmp_path, changes, error, message):
     [
         ((None, None, 3), {}, "an open size: give --input_size=224,224, or --dynamic_sizes"),
         ((None, 3), {}, "an open size: build it with a fixed one"),
-        ((9, 3), {"input_size": (9, 9)}, "are for models with one picture"),
-        ((9, 3), {"dynamic_sizes": ("9x9",)}, "are for models with one picture"),
+        ((9, 3), {"input_size": (9, 9)}, "are for models with one image"),
+        ((9, 3), {"dynamic_sizes": ("9x9",)}, "are for models with one image"),
     ],
 )
 def test_open_sizes_are_named_by_flag(files, tmp_path, shape, changes, message):

@@ -106,8 +106,8 @@ def test_super_resolution_is_trained_as_printed(parsed):
     assert not values["kernels"]
     assert values["resource_shape"] == [48, 48, 3]  # the patch of 96×96, not yet enlarged
     network = kn.models.edsr(**json.loads(values["model_config"]))
-    patch, picture = (kn.costs.count(network, (*size, 3)).flops for size in ((48, 48), (360, 640)))
-    assert values["target_flops"] / patch == pytest.approx(97.6e9 / picture)
+    patch, image = (kn.costs.count(network, (*size, 3)).flops for size in ((48, 48), (360, 640)))
+    assert values["target_flops"] / patch == pytest.approx(97.6e9 / image)
     assert 5 < values["lambda_r"] * patch < 10  # beside an L1 of a few of 255 levels
     assert values["baseline_optimizer"] == "adam"
     assert values["weights_epochs"] == 300

@@ -1,6 +1,6 @@
 """The formulas, layer by layer: sums by hand, real weights, and convolutions of ones.
 
-A convolution of a picture of ones with a kernel of ones, without padding, sums up to its number of
+A convolution of an image of ones with a kernel of ones, without padding, sums up to its number of
 multiply-adds: an independent way to count.
 """
 

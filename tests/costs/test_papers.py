@@ -55,7 +55,7 @@ def test_efficientnet_b0_with_ten_classes():
     assert count(model).params == pytest.approx(4.0e6, rel=FGNAS)
 
 
-def test_edsr_baseline_for_a_hd_picture():
+def test_edsr_baseline_for_a_hd_image():
     """1728 + 33 · 36864 + 147456 weights at 360·640 places, and 1728 at 720·1280."""
     costs = count(kn.models.edsr(), input_shapes=(360, 640, 3))
     assert costs.params == 1_369_859

@@ -16,9 +16,9 @@ Examples = Iterator[tuple[str, dict[str, Any]]]
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with a CIFAR-10 of 200 + 40 and an ImageNet of 60 + 10 pictures.
+    """A data folder with a CIFAR-10 of 200 + 40 and an ImageNet of 60 + 10 images.
 
-    A CIFAR-10 picture's first pixel is (number, class, 7). An ImageNet picture of class k is
+    A CIFAR-10 image's first pixel is (number, class, 7). An ImageNet image of class k is
     uniformly grey, of grey value 4 k, with 40 + k rows and 60 columns.
     """
     folder = tmp_path_factory.mktemp("prepared")

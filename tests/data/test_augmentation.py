@@ -1,4 +1,4 @@
-"""Augmentation: hand-worked crops, flips and squares, and the same pictures for the same seed."""
+"""Augmentation: hand-worked crops, flips and squares, and the same images for the same seed."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ HALF = Normalization((0.5,), (0.5,))
 
 
 def numbered(count: int, height: int = 6, width: int = 5) -> np.ndarray:
-    """`count` copies of a picture whose pixel (i, j) is 1 + i * width + j."""
-    picture = np.arange(1, height * width + 1, dtype=np.uint8).reshape(height, width, 1)
-    return np.stack([picture] * count)
+    """`count` copies of an image whose pixel (i, j) is 1 + i * width + j."""
+    image = np.arange(1, height * width + 1, dtype=np.uint8).reshape(height, width, 1)
+    return np.stack([image] * count)
 
 
-def test_a_crop_is_a_window_of_the_padded_picture_and_its_mirror_image() -> None:
+def test_a_crop_is_a_window_of_the_padded_image_and_its_mirror_image() -> None:
     pad, count = 2, 400
     images = numbered(count)
     changed, inside = random_crop_flip(tf.constant(images), SEED, pad, flip=True)
@@ -40,7 +40,7 @@ def test_a_crop_is_a_window_of_the_padded_picture_and_its_mirror_image() -> None
             windows[window.tobytes()] = (top, left, False)
             windows[window[:, ::-1].tobytes()] = (top, left, True)
     assert len(windows) == 50
-    seen = [windows[picture.tobytes()] for picture in changed]
+    seen = [windows[image.tobytes()] for image in changed]
     assert {place[:2] for place in seen} == {(top, left) for top in range(5) for left in range(5)}
     assert 150 < sum(mirrored for *_, mirrored in seen) < 250
 
@@ -49,8 +49,8 @@ def test_without_padding_only_the_flip_is_left() -> None:
     images = numbered(50)
     changed, inside = random_crop_flip(tf.constant(images), SEED, 0, flip=True)
     assert np.all(inside)
-    mirrored = [bool(np.all(picture == images[0][:, ::-1])) for picture in changed.numpy()]
-    plain = [bool(np.all(picture == images[0])) for picture in changed.numpy()]
+    mirrored = [bool(np.all(image == images[0][:, ::-1])) for image in changed.numpy()]
+    plain = [bool(np.all(image == images[0])) for image in changed.numpy()]
     assert set(mirrored) == {True, False}
     assert mirrored == [not same for same in plain]
 
@@ -71,7 +71,7 @@ def test_cutout_zeroes_one_square_of_the_given_size() -> None:
         assert lengths.max() == 6
         assert lengths.min() >= 3
         assert np.all(np.abs(np.diff(sides.astype(int), axis=1)).sum(1) <= 2)
-    assert len({picture.tobytes() for picture in cut}) > 100
+    assert len({image.tobytes() for image in cut}) > 100
 
 
 def test_padding_is_the_mean_or_black() -> None:
@@ -101,7 +101,7 @@ def test_an_impossible_augmentation_is_refused(values: dict) -> None:
 
 @pytest.fixture(scope="module")
 def gradient() -> np.ndarray:
-    """A smooth 90×120 picture: red rises downwards, green to the right, blue is 128."""
+    """A smooth 90×120 image: red rises downwards, green to the right, blue is 128."""
     red, green = np.meshgrid(np.linspace(0, 255, 90), np.linspace(0, 255, 120), indexing="ij")
     return np.stack([red, green, np.full_like(red, 128)], -1).astype(np.uint8)
 
@@ -125,7 +125,7 @@ def test_inceptions_crop_keeps_to_its_area_and_shape(gradient: np.ndarray) -> No
     assert 20 < sum(mirrored) < 60
 
 
-def test_the_central_crop_is_the_middle_of_the_scaled_picture(gradient: np.ndarray) -> None:
+def test_the_central_crop_is_the_middle_of_the_scaled_image(gradient: np.ndarray) -> None:
     crop = central_crop(tf.constant(gradient), 28, 32).numpy()
     assert crop.shape == (28, 28, 3)
     # Height 90 becomes 32, width 120 becomes 43 (42.67): pixel centres of rows 2 … 29 of 32.
@@ -135,7 +135,7 @@ def test_the_central_crop_is_the_middle_of_the_scaled_picture(gradient: np.ndarr
     np.testing.assert_allclose(crop[14, :, 1], columns, atol=1.0)
 
 
-def test_a_square_picture_of_the_right_size_keeps_its_pixels() -> None:
+def test_a_square_image_of_the_right_size_keeps_its_pixels() -> None:
     image = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
     crop = central_crop(tf.constant(image), 28, 32).numpy()
     np.testing.assert_allclose(crop, image[2:30, 2:30], atol=1e-3)

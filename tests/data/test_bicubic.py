@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from keras_nas.data.bicubic import bicubic_resize, cubic, imresize, resize_weights
 from keras_nas.errors import KerasNasError
 
-# An 8 x 10 uint8 picture and what MATLAB's imresize makes of it, as printed in the tests of GNU
+# An 8 x 10 uint8 image and what MATLAB's imresize makes of it, as printed in the tests of GNU
 # Octave's image package ("reference results from matlab").
 MATLAB_INPUT = np.array(
     [
@@ -54,13 +54,13 @@ MATLAB_ONE_AND_A_HALF_FIRST_ROWS = [
         ({"output_shape": (4, 5)}, MATLAB_HALF),
     ],
 )
-def test_uint8_picture_gives_the_bytes_that_matlab_gives(options, expected):
+def test_uint8_image_gives_the_bytes_that_matlab_gives(options, expected):
     result = imresize(MATLAB_INPUT, **options)
     assert result.dtype == np.uint8
     np.testing.assert_array_equal(result, expected)
 
 
-def test_upscaled_uint8_picture_gives_the_bytes_that_matlab_gives():
+def test_upscaled_uint8_image_gives_the_bytes_that_matlab_gives():
     result = imresize(MATLAB_INPUT, 1.5)
     assert result.shape == (12, 15)
     np.testing.assert_array_equal(result[:2], MATLAB_ONE_AND_A_HALF_FIRST_ROWS)
@@ -119,34 +119,34 @@ def test_doubled_ramp_of_eight_by_eight_is_a_ramp_inside():
 
 
 def test_impulse_gives_the_product_of_two_kernels():
-    picture = np.zeros((16, 16))
-    picture[8, 7] = 1.0
-    result = imresize(picture, 0.5)
+    image = np.zeros((16, 16))
+    image[8, 7] = 1.0
+    result = imresize(image, 0.5)
     rows = 0.5 * cubic((2 * np.arange(8) + 0.5 - 8) / 2)
     columns = 0.5 * cubic((2 * np.arange(8) + 0.5 - 7) / 2)
     np.testing.assert_allclose(result, np.outer(rows, columns), atol=1e-16)
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.25, 2.0, 3.0, 1 / 3])
-def test_equals_tensorflows_antialiased_bicubic_of_the_mirrored_picture(scale):
-    picture = np.random.default_rng(1).uniform(0, 1, (24, 36, 3))
+def test_equals_tensorflows_antialiased_bicubic_of_the_mirrored_image(scale):
+    image = np.random.default_rng(1).uniform(0, 1, (24, 36, 3))
     pad = 12
-    mirrored = np.pad(picture, [(pad, pad), (pad, pad), (0, 0)], mode="symmetric")
+    mirrored = np.pad(image, [(pad, pad), (pad, pad), (0, 0)], mode="symmetric")
     size = [round(n * scale) for n in mirrored.shape[:2]]
     reference = tf.image.resize(mirrored, size, method="bicubic", antialias=True).numpy()
     edge = round(pad * scale)
     reference = reference[edge:-edge, edge:-edge]
-    np.testing.assert_allclose(imresize(picture, scale), reference, atol=5e-6)
+    np.testing.assert_allclose(imresize(image, scale), reference, atol=5e-6)
 
 
 def test_channels_and_leading_axes_are_independent():
-    picture = np.random.default_rng(2).uniform(0, 1, (9, 7, 3))
-    result = imresize(picture, 2)
+    image = np.random.default_rng(2).uniform(0, 1, (9, 7, 3))
+    result = imresize(image, 2)
     assert result.shape == (18, 14, 3)
     assert result.dtype == np.float64
     for channel in range(3):
-        np.testing.assert_array_equal(result[..., channel], imresize(picture[..., channel], 2))
-    assert imresize(picture.astype(np.float32), 2).dtype == np.float32
+        np.testing.assert_array_equal(result[..., channel], imresize(image[..., channel], 2))
+    assert imresize(image.astype(np.float32), 2).dtype == np.float32
 
 
 def test_sizes_are_rounded_up():
@@ -161,31 +161,31 @@ def test_sizes_are_rounded_up():
     antialias=st.booleans(),
 )
 def test_tensorflow_version_equals_the_numpy_version(height, width, scale, antialias):
-    pictures = np.random.default_rng(height * 21 + width).uniform(0, 255, (2, height, width, 3))
-    result = bicubic_resize(tf.constant(pictures, tf.float32), scale, antialias)
-    expected = [imresize(picture, scale, antialias=antialias) for picture in pictures]
+    images = np.random.default_rng(height * 21 + width).uniform(0, 255, (2, height, width, 3))
+    result = bicubic_resize(tf.constant(images, tf.float32), scale, antialias)
+    expected = [imresize(image, scale, antialias=antialias) for image in images]
     assert result.dtype == tf.float32
     np.testing.assert_allclose(result, expected, atol=2e-4)
 
 
 @given(value=st.floats(0, 255), scale=st.sampled_from([0.3, 0.5, 2.0, 2.5]))
-def test_constant_picture_stays_constant(value, scale):
+def test_constant_image_stays_constant(value, scale):
     result = imresize(np.full((7, 5), value), scale)
     np.testing.assert_allclose(result, value, rtol=1e-13, atol=1e-13)
 
 
-def test_tensorflow_version_traces_once_for_pictures_of_every_size():
+def test_tensorflow_version_traces_once_for_images_of_every_size():
     traces = []
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)])
-    def halve(pictures):
+    def halve(images):
         traces.append(1)
-        return bicubic_resize(pictures, 0.5)
+        return bicubic_resize(images, 0.5)
 
     for shape in [(1, 8, 10, 3), (2, 13, 7, 3)]:
-        pictures = np.random.default_rng(3).integers(0, 256, shape, np.uint8)
-        expected = [imresize(picture.astype(np.float64), 0.5) for picture in pictures]
-        np.testing.assert_allclose(halve(pictures), expected, atol=2e-4)
+        images = np.random.default_rng(3).integers(0, 256, shape, np.uint8)
+        expected = [imresize(image.astype(np.float64), 0.5) for image in images]
+        np.testing.assert_allclose(halve(images), expected, atol=2e-4)
     assert len(traces) == 1
 
 
@@ -210,6 +210,6 @@ def test_wrong_sizes_are_named(arguments, message):
 
 
 @pytest.mark.parametrize("image", [np.zeros(4), np.zeros((0, 4)), np.zeros((4, 4), np.int32)])
-def test_wrong_pictures_are_named(image):
+def test_wrong_images_are_named(image):
     with pytest.raises(KerasNasError, match="`image` must"):
         imresize(image, 2)

@@ -11,7 +11,7 @@ from keras_nas.data import cifar10
 from keras_nas.errors import KerasNasError
 
 
-def test_pictures_and_labels_belong_together(prepared: Path) -> None:
+def test_images_and_labels_belong_together(prepared: Path) -> None:
     images, labels = cifar10.load("train", prepared)
     assert (images.shape, images.dtype) == ((200, 32, 32, 3), np.uint8)
     assert (labels.shape, labels.dtype) == ((200,), np.int64)

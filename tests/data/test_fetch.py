@@ -15,7 +15,7 @@ from keras_nas.data import (
     mni152,
     photographs,
     synthetic_segmentation,
-    voc_picture,
+    voc_image,
 )
 from keras_nas.errors import KerasNasError
 
@@ -42,7 +42,7 @@ def test_everything_for_segmentation_comes_over_the_network(
     fetched = list(fetch("segmentation", tmp_path))
     assert [part.name for part in fetched] == [
         "MNI152 T1, grey and white matter",
-        "Pascal VOC picture",
+        "Pascal VOC image",
         "Fashion-MNIST",
         "Photographs",
     ]
@@ -53,7 +53,7 @@ def test_everything_for_segmentation_comes_over_the_network(
     assert len(held_out) == 7
     assert all(min(image.shape[:2]) >= 480 for image in held_out.values())
     assert mni152.load("test", tmp_path)[0].shape == (14, 192, 160, 1)
-    assert voc_picture.load(tmp_path)[0].shape == (375, 500, 3)
+    assert voc_image.load(tmp_path)[0].shape == (375, 500, 3)
     images, labels = synthetic_segmentation.load("test", 20, data_dir=tmp_path)
     assert images.std() > 30
     assert np.mean(labels > 0) > 0.05

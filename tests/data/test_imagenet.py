@@ -25,7 +25,7 @@ def labels_of(dataset: tf.data.Dataset) -> list[int]:
 
 
 def expected(labels: np.ndarray) -> np.ndarray:
-    """The standardised grey of the pictures of these classes, (batch, 1, 1, 3)."""
+    """The standardised grey of the images of these classes, (batch, 1, 1, 3)."""
     return ((4 * labels[:, np.newaxis] / 255 - MEAN) / STD)[:, np.newaxis, np.newaxis]
 
 
@@ -65,7 +65,7 @@ def test_plain_iteration_is_shuffled_anew(builder) -> None:
     assert first != second
 
 
-def test_evaluation_takes_the_centre_of_every_picture_in_order(builder) -> None:
+def test_evaluation_takes_the_centre_of_every_image_in_order(builder) -> None:
     data = imagenet.evaluation_data(builder, "validation", 4, image_size=28)
     assert int(data.cardinality()) == 3
     batches = [(images.numpy(), labels.numpy()) for images, labels in data]

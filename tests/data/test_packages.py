@@ -104,20 +104,20 @@ def test_an_installed_python_package_is_used_as_it_stands() -> None:
 def test_a_missing_python_package_is_fetched_by_pip(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with zipfile.ZipFile(tmp_path / "kn_pictures-1.0-py3-none-any.whl", "w") as wheel:
-        wheel.writestr("kn_pictures/data/a.txt", "content")
+    with zipfile.ZipFile(tmp_path / "kn_images-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("kn_images/data/a.txt", "content")
         wheel.writestr(
-            "kn_pictures-1.0.dist-info/METADATA",
-            "Metadata-Version: 2.1\nName: kn-pictures\nVersion: 1.0\n",
+            "kn_images-1.0.dist-info/METADATA",
+            "Metadata-Version: 2.1\nName: kn-images\nVersion: 1.0\n",
         )
         wheel.writestr(
-            "kn_pictures-1.0.dist-info/WHEEL",
+            "kn_images-1.0.dist-info/WHEEL",
             "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         )
-        wheel.writestr("kn_pictures-1.0.dist-info/RECORD", "")
+        wheel.writestr("kn_images-1.0.dist-info/RECORD", "")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
-    with python_package("kn_pictures", "1.0") as folder:
+    with python_package("kn_images", "1.0") as folder:
         assert (folder / "data" / "a.txt").read_text() == "content"
     assert not folder.exists()
     with (

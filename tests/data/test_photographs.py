@@ -30,21 +30,21 @@ def test_another_split_is_refused() -> None:
         photographs.names("test")
 
 
-def picture(number: int, mode: str = "RGB") -> Image.Image:
+def random_image(number: int, mode: str = "RGB") -> Image.Image:
     levels = np.random.default_rng(number).integers(0, 256, (8, 12, 3), dtype=np.uint8)
     return Image.fromarray(levels).convert(mode)
 
 
 @pytest.fixture
 def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two packages of three pictures each instead of Debian's three packages of 36."""
+    """Two packages of three images each instead of Debian's three packages of 36."""
     root = tmp_path / "root"
     (root / "a").mkdir(parents=True)
     (root / "b").mkdir()
     checksums = {}
     for number, name in enumerate("PQRSTU"):
         path = root / "ab"[number // 3] / f"{name}.jpg"
-        picture(number, "L" if name == "Q" else "RGB").save(path)
+        random_image(number, "L" if name == "Q" else "RGB").save(path)
         checksums[name] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     table = {
         "first": ("a/{}.jpg", {name: checksums[name] for name in "PQR"}),
@@ -95,7 +95,7 @@ def test_what_is_there_is_not_fetched_again(
 def test_a_package_less_leaves_the_others(
     packages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (packages / "a" / "P.jpg").write_bytes(b"another picture")
+    (packages / "a" / "P.jpg").write_bytes(b"another image")
     monkeypatch.setattr(photographs, "debian_package", _giving(packages, missing=("second",)))
     assert photographs.fetch(tmp_path).content == "2 of 6 photographs, 1 of them held out"
     assert list(photographs.load("train", tmp_path)) == ["Q"]

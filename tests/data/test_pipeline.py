@@ -37,7 +37,7 @@ def training_set(images: np.ndarray, seed: int = 1, **changes: object) -> EpochD
 
 
 def batches(dataset: tf.data.Dataset) -> Batches:
-    return [(pictures.numpy(), labels.numpy()) for pictures, labels in dataset]
+    return [(images.numpy(), labels.numpy()) for images, labels in dataset]
 
 
 def equal(first: Batches, second: Batches) -> bool:
@@ -47,14 +47,14 @@ def equal(first: Batches, second: Batches) -> bool:
     )
 
 
-def test_evaluation_gives_every_picture_in_order_standardised(images: np.ndarray) -> None:
+def test_evaluation_gives_every_image_in_order_standardised(images: np.ndarray) -> None:
     dataset = image_classification_data(
         images, LABELS, BATCH, training=False, normalization=NORMALIZATION
     )
     got = batches(dataset)
     assert int(dataset.cardinality()) == len(got) == 7
     assert [len(labels) for _, labels in got] == [8] * 6 + [2]
-    pixels = np.concatenate([pictures for pictures, _ in got])
+    pixels = np.concatenate([found for found, _ in got])
     assert pixels.dtype == np.float32
     wanted = (images / 255 - NORMALIZATION.mean) / NORMALIZATION.std
     np.testing.assert_allclose(pixels, wanted, atol=1e-5)
@@ -63,20 +63,20 @@ def test_evaluation_gives_every_picture_in_order_standardised(images: np.ndarray
     np.testing.assert_array_equal(NORMALIZATION.undo(pixels), images)
 
 
-def test_an_epoch_holds_complete_batches_of_different_pictures(images: np.ndarray) -> None:
+def test_an_epoch_holds_complete_batches_of_different_images(images: np.ndarray) -> None:
     train = training_set(images, augmentation=None)
     epoch = train.epoch(0)
     assert train.steps_per_epoch == STEPS == int(train.cardinality()) == int(epoch.cardinality())
     for dataset in (train, epoch):
         got = batches(dataset)
         labels = np.concatenate([labels for _, labels in got])
-        assert [pictures.shape for pictures, _ in got] == [(BATCH, 10, 12, 3)] * STEPS
+        assert [found.shape for found, _ in got] == [(BATCH, 10, 12, 3)] * STEPS
         assert len(set(labels.tolist())) == STEPS * BATCH
-        pixels = np.concatenate([pictures for pictures, _ in got])
+        pixels = np.concatenate([found for found, _ in got])
         np.testing.assert_array_equal(NORMALIZATION.undo(pixels), images[labels])
 
 
-def test_every_picture_comes_in_some_epoch(images: np.ndarray) -> None:
+def test_every_image_comes_in_some_epoch(images: np.ndarray) -> None:
     train = training_set(images)
     seen = {
         int(label) for e in range(4) for _, labels in batches(train.epoch(e)) for label in labels
@@ -129,7 +129,7 @@ def test_it_is_a_dataset_like_any_other(images: np.ndarray) -> None:
     train = training_set(images)
     assert isinstance(train, tf.data.Dataset)
     assert train.element_spec[0].shape.as_list() == [BATCH, 10, 12, 3]
-    joined = train.map(lambda pictures, labels: labels).unbatch().repeat().batch(40).take(3)
+    joined = train.map(lambda images, labels: labels).unbatch().repeat().batch(40).take(3)
     assert [len(labels) for labels in joined] == [40] * 3
 
 
@@ -141,12 +141,12 @@ def test_keras_fit_trains_on_it(images: np.ndarray) -> None:
     assert history.history["loss"][-1] < 0.5 * history.history["loss"][0]
 
 
-def test_pictures_are_resized_after_augmentation(images: np.ndarray) -> None:
+def test_images_are_resized_after_augmentation(images: np.ndarray) -> None:
     train = training_set(images, augmentation=None, image_size=20)
-    (pictures, labels) = batches(train.epoch(0))[0]
-    assert pictures.shape == (BATCH, 20, 20, 3)
+    (resized, labels) = batches(train.epoch(0))[0]
+    assert resized.shape == (BATCH, 20, 20, 3)
     wanted = tf.image.resize(NORMALIZATION.apply(images[labels]), [20, 20])
-    np.testing.assert_allclose(pictures, wanted, atol=1e-4)
+    np.testing.assert_allclose(resized, wanted, atol=1e-4)
 
 
 DISTRIBUTED = """
@@ -217,7 +217,7 @@ def test_an_impossible_training_set_is_refused(
         (np.zeros((2, 4, 4, 3), np.float32), np.zeros(2, int), r"Received: float32 \(2, 4, 4, 3"),
     ],
 )
-def test_pictures_of_another_kind_are_refused(
+def test_images_of_another_kind_are_refused(
     images: np.ndarray, labels: np.ndarray, message: str
 ) -> None:
     with pytest.raises(KerasNasError, match=message):
@@ -231,12 +231,12 @@ def test_an_impossible_normalization_is_refused(mean: tuple, std: tuple) -> None
 
 
 @pytest.mark.slow
-def test_two_cores_prepare_over_twenty_thousand_pictures_a_second() -> None:
+def test_two_cores_prepare_over_twenty_thousand_images_a_second() -> None:
     generator = np.random.default_rng(0)
-    pictures = generator.integers(0, 256, (60_000, 28, 28, 1)).astype(np.uint8)
+    images = generator.integers(0, 256, (60_000, 28, 28, 1)).astype(np.uint8)
     train = image_classification_data(
-        pictures,
-        generator.integers(0, 10, len(pictures)),
+        images,
+        generator.integers(0, 10, len(images)),
         128,
         training=True,
         normalization=Normalization((0.5,), (0.5,)),

@@ -14,7 +14,7 @@ from keras_nas.runs.config import RunConfig
 
 
 def numbers(dataset: tf.data.Dataset) -> list[int]:
-    """The numbers that CIFAR-10's pictures here carry in their first pixel."""
+    """The numbers that CIFAR-10's images here carry in their first pixel."""
     pixels = [cifar10.NORMALIZATION.undo(images.numpy())[:, 0, 0, 0] for images, _ in dataset]
     return np.concatenate(pixels).tolist()
 

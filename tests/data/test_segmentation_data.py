@@ -11,8 +11,8 @@ from keras_nas.errors import KerasNasError
 from keras_nas.tasks.segmentation import palette
 
 
-def picture(height=20, width=30, seed=0):
-    """A picture whose red channel tells the class of each pixel: red = 40 · class."""
+def random_image(height=20, width=30, seed=0):
+    """An image whose red channel tells the class of each pixel: red = 40 · class."""
     random = np.random.default_rng(seed)
     labels = np.kron(random.integers(0, 5, (height // 5, width // 5)), np.ones((5, 5), int))
     image = random.integers(0, 256, (height, width, 3))
@@ -24,8 +24,8 @@ def seeds(count):
     return [tf.constant([7, number], tf.int32) for number in range(count)]
 
 
-def test_picture_and_classes_move_together():
-    image, labels = picture()
+def test_image_and_classes_move_together():
+    image, labels = random_image()
     factors = set()
     for seed in seeds(20):
         window, classes, inside = random_scale_crop_flip(image, labels, seed, (24, 16), (1.0, 1.0))
@@ -40,19 +40,19 @@ def test_picture_and_classes_move_together():
 
 
 def test_scales_lie_in_their_range():
-    image, labels = picture(20, 20)
+    image, labels = random_image(20, 20)
     shares = [
         float(tf.reduce_mean(tf.cast(inside, tf.float32)))
         for seed in seeds(40)
         for inside in random_scale_crop_flip(image, labels, seed, (40, 40), (0.5, 2.0))[2:]
     ]
-    # The picture covers (20 s / 40)² of the window.
+    # The image covers (20 s / 40)² of the window.
     assert 0.0625 <= min(shares) < 0.2
     assert 0.6 < max(shares) <= 1.0
 
 
 def test_void_stays_void_and_is_inside():
-    image, labels = picture()
+    image, labels = random_image()
     labels[:5] = VOID
     _, classes, inside = random_scale_crop_flip(image, labels, seeds(1)[0], (40, 40), (1.0, 1.0))
     assert int(tf.reduce_sum(tf.cast(inside, tf.int32))) == 600
@@ -60,7 +60,7 @@ def test_void_stays_void_and_is_inside():
 
 
 def test_same_seed_same_window():
-    image, labels = picture()
+    image, labels = random_image()
     first, again = (
         random_scale_crop_flip(image, labels, tf.constant([1, 2]), (16, 16)) for _ in range(2)
     )
@@ -70,7 +70,7 @@ def test_same_seed_same_window():
 
 @pytest.mark.parametrize("size", [(24, 40), (12, 20)])
 def test_evaluation_sees_the_middle(size):
-    image, labels = picture()
+    image, labels = random_image()
     window, classes, inside = (x.numpy() for x in centred(image, labels, size))
     assert window.shape == (*size, 3)
     np.testing.assert_array_equal(window[inside][:, 0], 40.0 * classes[inside])
@@ -83,12 +83,12 @@ def test_evaluation_sees_the_middle(size):
 
 @pytest.fixture
 def voc(tmp_path):
-    """A VOCdevkit of eight pictures, classes in VOC's colours (a palette PNG)."""
+    """A VOCdevkit of eight images, classes in VOC's colours (a palette PNG)."""
     root = tmp_path / "VOCdevkit" / "VOC2012"
     for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         (root / folder).mkdir(parents=True)
     for number in range(8):
-        image, labels = picture(seed=number)
+        image, labels = random_image(seed=number)
         image[..., 1:] = 100
         labels[0, 0], labels[0, 1] = VOID, 20
         Image.fromarray(image).save(root / "JPEGImages" / f"p{number}.jpg", quality=100)
@@ -107,7 +107,7 @@ class TestVoc:
         images, labels = voc_folder.files("train", voc)
         assert len(images) == 6
         image, classes = voc_folder.read(images[1], labels[1])
-        expected = picture(seed=1)
+        expected = random_image(seed=1)
         # JPEG halves the resolution of colours, so that borders are soft.
         wrong = np.abs(image.numpy()[..., 0].astype(int) - expected[0][..., 0]) > 20
         assert wrong.mean() < 0.25
@@ -115,7 +115,7 @@ class TestVoc:
         np.testing.assert_array_equal(classes, expected[1])
 
     def test_grey_values_are_read_as_classes(self, tmp_path):
-        _, labels = picture()
+        _, labels = random_image()
         labels[0, :3] = VOID, 20, 15
         Image.fromarray(labels).save(tmp_path / "grey.png")
         png = tf.io.read_file(str(tmp_path / "grey.png"))
@@ -173,7 +173,7 @@ COCO_NAMES = ["person", "giraffe", "couch", "tv"]
 
 
 def coco_record(number, segments):
-    """A 4×6 picture whose columns are segments (id, label, is_crowd), from left to right."""
+    """A 4×6 image whose columns are segments (id, label, is_crowd), from left to right."""
     panoptic = np.zeros((4, 6, 3), "uint8")
     for column, (identity, _, _) in enumerate(segments):
         panoptic[:, column] = identity % 256, identity // 256 % 256, identity // 65536

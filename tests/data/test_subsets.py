@@ -69,7 +69,7 @@ def test_a_share_outside_the_open_interval_is_refused(share: float) -> None:
         split_indices(np.zeros(10, int), share, seed=0)
 
 
-def test_weights_and_structure_see_different_pictures() -> None:
+def test_weights_and_structure_see_different_images() -> None:
     images = np.arange(100)[:, np.newaxis]
     labels = np.arange(100) % 10
     (weights, weight_labels), (structure, structure_labels) = split(images, labels, "4:1", seed=1)

@@ -1,4 +1,4 @@
-"""Patches, whole pictures, folder layouts and DIV2K in tensorflow-datasets' own files."""
+"""Patches, whole images, folder layouts and DIV2K in tensorflow-datasets' own files."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import pytest
 import tensorflow as tf
 
 from keras_nas.data.bicubic import imresize
-from keras_nas.data.picture_pairs import find_pair_files, make_pair
-from keras_nas.data.pictures import list_pictures, read_picture
+from keras_nas.data.image_pairs import find_pair_files, make_pair
+from keras_nas.data.images import list_images, read_image
 from keras_nas.data.super_resolution import (
     PatchConfig,
     div2k_pairs,
     folder_pairs,
     orient,
     training_patches,
-    whole_pictures,
+    whole_images,
 )
 from keras_nas.errors import KerasNasError
 
 
-def picture(height, width, seed=0):
+def random_image(height, width, seed=0):
     rng = np.random.default_rng(seed)
     small = rng.integers(0, 256, (height // 4 + 1, width // 4 + 1, 3), np.uint8)
     return np.asarray(
@@ -40,7 +40,7 @@ def save(path, image):
 @pytest.fixture(scope="module")
 def pairs():
     shapes = [(40, 56), (64, 48), (33, 70)]
-    return [make_pair(f"p{i}", picture(*shape, i), 2) for i, shape in enumerate(shapes)]
+    return [make_pair(f"p{i}", random_image(*shape, i), 2) for i, shape in enumerate(shapes)]
 
 
 CONFIG = PatchConfig(patch_size=24, batch_size=5, steps_per_epoch=4, seed=3)
@@ -64,7 +64,7 @@ def places(image, patch):
     }
 
 
-def test_patches_are_the_same_places_of_both_pictures(pairs):
+def test_patches_are_the_same_places_of_both_images(pairs):
     seen = set()
     for low, high in batches(training_patches(pairs, CONFIG).epoch(0)):
         assert low.shape == (5, 12, 12, 3)
@@ -133,7 +133,7 @@ def test_values_are_in_the_models_range(pairs, value_range):
     assert low.dtype == high.dtype == np.float32
     assert 0 <= high.min() < 0.2 * value_range
     assert 0.8 * value_range < high.max() <= value_range
-    _, whole = batches(whole_pictures(pairs, value_range))[0]
+    _, whole = batches(whole_images(pairs, value_range))[0]
     np.testing.assert_allclose(whole[0] * (255 / value_range), pairs[0].high, atol=1e-4)
 
 
@@ -153,28 +153,28 @@ def test_orientations_are_the_eight_symmetries_of_the_square():
     np.testing.assert_array_equal(orient(square, 4), square[:, ::-1])
 
 
-def test_whole_pictures_come_in_order_and_whole(pairs):
-    pictures = batches(whole_pictures(pairs))
-    assert [high.shape[1:3] for _, high in pictures] == [(40, 56), (64, 48), (32, 70)]
-    assert [low.shape[1:3] for low, _ in pictures] == [(20, 28), (32, 24), (16, 35)]
-    assert int(whole_pictures(pairs).cardinality()) == 3
+def test_whole_images_come_in_order_and_whole(pairs):
+    images = batches(whole_images(pairs))
+    assert [high.shape[1:3] for _, high in images] == [(40, 56), (64, 48), (32, 70)]
+    assert [low.shape[1:3] for low, _ in images] == [(20, 28), (32, 24), (16, 35)]
+    assert int(whole_images(pairs).cardinality()) == 3
 
 
-def test_cropped_pictures_are_the_centres_of_both(pairs):
-    low, high = batches(whole_pictures(pairs, 255.0, crop=32))[2]
+def test_cropped_images_are_the_centres_of_both(pairs):
+    low, high = batches(whole_images(pairs, 255.0, crop=32))[2]
     np.testing.assert_allclose(high[0], pairs[2].high[:, 18:50], atol=1e-4)
     np.testing.assert_allclose(low[0], pairs[2].low[:, 9:25], atol=1e-4)
     with pytest.raises(KerasNasError, match="`crop` must be a multiple of the scale 2"):
-        whole_pictures(pairs, crop=31)
+        whole_images(pairs, crop=31)
 
 
-def test_folder_of_pictures_of_every_kind(tmp_path):
-    image = picture(21, 30)
+def test_folder_of_images_of_every_kind(tmp_path):
+    image = random_image(21, 30)
     save(tmp_path / "b.png", image)
     save(tmp_path / "a.JPG", image)
     save(tmp_path / "grey.bmp", image[..., 0])
     save(tmp_path / "clear.png", np.dstack([image, image[..., 0]]))
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("no image")
     (tmp_path / ".hidden.png").write_bytes(b"")
     read = folder_pairs(tmp_path, scale=2)
     assert [pair.name for pair in read] == ["a", "b", "clear", "grey"]
@@ -187,7 +187,7 @@ def test_folder_of_pictures_of_every_kind(tmp_path):
 
 
 def test_photographs_are_made_smaller_first(tmp_path):
-    image = picture(43, 61)
+    image = random_image(43, 61)
     save(tmp_path / "a.png", image)
     (pair,) = folder_pairs(tmp_path, scale=2, shrink=2)
     expected = imresize(image[:42, :60], 0.5)[:20, :30]
@@ -205,7 +205,7 @@ def test_photographs_are_made_smaller_first(tmp_path):
     ],
 )  # fmt: skip
 def test_layouts_of_the_benchmarks(tmp_path, high, low, folder):
-    image = picture(31, 40)
+    image = random_image(31, 40)
     given = np.full((15, 20, 3), 7, np.uint8)
     save(tmp_path / high, image)
     save(tmp_path / low, given)
@@ -216,55 +216,55 @@ def test_layouts_of_the_benchmarks(tmp_path, high, low, folder):
 
 
 def test_benchmark_without_low_resolution_gets_bicubic(tmp_path):
-    save(tmp_path / "Set14" / "HR" / "zebra.png", picture(30, 40))
+    save(tmp_path / "Set14" / "HR" / "zebra.png", random_image(30, 40))
     (pair,) = folder_pairs(tmp_path / "Set14", scale=2)
-    np.testing.assert_array_equal(pair.low, imresize(picture(30, 40), 0.5))
+    np.testing.assert_array_equal(pair.low, imresize(random_image(30, 40), 0.5))
 
 
 def test_missing_or_empty_folder_is_named(tmp_path):
-    with pytest.raises(KerasNasError, match=r"No folder of pictures at .*nowhere"):
-        list_pictures(tmp_path / "nowhere")
-    with pytest.raises(KerasNasError, match=f"No picture in `{tmp_path}`"):
+    with pytest.raises(KerasNasError, match=r"No folder of images at .*nowhere"):
+        list_images(tmp_path / "nowhere")
+    with pytest.raises(KerasNasError, match=f"No image in `{tmp_path}`"):
         folder_pairs(tmp_path)
 
 
-def test_damaged_pictures_are_named(tmp_path):
-    whole = save(tmp_path / "whole.png", picture(64, 64)).read_bytes()
+def test_damaged_images_are_named(tmp_path):
+    whole = save(tmp_path / "whole.png", random_image(64, 64)).read_bytes()
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
-    (tmp_path / "text.jpg").write_text("this is no picture")
+    (tmp_path / "text.jpg").write_text("this is no image")
     for name in ("cut.png", "text.jpg"):
-        with pytest.raises(KerasNasError, match=rf"Picture `.*{name}` cannot be read"):
-            read_picture(tmp_path / name)
+        with pytest.raises(KerasNasError, match=rf"Image `.*{name}` cannot be read"):
+            read_image(tmp_path / name)
     with pytest.raises(KerasNasError, match=r"cut\.png"):
         folder_pairs(tmp_path)
 
 
-def test_picture_of_sixteen_bits_is_refused_by_name(tmp_path):
+def test_image_of_sixteen_bits_is_refused_by_name(tmp_path):
     save(tmp_path / "deep.png", np.full((8, 8), 40000, np.uint16))
     with pytest.raises(KerasNasError, match=r"deep\.png` must have 8 bits a channel"):
-        read_picture(tmp_path / "deep.png")
+        read_image(tmp_path / "deep.png")
 
 
-def test_missing_low_resolution_picture_is_named(tmp_path):
-    save(tmp_path / "HR" / "a.png", picture(20, 20))
-    save(tmp_path / "HR" / "b.png", picture(20, 20))
-    save(tmp_path / "LR_bicubic" / "X2" / "ax2.png", picture(10, 10))
+def test_missing_low_resolution_image_is_named(tmp_path):
+    save(tmp_path / "HR" / "a.png", random_image(20, 20))
+    save(tmp_path / "HR" / "b.png", random_image(20, 20))
+    save(tmp_path / "LR_bicubic" / "X2" / "ax2.png", random_image(10, 10))
     with pytest.raises(KerasNasError, match=r"b\.png` has no low-resolution one.*`bx2`"):
         find_pair_files(tmp_path, 2)
 
 
-def test_low_resolution_picture_of_another_size_is_named():
+def test_low_resolution_image_of_another_size_is_named():
     with pytest.raises(KerasNasError, match="of `x` must be 2 times smaller"):
-        make_pair("x", picture(20, 20), 2, picture(9, 10))
+        make_pair("x", random_image(20, 20), 2, random_image(9, 10))
     with pytest.raises(KerasNasError, match="`shrink` must be 1"):
-        make_pair("x", picture(20, 20), 2, picture(10, 10), shrink=2)
+        make_pair("x", random_image(20, 20), 2, random_image(10, 10), shrink=2)
 
 
-def test_too_small_pictures_are_named(tmp_path):
+def test_too_small_images_are_named(tmp_path):
     save(tmp_path / "tiny.png", np.zeros((1, 30, 3), np.uint8))
-    with pytest.raises(KerasNasError, match="Picture `tiny` must have 2 pixels or more a side"):
+    with pytest.raises(KerasNasError, match="Image `tiny` must have 2 pixels or more a side"):
         folder_pairs(tmp_path)
-    small = [make_pair("small", picture(40, 95), 2)]
+    small = [make_pair("small", random_image(40, 95), 2)]
     with pytest.raises(KerasNasError, match=r"`small` must have 96 pixels or more a side.*94×40"):
         training_patches(small)
 
@@ -289,21 +289,21 @@ def test_patch_size_must_fit_the_scale(pairs):
         training_patches(pairs, PatchConfig(patch_size=25))
 
 
-def test_pictures_of_two_scales_or_none_are_refused(pairs):
-    other = make_pair("other", picture(36, 36), 3)
-    with pytest.raises(KerasNasError, match=r"4 pictures of scales \[2, 3\]"):
+def test_images_of_two_scales_or_none_are_refused(pairs):
+    other = make_pair("other", random_image(36, 36), 3)
+    with pytest.raises(KerasNasError, match=r"4 images of scales \[2, 3\]"):
         training_patches([*pairs, other], CONFIG)
-    with pytest.raises(KerasNasError, match="0 pictures"):
-        whole_pictures([])
+    with pytest.raises(KerasNasError, match="0 images"):
+        whole_images([])
 
 
-def test_pictures_decoded_on_disk_equal_those_in_memory(tmp_path):
+def test_images_decoded_on_disk_equal_those_in_memory(tmp_path):
     for seed in range(2):
-        save(tmp_path / "pictures" / f"{seed}.png", picture(40, 50, seed))
-    plain = folder_pairs(tmp_path / "pictures")
+        save(tmp_path / "images" / f"{seed}.png", random_image(40, 50, seed))
+    plain = folder_pairs(tmp_path / "images")
     cache = tmp_path / "cache"
     for _ in range(2):
-        cached = folder_pairs(tmp_path / "pictures", cache_dir=cache)
+        cached = folder_pairs(tmp_path / "images", cache_dir=cache)
         assert all(isinstance(pair.high, np.memmap) for pair in cached)
         for a, b in zip(plain, cached, strict=True):
             assert a.name == b.name
@@ -313,20 +313,20 @@ def test_pictures_decoded_on_disk_equal_those_in_memory(tmp_path):
     np.testing.assert_equal(batches(training_patches(cached, CONFIG).epoch(0)), expected)
 
 
-def test_cache_is_used_again_and_made_anew_when_a_picture_changes(tmp_path):
-    path = save(tmp_path / "pictures" / "a.png", picture(40, 50))
+def test_cache_is_used_again_and_made_anew_when_an_image_changes(tmp_path):
+    path = save(tmp_path / "images" / "a.png", random_image(40, 50))
     cache = tmp_path / "cache"
     folder_pairs(path.parent, cache_dir=cache)
     written = (cache / "index.json").stat().st_mtime_ns
     folder_pairs(path.parent, cache_dir=cache)
     assert (cache / "index.json").stat().st_mtime_ns == written
-    save(path, picture(40, 50, seed=9))
+    save(path, random_image(40, 50, seed=9))
     (pair,) = folder_pairs(path.parent, cache_dir=cache)
-    np.testing.assert_array_equal(pair.high, picture(40, 50, seed=9))
+    np.testing.assert_array_equal(pair.high, random_image(40, 50, seed=9))
 
 
 def test_failed_cache_leaves_the_one_before_and_foreign_folders_alone(tmp_path):
-    path = save(tmp_path / "pictures" / "a.png", picture(40, 50))
+    path = save(tmp_path / "images" / "a.png", random_image(40, 50))
     cache = tmp_path / "cache"
     folder_pairs(path.parent, cache_dir=cache)
     before = {file.name: file.read_bytes() for file in cache.iterdir()}
@@ -336,21 +336,21 @@ def test_failed_cache_leaves_the_one_before_and_foreign_folders_alone(tmp_path):
     assert {file.name: file.read_bytes() for file in cache.iterdir()} == before
     assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == []
     (path.parent / "broken.png").unlink()
-    with pytest.raises(FileExistsError, match="no picture cache"):
+    with pytest.raises(FileExistsError, match="no image cache"):
         folder_pairs(path.parent, cache_dir=path.parent)
     assert path.exists()
 
 
 @pytest.fixture(scope="module")
 def div2k(tmp_path_factory):
-    """DIV2K ×2 as tensorflow-datasets stores it, of four small pictures."""
+    """DIV2K ×2 as tensorflow-datasets stores it, of four small images."""
     import tensorflow_datasets as tfds
 
     folder = tmp_path_factory.mktemp("tfds")
 
     def examples(seeds, odd=0):
         for key, seed in enumerate(seeds):
-            high = picture(48 + odd, 64, seed)
+            high = random_image(48 + odd, 64, seed)
             yield key, {"hr": high, "lr": imresize(high[:48], 0.5)}
 
     builder = tfds.builder("div2k/bicubic_x2", data_dir=folder)
@@ -370,7 +370,7 @@ def test_div2k_through_tensorflow_datasets(div2k):
     train = div2k_pairs("train", 2, div2k)
     assert [pair.name for pair in train] == ["train/0000", "train/0001", "train/0002"]
     for seed, pair in enumerate(train):
-        np.testing.assert_array_equal(pair.high, picture(48, 64, seed))
+        np.testing.assert_array_equal(pair.high, random_image(48, 64, seed))
         np.testing.assert_array_equal(pair.low, imresize(pair.high, 0.5))
     (validation,) = div2k_pairs("validation", 2, div2k)
     assert validation.high.shape == (48, 64, 3)
@@ -382,7 +382,7 @@ def test_div2k_through_tensorflow_datasets(div2k):
 
 def test_div2k_decoded_on_disk(div2k, tmp_path):
     cached = div2k_pairs("train", 2, div2k, cache_dir=tmp_path / "cache")
-    np.testing.assert_array_equal(cached[1].high, picture(48, 64, 1))
+    np.testing.assert_array_equal(cached[1].high, random_image(48, 64, 1))
 
 
 def test_div2k_that_is_missing_says_how_to_get_it(div2k, tmp_path):

@@ -1,4 +1,4 @@
-"""Composites of items and photographs: labels that match, and the same pictures for a seed."""
+"""Composites of items and photographs: labels that match, and the same images for a seed."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def test_pixels_are_labelled_where_an_item_covers_the_photograph() -> None:
     assert len(synthetic_segmentation.CLASS_NAMES) == 11
 
 
-def test_a_picture_holds_one_to_three_items() -> None:
+def test_an_image_holds_one_to_three_items() -> None:
     labels = synthetic_segmentation.load("test", 80, size=48)[1]
-    counts = {len(np.unique(picture)) - 1 for picture in labels}
+    counts = {len(np.unique(image)) - 1 for image in labels}
     assert counts == {1, 2, 3}
 
 
@@ -50,12 +50,12 @@ def test_an_item_keeps_its_class_and_shape() -> None:
     trouser = 1 + fashion_mnist.CLASS_NAMES.index("Trouser")
     alone = [p for p in labels if set(np.unique(p)) == {0, trouser}]
     assert len(alone) >= 3
-    for picture in alone:
-        rows, columns = (np.flatnonzero(picture.any(axis)) for axis in (1, 0))
+    for image in alone:
+        rows, columns = (np.flatnonzero(image.any(axis)) for axis in (1, 0))
         assert np.ptp(rows) > np.ptp(columns)
 
 
-def test_a_picture_depends_on_its_number_and_the_seed_alone() -> None:
+def test_an_image_depends_on_its_number_and_the_seed_alone() -> None:
     few, many = (synthetic_segmentation.load("train", count, size=32) for count in (3, 8))
     np.testing.assert_array_equal(few[0], many[0][:3])
     np.testing.assert_array_equal(few[1], many[1][:3])

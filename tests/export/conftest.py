@@ -1,4 +1,4 @@
-"""A small trained classifier of real pictures, shared by the export tests.
+"""A small trained classifier of real images, shared by the export tests.
 
 Trained, because a random network's outputs hardly depend on its input: any two runtimes agree.
 """
@@ -16,7 +16,7 @@ from export.tflite import convert
 
 
 @dataclasses.dataclass(frozen=True)
-class Pictures:
+class Images:
     """scikit-learn's handwritten digits as RGB floats in [0, 1], (n, 16, 16, 3), with labels."""
 
     train_x: np.ndarray
@@ -26,19 +26,19 @@ class Pictures:
 
 
 @pytest.fixture(scope="session")
-def pictures():
+def images():
     digits = load_digits()
     x = (digits.images / 16.0).astype("float32").repeat(2, axis=1).repeat(2, axis=2)[..., None]
     x = np.concatenate([x, 1.0 - x, x * 0.5], axis=-1).astype("float32")
     y = digits.target.astype("int32")
     order = np.random.default_rng(0).permutation(len(x))
     train, test = order[:1400], order[1400:]
-    return Pictures(x[train], y[train], x[test], y[test])
+    return Images(x[train], y[train], x[test], y[test])
 
 
 def build_classifier():
     layers = keras.layers
-    inputs = keras.Input((16, 16, 3), name="picture")
+    inputs = keras.Input((16, 16, 3), name="image")
     x = layers.Conv2D(16, 3, strides=2, padding="same", use_bias=False, name="stem")(inputs)
     x = layers.BatchNormalization(momentum=0.9, name="stem_bn")(x)
     x = skip = layers.ReLU(name="stem_relu")(x)
@@ -58,14 +58,14 @@ def build_classifier():
 
 
 @pytest.fixture(scope="session")
-def classifier(pictures):
-    """Trained for some seconds to more than 90 % on held-out pictures."""
+def classifier(images):
+    """Trained for some seconds to more than 90 % on held-out images."""
     keras.utils.set_random_seed(0)
     model = build_classifier()
     model.compile(
         keras.optimizers.Adam(4e-3), "sparse_categorical_crossentropy", metrics=["accuracy"]
     )
-    model.fit(pictures.train_x, pictures.train_y, epochs=8, batch_size=64, verbose=0)
+    model.fit(images.train_x, images.train_y, epochs=8, batch_size=64, verbose=0)
     return model
 
 
@@ -83,9 +83,9 @@ def float_file(classifier, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def uint8_file(classifier, pictures, tmp_path_factory):
+def uint8_file(classifier, images, tmp_path_factory):
     """The classifier as a full-int8 .tflite with uint8 inputs and outputs."""
     path = tmp_path_factory.mktemp("uint8") / "digits_uint8.tflite"
     return convert(
-        classifier, path, "int8", representative_data=pictures.train_x, io_dtype="uint8"
+        classifier, path, "int8", representative_data=images.train_x, io_dtype="uint8"
     ).path

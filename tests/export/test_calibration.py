@@ -14,7 +14,7 @@ from export.interpreter import Runner
 from export.tflite import convert
 
 
-def pictures(seed=0):
+def random_images(seed=0):
     return np.random.default_rng(seed).random((16, 8, 8, 3)).astype("float32")
 
 
@@ -71,7 +71,7 @@ _CLOSE = 0.1
 
 def check(name, format_, folder):
     model = with_a_dead_layer(BEHIND_THE_DEAD[name])
-    data = ExportData(pictures(), pictures(1))
+    data = ExportData(random_images(), random_images(1))
     exported, found = export_model(model, folder / "m.tflite", format_, data)
     assert flatbuffer.float_operators(flatbuffer.read_file(exported.path)) == []
     assert found.worst_relative < _CLOSE
@@ -101,8 +101,8 @@ def test_a_network_that_is_dead_altogether(tmp_path):
     dead = layers.Conv2D(4, 3, activation="relu", bias_initializer=lambda *_, **__: [-99.0] * 4)
     x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(dead(inputs)))
     model = keras.Model(inputs, x)
-    path = convert(model, tmp_path / "m.tflite", "int8", representative_data=pictures()).path
-    np.testing.assert_array_equal(Runner(path)([pictures()[:1]])[0], np.zeros((1, 4)))
+    path = convert(model, tmp_path / "m.tflite", "int8", representative_data=random_images()).path
+    np.testing.assert_array_equal(Runner(path)([random_images()[:1]])[0], np.zeros((1, 4)))
 
 
 def test_live_ranges_stay_as_they_are_and_dead_ones_follow_their_operands(tmp_path, monkeypatch):
@@ -115,7 +115,7 @@ def test_live_ranges_stay_as_they_are_and_dead_ones_follow_their_operands(tmp_pa
 
     monkeypatch.setattr(calibration, "widen_dead_ranges", spy)
     model = with_a_dead_layer(convolved)
-    convert(model, tmp_path / "m.tflite", "int8", representative_data=pictures())
+    convert(model, tmp_path / "m.tflite", "int8", representative_data=random_images())
     before, after = (flatbuffer.read(kept[name]).subgraphs[0] for name in ("before", "after"))
     ranges = {}
     for old, new in zip(before.tensors, after.tensors, strict=True):
@@ -125,7 +125,7 @@ def test_live_ranges_stay_as_they_are_and_dead_ones_follow_their_operands(tmp_pa
     (dead,) = [pair for name, pair in ranges.items() if "/dead" in name]
     kernel = np.abs(model.get_layer("dead").kernel).max()
     assert dead[0] < 1e-30
-    assert dead[1] == pytest.approx(pictures().max() * kernel / 16, rel=1e-3)
+    assert dead[1] == pytest.approx(random_images().max() * kernel / 16, rel=1e-3)
     assert all(old == new for name, (old, new) in ranges.items() if "/dead" not in name)
     assert len(ranges) > 4
 

@@ -19,27 +19,27 @@ def head(x):
     return layers.Dense(4, name="head")(layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(x)))
 
 
-def pictures(count=12, seed=0):
+def random_images(count=12, seed=0):
     return np.random.default_rng(seed).random((count, 8, 8, 3)).astype("float32")
 
 
-def picture_input(**options):
-    return keras.Input((8, 8, 3), name="picture", **options)
+def image_input(**options):
+    return keras.Input((8, 8, 3), name="image", **options)
 
 
 def gained():
-    gain, picture = keras.Input((), name="gain"), picture_input()
-    return keras.Model([gain, picture], head(picture) * ops.expand_dims(gain, -1))
+    gain, image = keras.Input((), name="gain"), image_input()
+    return keras.Model([gain, image], head(image) * ops.expand_dims(gain, -1))
 
 
 def scaled():
-    scale, picture = keras.Input(batch_shape=(), name="scale"), picture_input()
-    return keras.Model([scale, picture], head(picture) * scale)
+    scale, image = keras.Input(batch_shape=(), name="scale"), image_input()
+    return keras.Model([scale, image], head(image) * scale)
 
 
 def batch_of_four():
-    picture = keras.Input(batch_shape=(4, 8, 8, 3), name="picture")
-    return keras.Model(picture, ops.reshape(head(picture), (2, 8)))
+    image = keras.Input(batch_shape=(4, 8, 8, 3), name="image")
+    return keras.Model(image, ops.reshape(head(image), (2, 8)))
 
 
 def from_dictionary():
@@ -53,14 +53,14 @@ def nested():
 
 
 def mixing_its_batch():
-    picture = picture_input()
-    x = head(picture)
-    return keras.Model(picture, x + ops.mean(x, axis=0, keepdims=True))
+    image = image_input()
+    x = head(image)
+    return keras.Model(image, x + ops.mean(x, axis=0, keepdims=True))
 
 
 def scalar_output():
-    picture = picture_input()
-    return keras.Model(picture, ops.mean(head(picture)))
+    image = image_input()
+    return keras.Model(image, ops.mean(head(image)))
 
 
 def of_words():
@@ -70,8 +70,8 @@ def of_words():
 
 
 def of_bytes():
-    picture = picture_input(dtype="uint8")
-    return keras.Model(picture, head(layers.Rescaling(1 / 255.0)(picture)))
+    image = image_input(dtype="uint8")
+    return keras.Model(image, head(layers.Rescaling(1 / 255.0)(image)))
 
 
 def of_truths():
@@ -132,7 +132,7 @@ def test_in_other_formats_it_is_exported_or_refused_in_one_line(tmp_path, build,
 
 def test_a_dictionary_of_outputs_names_them(tmp_path):
     model = from_dictionary()
-    x = {"b": np.ones((5, 4), "float32"), "a": pictures(5)}
+    x = {"b": np.ones((5, 4), "float32"), "a": random_images(5)}
     exported, found = export_model(model, tmp_path / "m.tflite", data=ExportData(held_out=x))
     runner = Runner(exported.path)
     assert runner.input_names == ["a", "b"]
@@ -146,13 +146,13 @@ def test_a_dictionary_of_outputs_names_them(tmp_path):
 
 @pytest.mark.parametrize("form", ["dictionary", "pair of lists", "batches"])
 def test_data_of_several_inputs_come_in_every_form(form):
-    gain, x, y = np.arange(6.0), pictures(6), np.arange(6)
+    gain, x, y = np.arange(6.0), random_images(6), np.arange(6)
     data = {
-        "dictionary": ({"picture": x, "gain": gain}, y),
+        "dictionary": ({"image": x, "gain": gain}, y),
         "pair of lists": ([gain, x], y),
         "batches": [((gain[:4], x[:4]), y[:4]), ((gain[4:], x[4:]), y[4:])],
     }[form]
-    found = list(samples.batches(data, ["gain", "picture"]))
+    found = list(samples.batches(data, ["gain", "image"]))
     np.testing.assert_array_equal(np.concatenate([inputs[0] for inputs, _ in found]), gain)
     np.testing.assert_array_equal(np.concatenate([inputs[1] for inputs, _ in found]), x)
     np.testing.assert_array_equal(np.concatenate([targets for _, targets in found]), y)
@@ -169,44 +169,44 @@ def test_pieces_of_a_batch_by_hand():
 
 
 def test_int8_of_inputs_that_are_no_real_numbers(tmp_path):
-    x = (255 * pictures()).astype("uint8")
+    x = (255 * random_images()).astype("uint8")
     exported, found = export_model(of_bytes(), tmp_path / "m.tflite", "int8", ExportData(x, x))
     assert Runner(exported.path).input_dtypes == ["uint8"]
     assert found.noise < 0.1
     gain = np.linspace(0, 2, 12, dtype="float32")
-    data = {"gain": gain, "picture": pictures()}
+    data = {"gain": gain, "image": random_images()}
     export_model(gained(), tmp_path / "m.tflite", "int8", ExportData(data, data))
-    export_model(batch_of_four(), tmp_path / "m.tflite", "int8", ExportData(pictures()))
+    export_model(batch_of_four(), tmp_path / "m.tflite", "int8", ExportData(random_images()))
 
 
 def segmenting(cast=None, axis=-1, keepdims=False):
-    picture = picture_input()
-    scores = layers.Conv2D(3, 3, padding="same", name="scores")(picture)
+    image = image_input()
+    scores = layers.Conv2D(3, 3, padding="same", name="scores")(image)
     classes = ops.argmax(scores, axis, keepdims=keepdims)
-    return keras.Model(picture, ops.cast(classes, cast) if cast else classes)
+    return keras.Model(image, ops.cast(classes, cast) if cast else classes)
 
 
 @pytest.mark.parametrize("format_", ["float32", "int8"])
 def test_an_argmax_is_exported(tmp_path, format_):
     model = segmenting("int64")
-    data = ExportData(pictures(), pictures(seed=1))
+    data = ExportData(random_images(), random_images(seed=1))
     exported, found = export_model(model, tmp_path / "m.tflite", format_, data)
     assert found.unequal <= (0.01 if format_ == "float32" else 0.1)
     assert found.output_range == 2
-    (classes,) = Runner(exported.path)([pictures(1, seed=2)])
+    (classes,) = Runner(exported.path)([random_images(1, seed=2)])
     assert classes.dtype == "int64"
-    assert np.mean(classes != model(pictures(1, seed=2))) < 0.1
+    assert np.mean(classes != model(random_images(1, seed=2))) < 0.1
 
 
 @pytest.mark.parametrize("options", [{"axis": 1}, {"axis": None}, {"keepdims": True}])
 def test_argmax_and_argmin_along_other_axes(tmp_path, options):
-    picture = picture_input()
-    x = layers.Conv2D(3, 3)(picture)
+    image = image_input()
+    x = layers.Conv2D(3, 3)(image)
     axis, keepdims = options.get("axis", -1), options.get("keepdims", False)
     outputs = [ops.argmax(x, axis, keepdims), ops.argmin(x, axis, keepdims)]
-    model = keras.Model(picture, outputs)
+    model = keras.Model(image, outputs)
     exported = convert(model, tmp_path / "m.tflite")
-    x = pictures(1)
+    x = random_images(1)
     for found, wanted in zip(Runner(exported.path)([x]), model(x), strict=True):
         np.testing.assert_array_equal(found, wanted)
 
@@ -214,7 +214,7 @@ def test_argmax_and_argmin_along_other_axes(tmp_path, options):
 def test_another_argmax_is_refused(tmp_path):
     path = convert(segmenting(), tmp_path / "m.tflite").path
     for format_ in parity.TOLERANCES:
-        found = parity.compare(segmenting(), path, pictures(), format=format_)
+        found = parity.compare(segmenting(), path, random_images(), format=format_)
         assert found.unequal > 0.35
         assert not found.passed
 
@@ -230,11 +230,11 @@ def test_integers_that_differ_are_measured_by_chance():
 
 
 def test_truth_values_are_compared(tmp_path):
-    picture = picture_input()
-    model = keras.Model(picture, layers.Conv2D(3, 3)(picture) > 0)
+    image = image_input()
+    model = keras.Model(image, layers.Conv2D(3, 3)(image) > 0)
     path = export_model(model, tmp_path / "m.tflite")[0].path
-    other = keras.Model(picture, layers.Conv2D(3, 3)(picture) > 0)
-    assert not parity.compare(other, path, pictures()).passed
+    other = keras.Model(image, layers.Conv2D(3, 3)(image) > 0)
+    assert not parity.compare(other, path, random_images()).passed
 
 
 def test_ties_by_hand():
@@ -248,9 +248,9 @@ def test_ties_by_hand():
     assert ties.ties(smallest, scores, np.array([0, 1, 2]), 0.0).tolist() == [True] * 3
 
 
-def test_an_argmax_of_pictures_of_several_sizes(tmp_path):
-    picture = keras.Input((None, None, 3))
-    model = keras.Model(picture, ops.argmax(layers.Conv2D(3, 3, padding="same")(picture), -1))
+def test_an_argmax_of_images_of_several_sizes(tmp_path):
+    image = keras.Input((None, None, 3))
+    model = keras.Model(image, ops.argmax(layers.Conv2D(3, 3, padding="same")(image), -1))
     options = ExportOptions(sizes=((6, 8), (10, 4)))
     _, found = export_model(model, tmp_path / "m.tflite", options=options)
     assert found.samples == 16
@@ -262,7 +262,7 @@ def test_an_argmax_of_pictures_of_several_sizes(tmp_path):
 
 def test_a_sequential_model_keeps_no_batch_of_its_first_call(tmp_path):
     model = keras.Sequential([layers.Conv2D(4, 3), layers.GlobalAveragePooling2D()])
-    model(pictures(12))
+    model(random_images(12))
     exported, _ = export_model(model, tmp_path / "m.tflite")
     assert list(exported.input_shapes.values()) == [(1, 8, 8, 3)]
 
@@ -273,9 +273,9 @@ def test_random_inputs_are_values_that_the_model_takes():
     assert set(np.unique(batch["words"])) <= set(range(10))
     assert len(np.unique(batch["words"])) > 5
     (batch,) = random_batches(of_bytes(), [(3, 8, 8, 3)])
-    assert batch["picture"].dtype == "uint8"
-    assert batch["picture"].shape == (9, 8, 8, 3)
-    assert batch["picture"].max() > 240
+    assert batch["image"].dtype == "uint8"
+    assert batch["image"].shape == (9, 8, 8, 3)
+    assert batch["image"].max() > 240
 
 
 def test_averages_over_nothing_are_equal(tmp_path):
@@ -343,8 +343,8 @@ def test_an_open_length_is_given(tmp_path):
     ],
 )
 def test_data_that_do_not_fit_are_named(tmp_path, held_out, message):
-    picture = picture_input()
-    model = keras.Model(picture, head(picture))
+    image = image_input()
+    model = keras.Model(image, head(image))
     with pytest.raises(ExportError, match=message) as caught:
         export_model(model, tmp_path / "m.tflite", data=ExportData(held_out=held_out))
     assert "\n" not in str(caught.value)

@@ -29,7 +29,7 @@ def make_card(**changes):
 
 @pytest.fixture(scope="module")
 def image_model(tmp_path_factory):
-    """A model from pictures to three channels of the same size, as .tflite."""
+    """A model from images to three channels of the same size, as .tflite."""
     inputs = keras.Input((8, 8, 3))
     outputs = keras.layers.Conv2D(3, 3, padding="same", activation="softmax")(inputs)
     path = tmp_path_factory.mktemp("image") / "image.tflite"
@@ -37,7 +37,7 @@ def image_model(tmp_path_factory):
 
 
 @pytest.mark.parametrize("file", ["float_file", "uint8_file"])
-def test_a_classifier_s_card_is_read_back(file, request, tmp_path, pictures):
+def test_a_classifier_s_card_is_read_back(file, request, tmp_path, images):
     path = metadata.write(request.getfixturevalue(file), make_card(), tmp_path / "m.tflite")
     found = metadata.read(path)
     card, (graph,) = found["metadata"], found["metadata"]["subgraph_metadata"]
@@ -50,9 +50,9 @@ def test_a_classifier_s_card_is_read_back(file, request, tmp_path, pictures):
     assert result["associated_files"][0]["type"] == "TENSOR_AXIS_LABELS"
     assert found["files"]["labels.txt"].split("\n") == [*LABELS, ""]
     before, after = Runner(request.getfixturevalue(file)), Runner(path)
-    for picture in pictures.test_x[:5]:
-        np.testing.assert_array_equal(before([picture[None]])[0], after([picture[None]])[0])
-    assert after.input_names == ["picture"]
+    for image in images.test_x[:5]:
+        np.testing.assert_array_equal(before([image[None]])[0], after([image[None]])[0])
+    assert after.input_names == ["image"]
 
 
 def test_segmentation_carries_labels_with_colours(image_model, tmp_path):
@@ -69,7 +69,7 @@ def test_segmentation_carries_labels_with_colours(image_model, tmp_path):
     }
 
 
-def test_super_resolution_is_a_picture_to_a_picture(image_model, tmp_path):
+def test_super_resolution_is_an_image_to_an_image(image_model, tmp_path):
     card = make_card(task="image_to_image", labels=(), mean=(127.5,), std=(127.5,))
     found = metadata.read(metadata.write(image_model, card, tmp_path / "m.tflite"))
     (graph,) = found["metadata"]["subgraph_metadata"]

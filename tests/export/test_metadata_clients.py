@@ -34,22 +34,22 @@ def client(request):
 
 
 @pytest.fixture(scope="module")
-def pixels(pictures):
-    """The held-out digits as 8-bit pictures."""
-    return np.round(pictures.test_x[:25] * 255).astype(np.uint8)
+def pixels(images):
+    """The held-out digits as 8-bit images."""
+    return np.round(images.test_x[:25] * 255).astype(np.uint8)
 
 
-def parts_of(pictures):
+def parts_of(images):
     """The class of every pixel: paper, outline (the ink's border), ink."""
     masks = []
-    for picture in pictures:
-        ink = picture[..., 0] > 0.4
+    for image in images:
+        ink = image[..., 0] > 0.4
         masks.append(ink.astype(int) + ndimage.binary_dilation(ink))
     return np.stack(masks)
 
 
 @pytest.fixture(scope="module")
-def segmenter(pictures):
+def segmenter(images):
     layers = keras.layers
     keras.utils.set_random_seed(0)
     inputs = keras.Input((16, 16, 3))
@@ -57,32 +57,32 @@ def segmenter(pictures):
     x = layers.Conv2D(16, 3, padding="same", activation="relu")(x)
     model = keras.Model(inputs, layers.Conv2D(3, 1, activation="softmax")(x))
     model.compile(keras.optimizers.Adam(5e-3), "sparse_categorical_crossentropy")
-    model.fit(pictures.train_x, parts_of(pictures.train_x), epochs=6, batch_size=32, verbose=0)
+    model.fit(images.train_x, parts_of(images.train_x), epochs=6, batch_size=32, verbose=0)
     return model
 
 
 def ask(client, what, model, pixels, folder):
     name, python = client
     paths = []
-    for number, picture in enumerate(pixels):
+    for number, image in enumerate(pixels):
         paths.append(folder / f"{number}.npy")
-        np.save(paths[-1], picture)
+        np.save(paths[-1], image)
     return json.loads(run_in(python, CLIENTS / f"{name}_client", what, model, *paths))
 
 
 @pytest.mark.parametrize("format_", ["float32", "int8"])
 def test_both_clients_name_the_classes_as_we_do(
-    client, format_, classifier, pictures, pixels, tmp_path
+    client, format_, classifier, images, pixels, tmp_path
 ):
     card = metadata.ModelCard("digits", "classification", labels=DIGITS)
-    data = ExportData(pictures.train_x, (pictures.test_x, pictures.test_y), "top1")
+    data = ExportData(images.train_x, (images.test_x, images.test_y), "top1")
     options = ExportOptions(io_dtype="uint8" if format_ == "int8" else "float32")
     exported, parity = export_model(classifier, tmp_path / "m.tflite", format_, data, card, options)
     assert parity.metric_tflite > 85
     answers = ask(client, "classifier", exported.path, pixels, tmp_path)
     runner = Runner(exported.path)
-    for picture, answer in zip(pixels, answers, strict=True):
-        (ours,) = runner([picture[None].astype("float32") / 255])[0]
+    for image, answer in zip(pixels, answers, strict=True):
+        (ours,) = runner([image[None].astype("float32") / 255])[0]
         scores = dict(answer)
         assert set(scores) == set(DIGITS)
         found = np.array([scores[label] for label in DIGITS])
@@ -90,12 +90,12 @@ def test_both_clients_name_the_classes_as_we_do(
         assert ours[DIGITS.index(answer[0][0])] >= ours.max() - 1e-3
 
 
-def test_both_clients_give_our_masks(client, segmenter, pictures, pixels, tmp_path):
+def test_both_clients_give_our_masks(client, segmenter, images, pixels, tmp_path):
     card = metadata.ModelCard(
         "digit parts", "segmentation", labels=PARTS,
         colors=((255, 255, 255), (128, 128, 128), (0, 0, 0)),
     )  # fmt: skip
-    data = ExportData(pictures.train_x, (pictures.test_x, parts_of(pictures.test_x)), "mean_iou")
+    data = ExportData(images.train_x, (images.test_x, parts_of(images.test_x)), "mean_iou")
     exported, parity = export_model(segmenter, tmp_path / "m.tflite", "float32", data, card)
     assert parity.metric_tflite > 90
     answers = ask(client, "segmenter", exported.path, pixels, tmp_path)

@@ -17,8 +17,8 @@ from export.tflite import convert
 
 
 @pytest.fixture(scope="module")
-def held_out(pictures):
-    return pictures.test_x[:120], pictures.test_y[:120]
+def held_out(images):
+    return images.test_x[:120], images.test_y[:120]
 
 
 def test_a_faithful_file_passes_and_the_numbers_are_right(
@@ -104,8 +104,8 @@ def test_a_metric_needs_targets(classifier, float_file, held_out):
         parity.compare(classifier, float_file, held_out[0], metric=top1)
 
 
-def test_export_writes_all_or_nothing(classifier, pictures, held_out, tmp_path):
-    data = ExportData((pictures.train_x, pictures.train_y), held_out, "top1")
+def test_export_writes_all_or_nothing(classifier, images, held_out, tmp_path):
+    data = ExportData((images.train_x, images.train_y), held_out, "top1")
     exported, found = export_model(classifier, tmp_path / "good.tflite", "dynamic_int8", data)
     assert exported.path == tmp_path / "good.tflite"
     assert found.metric_keras > 85
@@ -140,8 +140,8 @@ def test_metrics_by_hand():
     assert top1(np.array([[0], [1], [1]]), np.array([[0.2], [0.9], [0.5]])) == pytest.approx(
         200 / 3
     )
-    picture = np.full((1, 8, 8, 1), 0.5, "float32")
-    assert psnr(picture, picture + 0.1) == pytest.approx(20.0, abs=1e-4)
+    image = np.full((1, 8, 8, 1), 0.5, "float32")
+    assert psnr(image, image + 0.1) == pytest.approx(20.0, abs=1e-4)
     targets = np.array([[[0, 0], [1, 1]]])
     outputs = np.eye(2)[np.array([[[0, 1], [1, 1]]])]
     assert mean_iou(targets, outputs) == pytest.approx(100 * (1 / 2 + 2 / 3) / 2)

@@ -33,7 +33,7 @@ def random_weights(model):
 
 def every_layer_network():
     """What pruned networks are made of, with the ops that surgery and our zoo use."""
-    inputs = keras.Input((12, 12, 4), name="picture")
+    inputs = keras.Input((12, 12, 4), name="image")
     x = layers.Rescaling(0.5, 0.1, name="scale")(inputs)
     x = layers.BatchNormalization(name="alone")(x)
     x = layers.Activation("relu", name="activation")(x)
@@ -132,18 +132,18 @@ def test_a_dense_layer_that_is_an_output_too_keeps_its_values():
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_a_trained_classifier_keeps_its_accuracy(classifier, pictures, tmp_path):
+def test_a_trained_classifier_keeps_its_accuracy(classifier, images, tmp_path):
     before = classifier.get_weights()
-    train = tf.data.Dataset.from_tensor_slices((pictures.train_x, pictures.train_y))
+    train = tf.data.Dataset.from_tensor_slices((images.train_x, images.train_y))
     exported, found = export_model(
         classifier,
         tmp_path / "digits_qat.tflite",
         "qat",
-        ExportData(train.batch(64), (pictures.test_x, pictures.test_y), "top1"),
+        ExportData(train.batch(64), (images.test_x, images.test_y), "top1"),
         options=ExportOptions(io_dtype="int8", qat_learning_rate=1e-3),
     )
     assert exported.input_dtype == "int8"
-    assert list(exported.input_shapes) == ["picture"]
+    assert list(exported.input_shapes) == ["image"]
     assert found.metric_drop <= 1.0
     assert found.noise < 0.1
     assert found.tolerance == parity.TOLERANCES["qat"]
@@ -175,7 +175,7 @@ def test_the_toolkit_leaves_keras_3_in_place():
 
 
 def small_classifier(activation=None):
-    inputs = keras.Input((8, 8, 3), name="picture")
+    inputs = keras.Input((8, 8, 3), name="image")
     x = layers.Conv2D(6, 3, activation="relu")(inputs)
     x = layers.GlobalAveragePooling2D()(x)
     return random_weights(keras.Model(inputs, layers.Dense(4, activation=activation)(x)))
@@ -198,7 +198,7 @@ def test_training_data_come_in_every_form(form, size):
         "pair": (x, y),
         "one-hot": (x, np.eye(4)[y]),
         "no targets": x,
-        "dictionary": {"picture": x},
+        "dictionary": {"image": x},
         "batches": batches,
         "tf.data": tf.data.Dataset.from_tensor_slices((x, y)).batch(16),
         "generator": iter(batches),

@@ -17,34 +17,34 @@ def head(x):
     return layers.Dense(4)(layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(x)))
 
 
-def pictures(count=12):
+def random_images(count=12):
     return np.random.default_rng(0).random((count, 8, 8, 3)).astype("float32")
 
 
-def picture_input():
+def image_input():
     return keras.Input((8, 8, 3))
 
 
 def nearly_constant(slope=1e-4, offset=100.0):
-    picture = picture_input()
-    return keras.Model(picture, slope * head(picture) + offset)
+    image = image_input()
+    return keras.Model(image, slope * head(image) + offset)
 
 
 def cosine():
-    picture = picture_input()
+    image = image_input()
     a, b = (
-        layers.Conv2D(8, 3, activation="relu", bias_initializer="ones", name=name)(picture)
+        layers.Conv2D(8, 3, activation="relu", bias_initializer="ones", name=name)(image)
         for name in ("a", "b")
     )
     a, b = layers.GlobalAveragePooling2D()(a), layers.GlobalAveragePooling2D()(b)
-    return keras.Model(picture, layers.Dot(-1, normalize=True)([a, b]))
+    return keras.Model(image, layers.Dot(-1, normalize=True)([a, b]))
 
 
 def cancelling():
-    picture = picture_input()
+    image = image_input()
     convolve = layers.Conv2D(8, 3, name="convolve")
-    x = convolve(picture + 1000.0) - convolve(picture * 0.0 + 1000.0)
-    return keras.Model(picture, layers.GlobalAveragePooling2D()(x))
+    x = convolve(image + 4000.0) - convolve(image * 0.0 + 4000.0)
+    return keras.Model(image, layers.GlobalAveragePooling2D()(x))
 
 
 def copied(build, model, **options):
@@ -62,20 +62,20 @@ def test_outputs_that_hardly_vary_are_compared_by_their_rounding(tmp_path, build
     other = copied(build, model)
     kernel = other.layers[1].kernel
     kernel.assign(np.roll(np.asarray(kernel), 1, axis=-1))
-    assert not parity.compare(other, exported.path, pictures()).passed
+    assert not parity.compare(other, exported.path, random_images()).passed
 
 
 def test_rounding_inside_the_model_is_measured(tmp_path):
-    """Sums of about 1000 are rounded to 6e-5, their differences are about 0.1."""
+    """Sums of about 4000 are rounded to 2.4e-4, their differences are about 0.1."""
     model = cancelling()
     exported, found = export_model(model, tmp_path / "m.tflite")
     assert found.worst_relative > parity.TOLERANCES["float32"].worst
     strict = parity.TOLERANCES["float32"]
-    assert not parity.compare(model, exported.path, pictures(), tolerance=strict).passed
+    assert not parity.compare(model, exported.path, random_images(), tolerance=strict).passed
     other = copied(cancelling, model)
     kernel = other.get_layer("convolve").kernel
     kernel.assign(np.asarray(kernel) * 1.01)
-    assert not parity.compare(other, exported.path, pictures()).passed
+    assert not parity.compare(other, exported.path, random_images()).passed
 
 
 @pytest.mark.parametrize("change", [{"slope": -1e-4}, {"slope": 0.0}, {"offset": 100.0001}])
@@ -83,22 +83,22 @@ def test_wrong_outputs_that_hardly_vary_are_refused(tmp_path, change):
     model = nearly_constant()
     path = convert(copied(nearly_constant, model, **change), tmp_path / "m.tflite").path
     with pytest.raises(ParityError):
-        parity.check(model, path, pictures(64))
+        parity.check(model, path, random_images(64))
 
 
 def test_a_wrong_constant_is_refused_in_eight_bits(tmp_path):
-    picture = picture_input()
-    model = keras.Model(picture, 0.0 * head(picture) + 100.0)
-    other = keras.Model(picture, 0.0 * head(picture) + 97.0)
-    data = pictures()
+    image = image_input()
+    model = keras.Model(image, 0.0 * head(image) + 100.0)
+    other = keras.Model(image, 0.0 * head(image) + 97.0)
+    data = random_images()
     path = convert(other, tmp_path / "m.tflite", "int8", representative_data=data).path
     assert not parity.compare(model, path, data, format="int8").passed
     assert parity.compare(other, path, data, format="int8").passed
 
 
 def test_a_wrong_zero_is_refused(tmp_path):
-    picture = picture_input()
-    zero = keras.Model(picture, 0.0 * head(picture))
-    tiny = keras.Model(picture, 0.0 * head(picture) + 5e-5)
+    image = image_input()
+    zero = keras.Model(image, 0.0 * head(image))
+    tiny = keras.Model(image, 0.0 * head(image) + 5e-5)
     path = convert(tiny, tmp_path / "m.tflite").path
-    assert not parity.compare(zero, path, pictures()).passed
+    assert not parity.compare(zero, path, random_images()).passed

@@ -1,4 +1,4 @@
-"""EDSR as a .tflite: built-in operations, the Keras model's pictures, whole and in tiles."""
+"""EDSR as a .tflite: built-in operations, the Keras model's images, whole and in tiles."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import skimage.data
 
 from export.interpreter import Runner
 from export.tflite import convert
-from keras_nas.data.picture_pairs import make_pair
+from keras_nas.data.image_pairs import make_pair
 from keras_nas.models import edsr
 from keras_nas.tasks.receptive_field import receptive_radius
 from keras_nas.tasks.super_resolution import evaluate_pairs
@@ -35,7 +35,7 @@ def fixed(model, tmp_path_factory):
     return convert(model, path, input_shape=(1, 48, 48, 3))
 
 
-def test_fixed_shape_gives_the_keras_models_picture(model, fixed, pair):
+def test_fixed_shape_gives_the_keras_models_image(model, fixed, pair):
     low = pair.low[None, :48, :48].astype(np.float32) / 255
     (output,) = Runner(fixed.path)([low])
     expected = np.asarray(model(low))
@@ -49,7 +49,7 @@ def test_file_has_built_in_operations_only(fixed):
     assert not any(name.startswith(("Flex", "CUSTOM")) for name in fixed.operators)
 
 
-def test_dynamic_size_gives_the_keras_models_whole_picture(model, pair, tmp_path):
+def test_dynamic_size_gives_the_keras_models_whole_image(model, pair, tmp_path):
     exported = convert(model, tmp_path / "dynamic.tflite", sizes=[pair.low.shape[:2], (30, 44)])
     runner = Runner(exported.path)
     for low in (pair.low, pair.low[:30, :44]):
@@ -57,7 +57,7 @@ def test_dynamic_size_gives_the_keras_models_whole_picture(model, pair, tmp_path
         np.testing.assert_allclose(runner([batch])[0], np.asarray(model(batch)), atol=1e-5)
 
 
-def test_fixed_file_scores_whole_pictures_in_tiles_as_the_keras_model_does(model, fixed, pair):
+def test_fixed_file_scores_whole_images_in_tiles_as_the_keras_model_does(model, fixed, pair):
     runner = Runner(fixed.path)
     enlarge = Enlarger(
         lambda batch: runner([batch])[0], overlap=receptive_radius(model), window=(48, 48)

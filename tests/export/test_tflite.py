@@ -14,13 +14,13 @@ from export.interpreter import Runner
 from export.tflite import convert
 
 
-def outputs_of(path, pictures):
+def outputs_of(path, images):
     runner = Runner(path)
-    return np.concatenate([runner([picture[None]])[0] for picture in pictures])
+    return np.concatenate([runner([image[None]])[0] for image in images])
 
 
 def small_model(change=lambda x: x, size=8):
-    inputs = keras.Input((size, size, 3), name="picture")
+    inputs = keras.Input((size, size, 3), name="image")
     x = layers.Conv2D(4, 3, padding="same", name="conv")(inputs)
     return keras.Model(inputs, change(x))
 
@@ -37,33 +37,33 @@ def small_model(change=lambda x: x, size=8):
     ],
 )
 def test_formats_are_smaller_and_as_good(
-    classifier, pictures, accuracy, float_file, tmp_path, format_, io_dtype, size_share, closeness
+    classifier, images, accuracy, float_file, tmp_path, format_, io_dtype, size_share, closeness
 ):
     exported = convert(
         classifier,
         tmp_path / "digits.tflite",
         format_,
-        representative_data=pictures.train_x if "int" in format_ else None,
+        representative_data=images.train_x if "int" in format_ else None,
         io_dtype=io_dtype,
     )
-    expected = classifier.predict(pictures.test_x, verbose=0)
-    found = outputs_of(exported.path, pictures.test_x)
+    expected = classifier.predict(images.test_x, verbose=0)
+    found = outputs_of(exported.path, images.test_x)
     assert exported.size_bytes == exported.path.stat().st_size
     assert exported.size_bytes < size_share * float_file.stat().st_size
     assert exported.input_dtype == io_dtype == Runner(exported.path).input_dtypes[0]
     assert np.abs(found - expected).max() < closeness
-    loss = accuracy(pictures.test_y, expected) - accuracy(pictures.test_y, found)
+    loss = accuracy(images.test_y, expected) - accuracy(images.test_y, found)
     assert loss <= 0.01
     float_kernels = flatbuffer.float_operators(flatbuffer.read_file(exported.path))
     assert bool(float_kernels) == (format_ in ("float16", "dynamic_int8"))
 
 
-def test_float32_computes_the_model(classifier, pictures, float_file):
-    expected = classifier.predict(pictures.test_x, verbose=0)
-    np.testing.assert_allclose(outputs_of(float_file, pictures.test_x), expected, atol=1e-5)
+def test_float32_computes_the_model(classifier, images, float_file):
+    expected = classifier.predict(images.test_x, verbose=0)
+    np.testing.assert_allclose(outputs_of(float_file, images.test_x), expected, atol=1e-5)
 
 
-def test_the_uint8_file_takes_pixels_as_they_are(classifier, pictures, uint8_file):
+def test_the_uint8_file_takes_pixels_as_they_are(classifier, images, uint8_file):
     runner = Runner(uint8_file)
     detail = runner._interpreter.get_input_details()[0]
     scale, zero_point = detail["quantization"]
@@ -186,11 +186,11 @@ def test_an_operation_without_integer_kernel_is_refused_or_kept_in_float(tmp_pat
         ({"format": "int4"}, r"`format` must be one of .*Received: format='int4'"),
         ({"format": "int8"}, "`representative_data` must be given for the format 'int8'"),
         ({"io_dtype": "int8"}, r"`io_dtype` must be one of \('float32',\)"),
-        ({"input_shape": (1, 9, 8, 3)}, "`input_shape` must fit the input `picture`"),
+        ({"input_shape": (1, 9, 8, 3)}, "`input_shape` must fit the input `image`"),
         ({"sizes": [(8, 8)]}, "whose height and width are None"),
         (
             {"format": "int8", "representative_data": np.ones((4, 9, 9, 3))},
-            "`representative_data` must fit the input `picture`",
+            "`representative_data` must fit the input `image`",
         ),
         (
             {"format": "int8", "representative_data": {"other": np.ones((4, 8, 8, 3))}},
@@ -212,17 +212,17 @@ def test_an_open_shape_must_be_given(tmp_path):
     assert Runner(exported.path).input_shapes == [(1, 10, 12, 3)]
 
 
-def test_ranges_come_from_datasets_as_from_arrays(classifier, pictures, tmp_path):
+def test_ranges_come_from_datasets_as_from_arrays(classifier, images, tmp_path):
     files = []
     for number, data in enumerate(
         [
-            pictures.train_x[:64],
-            tf.data.Dataset.from_tensor_slices(
-                (pictures.train_x[:64], pictures.train_y[:64])
-            ).batch(10),
+            images.train_x[:64],
+            tf.data.Dataset.from_tensor_slices((images.train_x[:64], images.train_y[:64])).batch(
+                10
+            ),
         ]
     ):
         path = tmp_path / f"{number}.tflite"
         convert(classifier, path, "int8", representative_data=data)
-        files.append(outputs_of(path, pictures.test_x[:20]))
+        files.append(outputs_of(path, images.test_x[:20]))
     np.testing.assert_array_equal(*files)

@@ -118,7 +118,7 @@ class TestRandomStates:
         twin = copied(model)
         np.testing.assert_array_equal(model(NUMBERS, training=True), twin(NUMBERS, training=True))
 
-    def test_random_pictures(self):
+    def test_random_images(self):
         model = model_of(layers.RandomFlip(), (4, 4, 1))
         x = np.arange(64, dtype="float32").reshape(4, 4, 4, 1)
         model(x, training=True)

@@ -173,7 +173,7 @@ def sum_of_outputs(targets, outputs):
     return keras.ops.sum(outputs, axis=-1)
 
 
-PICTURES = np.float32([[[[1], [2]]], [[[-4], [0]]], [[[1], [0]]]])
+IMAGES = np.float32([[[[1], [2]]], [[[-4], [0]]], [[[1], [0]]]])
 
 
 @pytest.mark.parametrize(
@@ -186,13 +186,13 @@ PICTURES = np.float32([[[[1], [2]]], [[[-4], [0]]], [[[1], [0]]]])
     ],
 )
 def test_taylor_by_hand(over, expected):
-    data = [(PICTURES[:2], np.zeros(2)), (PICTURES[2:], np.zeros(1))]
+    data = [(IMAGES[:2], np.zeros(2)), (IMAGES[2:], np.zeros(1))]
     found = score(linear_net(), "taylor", data=data, loss=sum_of_outputs, over=over)
     np.testing.assert_allclose(found["g"], expected, rtol=1e-6)
 
 
 def test_taylor_takes_the_mean_of_a_batch_and_the_first_batches():
-    data = [(PICTURES[:2], np.zeros(2)), (PICTURES[2:], np.zeros(1))]
+    data = [(IMAGES[:2], np.zeros(2)), (IMAGES[2:], np.zeros(1))]
 
     def mean(targets, outputs):
         return keras.ops.mean(keras.ops.sum(outputs, axis=-1))
@@ -204,7 +204,7 @@ def test_taylor_takes_the_mean_of_a_batch_and_the_first_batches():
 @pytest.mark.parametrize("reduction", ["sum_over_batch_size", "sum", "none"])
 def test_taylor_by_a_keras_loss_is_the_same_under_any_reduction_and_strategy(reduction, mirrored):
     """(y − t)² with y = −5 X, X = 3, −4 and t = 1: ∂/∂g = 2 (y − t) · (3 X, −8 X)."""
-    data = [(PICTURES[:2], np.ones((2, 1), "float32"))]
+    data = [(IMAGES[:2], np.ones((2, 1), "float32"))]
     model = linear_net()
     summed = layers.Dense(1, use_bias=False, name="sum")
     model = keras.Model(model.inputs, summed(model.outputs[0]))
@@ -221,8 +221,8 @@ def test_a_batch_may_name_the_inputs_of_a_model_that_lists_them():
     one, two = keras.Input((1, 2, 1), name="one"), keras.Input((1, 2, 1), name="two")
     inner = linear_net()
     model = keras.Model([one, two], inner(one) + 0 * layers.Flatten()(two))
-    expected = score(inner, "taylor", data=[(PICTURES, np.zeros(3))], loss=sum_of_outputs)
-    for batch in ({"two": PICTURES, "one": PICTURES}, [PICTURES, PICTURES], (PICTURES, PICTURES)):
+    expected = score(inner, "taylor", data=[(IMAGES, np.zeros(3))], loss=sum_of_outputs)
+    for batch in ({"two": IMAGES, "one": IMAGES}, [IMAGES, IMAGES], (IMAGES, IMAGES)):
         found = score(model, "taylor", data=[(batch, np.zeros(3))], loss=sum_of_outputs)
         np.testing.assert_allclose(found["g"], expected["g"])
 
@@ -230,7 +230,7 @@ def test_a_batch_may_name_the_inputs_of_a_model_that_lists_them():
 def test_a_closed_gate_has_taylor_score_0_and_an_open_one_counts_what_is_left():
     model = linear_net()
     model.get_layer("g").set_mask([False, True])
-    found = score(model, "taylor", data=[(PICTURES, np.zeros(3))], loss=sum_of_outputs)
+    found = score(model, "taylor", data=[(IMAGES, np.zeros(3))], loss=sum_of_outputs)
     np.testing.assert_allclose(found["g"], [0, 8 * 8 / 3], rtol=1e-6)
 
 
@@ -275,11 +275,11 @@ def test_taylor_is_the_derivative_of_the_loss_as_a_channel_begins_to_close(build
 def test_taylor_is_the_loss_of_closing_a_channel_where_the_loss_is_linear():
     supernet = linear_net()
     gate = supernet.get_layer("g")
-    found = score(supernet, "taylor", data=[(PICTURES[:1], [0])], loss=sum_of_outputs)["g"]
-    full = float(sum_of_outputs(None, supernet(PICTURES[:1]))[0])
+    found = score(supernet, "taylor", data=[(IMAGES[:1], [0])], loss=sum_of_outputs)["g"]
+    full = float(sum_of_outputs(None, supernet(IMAGES[:1]))[0])
     for channel in range(2):
         gate.set_mask(np.arange(2) != channel)
-        closed = float(sum_of_outputs(None, supernet(PICTURES[:1]))[0])
+        closed = float(sum_of_outputs(None, supernet(IMAGES[:1]))[0])
         assert found[channel] == pytest.approx(abs(closed - full))
 
 

@@ -9,7 +9,7 @@ import pytest
 from keras_nas.layers import ScaledEdge
 from keras_nas.layers.edge_scales import EdgeScale, join_scales
 from keras_nas.optimizers import APGNAG
-from tests.layers.test_scaled_edge import train_two_paths, two_paths
+from tests.layers.two_paths import train_two_paths, two_paths
 
 X = np.arange(8, dtype="float32").reshape(2, 4)
 

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_nas.layers import ScaledEdge
 from keras_nas.optimizers import APGNAG
+from tests.layers.two_paths import train_two_paths, two_paths
 
 X = np.array([[1.0, -2.0, 3.0], [0.5, 0.0, -1.0]], dtype="float32")
 
@@ -101,23 +102,6 @@ def test_mixed_precision(policy):
     assert keras.backend.standardize_dtype(outputs.dtype) == policy.removeprefix("mixed_")
     assert edge.scale.dtype == "float32"
     np.testing.assert_allclose(ops.cast(outputs, "float32"), 0.5 * X)
-
-
-def two_paths():
-    inputs = keras.Input((4,))
-    good = ScaledEdge(name="good")(keras.layers.Dense(1, use_bias=False, name="a")(inputs))
-    bad = ScaledEdge(name="bad")(keras.layers.Dense(1, use_bias=False, name="b")(inputs))
-    model = keras.Model(inputs, keras.layers.Add()([good, bad]))
-    model.get_layer("a").kernel.assign([[1.0], [0.0], [0.0], [0.0]])
-    model.get_layer("b").kernel.assign([[0.0], [0.0], [0.0], [1.0]])
-    model.get_layer("a").trainable = model.get_layer("b").trainable = False
-    return model
-
-
-def train_two_paths(model, epochs=3):
-    x = np.random.default_rng(0).normal(size=(1024, 4)).astype("float32")
-    model.fit(x, x[:, :1], batch_size=64, epochs=epochs, verbose=0)
-    return model.get_layer("good").scale.numpy()[0], model.get_layer("bad").scale.numpy()[0]
 
 
 def test_apg_closes_the_useless_edge_in_fit():

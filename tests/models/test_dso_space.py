@@ -46,7 +46,7 @@ def supernet():
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def random_images():
     return np.random.default_rng(1).normal(size=(3, 8, 8, 3)).astype("float32")
 
 
@@ -81,7 +81,7 @@ def test_scaled_reductions():
     assert "stage1_reduction_conv1_conv" not in names
 
 
-def test_the_block_computes_equations_2_and_8(supernet, pictures):
+def test_the_block_computes_equations_2_and_8(supernet, images):
     """The first block of the small supernet, written down node by node."""
     scales = np.random.default_rng(2).uniform(0.2, 1.5, size=10)
     names = SMALL.edge_names()["stage1_block1"]
@@ -101,7 +101,7 @@ def test_the_block_computes_equations_2_and_8(supernet, pictures):
     def norm(x, node):
         return keras.ops.relu(layer(f"{node}_bn")(x))
 
-    stem = keras.Model(supernet.input, supernet.get_layer("stem_relu").output)(pictures)
+    stem = keras.Model(supernet.input, supernet.get_layer("stem_relu").output)(images)
     h = {"input": stem, "l1_sep3": sep3(stem, "l1_sep3"), "l1_max3": max3(stem, "l1_max3")}
     for node, operation in (("l2_sep3", sep3), ("l2_max3", max3)):
         read = sum(scale[s, node] * h[s] for s in ("input", "l1_sep3", "l1_max3"))
@@ -109,18 +109,18 @@ def test_the_block_computes_equations_2_and_8(supernet, pictures):
     nodes = ["l1_sep3", "l1_max3", "l2_sep3", "l2_max3"]
     joined = np.concatenate([scale[node, "output"] * h[node] for node in nodes], axis=-1)
     expected = norm(layer("output_conv")(joined), "output") + stem
-    found = keras.Model(supernet.input, layer("add").output)(pictures)
+    found = keras.Model(supernet.input, layer("add").output)(images)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     for edge in edges_of(supernet):
         edge.scale.assign([1.0])
 
 
-def test_a_block_without_edges_is_its_input(pictures):
+def test_a_block_without_edges_is_its_input(images):
     empty = SMALL.network({})
     names = [layer.name for layer in empty.layers]
     assert not any("block" in name for name in names)
     assert sum("reduction" in name and name.endswith("_conv") for name in names) == 2
-    assert empty(pictures).shape == (3, 4)
+    assert empty(images).shape == (3, 4)
 
 
 @settings(max_examples=5)
@@ -135,9 +135,9 @@ def test_the_network_of_a_genotype_computes_what_the_supernet_does(data):
     genotype = SMALL.genotype(supernet)
     network = SMALL.network(genotype)
     copy_weights(supernet, network, genotype)
-    pictures = np.random.default_rng(1).normal(size=(3, 8, 8, 3)).astype("float32")
-    expected = supernet(pictures, training=False)
-    np.testing.assert_allclose(network(pictures, training=False), expected, rtol=1e-3, atol=1e-4)
+    images = np.random.default_rng(1).normal(size=(3, 8, 8, 3)).astype("float32")
+    expected = supernet(images, training=False)
+    np.testing.assert_allclose(network(images, training=False), expected, rtol=1e-3, atol=1e-4)
 
 
 def copy_weights(supernet, network, genotype):
@@ -157,15 +157,15 @@ def copy_weights(supernet, network, genotype):
             layer.set_weights(source.get_weights())
 
 
-def test_an_empty_block_of_the_supernet_adds_a_constant_alone(supernet, pictures):
+def test_an_empty_block_of_the_supernet_adds_a_constant_alone(supernet, images):
     for name in SMALL.edge_names()["stage1_block1"].values():
         supernet.get_layer(name).set_mask([False])
     probe = keras.Model(
         supernet.input,
         [supernet.get_layer(f"stage1_block1_{name}").output for name in ("add", "output_relu")],
     )
-    stem = keras.Model(supernet.input, supernet.get_layer("stem_relu").output)(pictures)
-    total, constant = probe(pictures, training=False)
+    stem = keras.Model(supernet.input, supernet.get_layer("stem_relu").output)(images)
+    total, constant = probe(images, training=False)
     np.testing.assert_allclose(total - stem, constant, atol=1e-5)
     np.testing.assert_array_equal(constant, np.broadcast_to(constant[0, 0, 0], constant.shape))
     for name in SMALL.edge_names()["stage1_block1"].values():
@@ -247,7 +247,7 @@ def test_random_genotypes_have_the_edges_asked_for():
     assert len({str(edges) for edges in shared.values()}) == 1
 
 
-def test_zoo_builders_survive_json(pictures):
+def test_zoo_builders_survive_json(images):
     model = models.create("dso_cifar", stage_blocks=[1, 1], stage_widths=[4, 6], levels=1)
     assert len(edges_of(model)) == 8
     network = models.create(
@@ -256,7 +256,7 @@ def test_zoo_builders_survive_json(pictures):
         genotype={"stage1_block1": [["l1_sep3", "output"]]},
         dropout=0.5,
     )
-    assert network(pictures).shape == (3, 4)
+    assert network(images).shape == (3, 4)
     assert models.create(
         "dso_imagenet", stage_blocks=[1, 1], stage_widths=[4, 6], levels=1, num_classes=7
     ).output_shape == (None, 7)
@@ -300,7 +300,7 @@ def test_a_reduction_reads_every_other_pixel_as_a_strided_convolution_does():
     np.testing.assert_array_equal(pooled, x[:, ::2, ::2])
 
 
-def test_gradients_of_large_pictures_stay_in_their_memory():
+def test_gradients_of_large_images_stay_in_their_memory():
     """TensorFlow 2.19 with oneDNN ends the process in a strided 1×1 convolution's gradient."""
     space = DsoSpace(
         input_shape=(192, 160, 1), stage_widths=(8, 16), stage_blocks=(1, 1), levels=1,

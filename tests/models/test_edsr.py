@@ -29,7 +29,7 @@ def test_baseline_has_the_params_of_edsr():
 
 
 @pytest.mark.parametrize(("scale", "shuffles"), [(2, 1), (3, 1), (4, 2)])
-def test_enlarges_pictures_of_any_size(image, scale, shuffles):
+def test_enlarges_images_of_any_size(image, scale, shuffles):
     model = models.edsr(scale=scale, filters=4, blocks=1)
     assert model(image).shape == (1, 10 * scale, 7 * scale, 3)
     assert sum("shuffle" in operation.name for operation in model.operations) == shuffles
@@ -49,7 +49,7 @@ def test_pixel_shuffle_spreads_channels_over_squares():
 
 
 def test_mean_is_taken_away_and_given_back(image):
-    """With the last convolution at 0, what comes out is the mean picture."""
+    """With the last convolution at 0, what comes out is the mean image."""
     model = models.edsr(filters=4, blocks=1, rgb_mean=[0.1, 0.2, 0.3], value_range=255.0)
     tail = model.get_layer("tail_conv")
     tail.set_weights([np.zeros_like(weight) for weight in tail.get_weights()])
@@ -94,7 +94,7 @@ def test_arguments_that_do_not_fit(config, message):
         models.edsr(**config)
 
 
-def test_grey_pictures_need_no_mean():
+def test_grey_images_need_no_mean():
     assert models.edsr(filters=4, blocks=1, input_shape=(8, 8, 1), rgb_mean=None).output_shape == (
         None, 16, 16, 1,
     )  # fmt: skip
@@ -106,11 +106,11 @@ def test_converts_to_builtin_ops_for_any_size(small, image, tmp_path):
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     interpreter = Interpreter(model_content=converter.convert())
     source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    for picture in (image, image[:, :4, :5]):
-        interpreter.resize_tensor_input(source["index"], picture.shape)
+    for each in (image, image[:, :4, :5]):
+        interpreter.resize_tensor_input(source["index"], each.shape)
         interpreter.allocate_tensors()
-        interpreter.set_tensor(source["index"], picture)
+        interpreter.set_tensor(source["index"], each)
         interpreter.invoke()
         np.testing.assert_allclose(
-            interpreter.get_tensor(target["index"]), small(picture), rtol=1e-4, atol=1e-5
+            interpreter.get_tensor(target["index"]), small(each), rtol=1e-4, atol=1e-5
         )

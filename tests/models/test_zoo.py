@@ -89,9 +89,9 @@ def test_save_and_load(zoo, name, tmp_path):
 
 def test_op_layers_load_in_a_process_without_this_package(zoo, tmp_path):
     images = np.random.default_rng(0).normal(size=(1, 32, 32, 3)).astype("float32")
-    for name, picture in (("edsr", images[:, :8, :8]), ("resnet20_cifar", images)):
+    for name, image in (("edsr", images[:, :8, :8]), ("resnet20_cifar", images)):
         zoo[name].save(tmp_path / f"{name}.keras")
-        np.savez(tmp_path / f"{name}.npz", x=picture, y=zoo[name](picture))
+        np.savez(tmp_path / f"{name}.npz", x=image, y=zoo[name](image))
     code = """
 import keras, numpy as np, sys
 for name in ("edsr", "resnet20_cifar"):

@@ -31,7 +31,7 @@ def write_config(path: Path, **changes) -> Path:
     run = {name: changes.get(name, value) for name, value in flat.items()}
     own = {name: changes.get(name, value) for name, value in settings.items()}
     config = {
-        "run": run, "settings": own, "data": f"{run['data']}: some pictures",
+        "run": run, "settings": own, "data": f"{run['data']}: some images",
         "versions": {"tensorflow": "2.19.1"},
     }  # fmt: skip
     (path / "config.json").write_text(json.dumps(config))
@@ -39,7 +39,7 @@ def write_config(path: Path, **changes) -> Path:
 
 
 def write_run(path: Path, rows=None, **changes) -> Path:
-    """A finished run of DNAL with two gates, two δ, one measured file and one sample picture."""
+    """A finished run of DNAL with two gates, two δ, one measured file and one sample image."""
     write_config(path, **changes)
     results = {"data": "some", "rows": ROWS if rows is None else rows, "seconds": {"weights": 61.5}}
     (path / "results.json").write_text(json.dumps(results))

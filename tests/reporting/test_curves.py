@@ -35,7 +35,7 @@ def test_stages_stand_behind_one_another_and_the_baseline_beside_them():
     assert marks == [("weights", 0.5), ("architecture", 2.5), ("finetune", 3.5)]
 
 
-def test_pictures_are_judged_in_decibels():
+def test_images_are_judged_in_decibels():
     figure = held_out_curves([record("weights", 1, val_psnr_y=38.5, val_ssim_y=0.9)])
     assert lines(figure) == {"search": ([1], [38.5])}
 

@@ -20,11 +20,11 @@ SVG = "data:image/svg+xml;base64,"
 
 
 class Page(HTMLParser):
-    """What a page shows: text by section heading, pictures by caption, and every address in it."""
+    """What a page shows: text by section heading, images by caption, and every address in it."""
 
     def __init__(self, text: str):
         super().__init__()
-        self.pictures: dict[str, str] = {}
+        self.images: dict[str, str] = {}
         self.addresses: list[str] = []
         self.tags: list[str] = []
         self.feed(text)
@@ -40,7 +40,7 @@ class Page(HTMLParser):
         self.tags.append(tag)
         self.addresses += [attributes[name] for name in ("src", "href") if name in attributes]
         if tag == "img":
-            self.pictures[attributes["alt"]] = attributes["src"]
+            self.images[attributes["alt"]] = attributes["src"]
 
 
 def cells(body: str) -> list[list[str]]:
@@ -66,8 +66,8 @@ def test_the_page_is_one_file(finished):
     assert not {"script", "link", "iframe", "object"} & set(finished.tags)
 
 
-def test_every_picture_can_be_read(finished):
-    sources = list(finished.pictures.values())
+def test_every_image_can_be_read(finished):
+    sources = list(finished.images.values())
     figures = [source.removeprefix(SVG) for source in sources if source.startswith(SVG)]
     assert len(sources) == 5
     assert len(figures) == 4
@@ -137,7 +137,7 @@ def test_a_run_that_just_started_says_which_stage_makes_what(tmp_path):
         ("Latency", "benchmark"),
     ):
         assert f"--stages={stage}" in page.sections[title], title
-    assert page.pictures == {}
+    assert page.images == {}
 
 
 def test_a_search_over_edges_has_blocks_and_operations(tmp_path):
@@ -151,7 +151,7 @@ def test_a_search_over_edges_has_blocks_and_operations(tmp_path):
     Architecture({}, {}, kept_edges=edges).save(run / "architecture.json")
     page = page_of(tmp_path, run)
     assert "keeps edges" in page.sections["Channels per layer"]
-    captions = set(page.pictures)
+    captions = set(page.images)
     assert "Live operations and edges of each block (DSO's Fig. 6)." in captions
     assert "The same by kernel size." in captions
 

@@ -36,9 +36,9 @@ def test_histograms_are_shares_by_delta():
     assert [label.get_text() for label in axes.get_yticklabels()] == ["2.5", "1e+04"]
 
 
-def test_pictures_are_written_whole(tmp_path):
+def test_images_are_written_whole(tmp_path):
     path = save(channels_per_layer(FULL, KEPT), tmp_path / "plots" / "channels.png")
-    picture = matplotlib.image.imread(path)
-    assert picture.shape[0] > 300
-    assert np.ptp(picture[..., :3]) > 0.5
+    image = matplotlib.image.imread(path)
+    assert image.shape[0] > 300
+    assert np.ptp(image[..., :3]) > 0.5
     assert [file.name for file in path.parent.iterdir()] == ["channels.png"]

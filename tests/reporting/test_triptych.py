@@ -1,4 +1,4 @@
-"""The triptych: what it shows, where it zooms, and that it is written as a picture."""
+"""The triptych: what it shows, where it zooms, and that it is written as an image."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import PIL.Image
 import pytest
 
 from keras_nas.data.bicubic import imresize
-from keras_nas.data.picture_pairs import make_pair
+from keras_nas.data.image_pairs import make_pair
 from keras_nas.errors import KerasNasError
 from keras_nas.reporting.plots import save
 from keras_nas.reporting.triptych import triptych, worst_place
@@ -16,7 +16,7 @@ from keras_nas.tasks.super_resolution_evaluation import score_output
 
 @pytest.fixture(scope="module")
 def pair():
-    """A smooth picture with a checkerboard of single pixels, which bicubic loses."""
+    """A smooth image with a checkerboard of single pixels, which bicubic loses."""
     smooth = np.linspace(60, 180, 120 * 160 * 3).reshape(120, 160, 3).astype(np.uint8)
     smooth[70:94, 30:54] = 255 * (np.indices((24, 24)).sum(axis=0) % 2)[..., None]
     return make_pair("board", smooth, 2)
@@ -31,13 +31,13 @@ def test_zoom_is_where_bicubic_errs_most(pair):
 
 def test_worst_place_of_one_wrong_pixel_by_hand():
     truth = np.zeros((6, 8, 3), np.uint8)
-    picture = truth.copy()
-    picture[5, 7] = 255
-    assert worst_place(picture, truth, 1) == (5, 7)
-    assert worst_place(picture, truth, 2) == (4, 6)
+    image = truth.copy()
+    image[5, 7] = 255
+    assert worst_place(image, truth, 1) == (5, 7)
+    assert worst_place(image, truth, 2) == (4, 6)
 
 
-def test_panels_are_the_three_pictures_and_captions_their_scores(pair):
+def test_panels_are_the_three_images_and_captions_their_scores(pair):
     output = pair.high.copy()
     output[:20] //= 2
     figure = triptych(pair, output, label="EDSR", zoom=24)
@@ -57,17 +57,17 @@ def test_panels_are_the_three_pictures_and_captions_their_scores(pair):
     assert titles[2] == "truth"
 
 
-def test_triptych_is_written_as_a_picture(pair, tmp_path):
+def test_triptych_is_written_as_an_image(pair, tmp_path):
     path = save(triptych(pair, pair.high), tmp_path / "board.png")
-    with PIL.Image.open(path) as picture:
-        assert picture.format == "PNG"
-        pixels = np.asarray(picture.convert("RGB"))
+    with PIL.Image.open(path) as image:
+        assert image.format == "PNG"
+        pixels = np.asarray(image.convert("RGB"))
     assert pixels.shape[0] > 500
     assert pixels.shape[1] > 1000
     assert pixels.std() > 20
 
 
-def test_zoom_larger_than_the_picture_is_cut(pair):
+def test_zoom_larger_than_the_image_is_cut(pair):
     figure = triptych(pair, pair.high, zoom=1000)
     assert figure.axes[3].images[0].get_array().shape == (120, 120, 3)
 

@@ -18,12 +18,12 @@ def loaded(settings, augment=False, stage="", **changes):
     return load_data(config, settings, stage)
 
 
-def pictures(part):
+def images_of(part):
     return np.concatenate([images.numpy() for images, _ in part.epoch(0)])
 
 
 def keys(*parts):
-    return sorted(image.tobytes() for part in parts for image in pictures(part))
+    return sorted(image.tobytes() for part in parts for image in images_of(part))
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def whole():
 @pytest.mark.parametrize(("ratio", "sizes"), [("1:1", (100, 100)), ("4:1", (160, 40))])
 def test_dso_gets_the_training_set_in_two_parts(whole, ratio, sizes):
     data = loaded(DsoConfig(split_ratio=ratio))
-    assert (len(pictures(data.train)), len(pictures(data.structure))) == sizes
+    assert (len(images_of(data.train)), len(images_of(data.structure))) == sizes
     assert keys(data.train, data.structure) == whole
     assert len(set(whole)) == 200
 
@@ -46,10 +46,10 @@ def test_a_method_that_does_not_split_gets_it_whole(whole):
         assert keys(data.train) == whole
 
 
-def test_cutout_is_in_both_parts_and_not_in_the_held_out_pictures():
+def test_cutout_is_in_both_parts_and_not_in_the_held_out_images():
     plain, cut = (loaded(DsoConfig(), True, "finetune", cutout=size) for size in (0, 16))
     for name in ("train", "structure"):
-        zeros = [np.mean(pictures(getattr(data, name)) == 0.0) for data in (plain, cut)]
+        zeros = [np.mean(images_of(getattr(data, name)) == 0.0) for data in (plain, cut)]
         assert zeros[1] > zeros[0] + 0.1
     for name in ("validation", "test"):
         first, second = (next(iter(getattr(data, name)))[0].numpy() for data in (plain, cut))
@@ -58,7 +58,7 @@ def test_cutout_is_in_both_parts_and_not_in_the_held_out_pictures():
 
 def test_cutout_is_in_the_stages_that_are_named():
     def zeros(stage, **changes):
-        return np.mean(pictures(loaded(DnalConfig(), True, stage, **changes).train) == 0.0)
+        return np.mean(images_of(loaded(DnalConfig(), True, stage, **changes).train) == 0.0)
 
     plain = zeros("weights")
     everywhere = {"cutout": 16, "cutout_stages": ("weights", "architecture", "finetune")}

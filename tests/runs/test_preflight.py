@@ -75,8 +75,8 @@ def refused(error, message, path, settings=None, further=(), **changes):
     assert before is None or sorted(os.walk(path.parent)) == before
 
 
-def picture_net(shape=(8, 8, 2), classes=4, dtype="float32", outputs=1, inputs=1):
-    """A classifier of pictures of another kind than `MadeData`'s, where arguments say so."""
+def image_net(shape=(8, 8, 2), classes=4, dtype="float32", outputs=1, inputs=1):
+    """A classifier of images of another kind than `MadeData`'s, where arguments say so."""
     images = [keras.Input(shape, dtype=dtype) for _ in range(inputs)]
     x = layers.Rescaling(1.0)(images[0])
     for image in images[1:]:
@@ -104,18 +104,18 @@ MISFITS = [
 def test_a_model_that_does_not_fit_the_data_is_refused_by_shapes(
     tmp_path, made_data, changes, message
 ):
-    picture_net(**changes).save(tmp_path / "net.keras")
+    image_net(**changes).save(tmp_path / "net.keras")
     path = tmp_path / "run"
     refused(UsageError, message, path, model=str(tmp_path / "net.keras"))
 
 
 def test_open_sizes_and_one_output_for_two_classes_fit():
-    check_fits(picture_net((None, None, 2)), MadeData(), "quadrants")
+    check_fits(image_net((None, None, 2)), MadeData(), "quadrants")
     two = MadeData()
     two.num_classes = 2
-    check_fits(picture_net(classes=2), two, "halves")
+    check_fits(image_net(classes=2), two, "halves")
     with pytest.raises(UsageError, match="gives 4 classes, and the data has 2"):
-        check_fits(picture_net(classes=4), two, "halves")
+        check_fits(image_net(classes=4), two, "halves")
 
 
 def test_a_model_of_other_axes_is_refused():
@@ -173,11 +173,11 @@ def enlarging(shape, channels=3, scale=2):
     ("model", "message"),
     [
         (lambda: enlarging((None, None, 3)), None),
-        (lambda: enlarging((24, 24, 3)), r"takes pictures of 24×24×3 alone"),
+        (lambda: enlarging((24, 24, 3)), r"takes images of 24×24×3 alone"),
         (lambda: enlarging((32, 32, 3)), r"takes inputs of 32×32×3, and the data has 24×24×3\.$"),
         (lambda: enlarging((None, None, 1)), r"takes inputs of any×any×1"),
         (lambda: enlarging((None, None, 3), scale=3), r"`scale` must be that of the network, 3"),
-        (lambda: picture_net((None, None, 3)), r"Super-resolution needs a model from"),
+        (lambda: image_net((None, None, 3)), r"Super-resolution needs a model from"),
     ],
 )
 def test_super_resolution_needs_a_network_of_open_size_and_the_scale(model, message):
@@ -185,12 +185,12 @@ def test_super_resolution_needs_a_network_of_open_size_and_the_scale(model, mess
         (np.zeros((2, 24, 24, 3), "float32"), np.zeros((2, 48, 48, 3), "float32"))
     )
     pairs = [types.SimpleNamespace(low=np.zeros((*size, 3))) for size in ((24, 24), (30, 20))]
-    data = SuperResolutionData("pictures", train, None, None, pairs, pairs, 2, 1.0)
+    data = SuperResolutionData("images", train, None, None, pairs, pairs, 2, 1.0)
     if message is None:
-        check_fits(model(), data, "pictures")
+        check_fits(model(), data, "images")
         return
     with pytest.raises(KerasNasError, match=message):
-        check_fits(model(), data, "pictures")
+        check_fits(model(), data, "images")
 
 
 @pytest.mark.parametrize(
@@ -439,7 +439,7 @@ def test_a_damaged_config_is_said(begun, net_file, content):
 def test_a_refused_run_that_overwrites_loses_nothing(begun, net_file, tmp_path):
     begun.update_results(rows={"finetuned": {"top1": 0.9}})
     before = {path: path.read_bytes() for path in (begun.results, begun.config)}
-    picture_net(classes=9).save(tmp_path / "nine.keras")
+    image_net(classes=9).save(tmp_path / "nine.keras")
     refused(
         UsageError, "gives 9 classes", begun.path, model=str(tmp_path / "nine.keras"),
         overwrite=True,

@@ -19,7 +19,7 @@ from keras_nas.runs.stage import RunStage
 from keras_nas.search import DnalConfig, FgnasConfig, TrainConfig
 from keras_nas.training.records import read_records, write_records
 from tests.training.made_data import MadeData
-from tests.training.nets import pictures, small_net
+from tests.training.nets import random_images, small_net
 
 SETTINGS = DnalConfig(
     lambda_a=5e-3,
@@ -229,7 +229,7 @@ def with_baseline(tmp_path_factory):
     def load(config, settings, stage=""):
         asked.append((stage, config.batch_size_of(stage)))
         data = MadeData()
-        data.train = pictures(64, batch=config.batch_size_of(stage))
+        data.train = random_images(64, batch=config.batch_size_of(stage))
         return data
 
     settings = FgnasConfig(

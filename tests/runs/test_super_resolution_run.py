@@ -1,4 +1,4 @@
-"""A run on super-resolution data, through every stage, on pictures that are made here."""
+"""A run on super-resolution data, through every stage, on images that are made here."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SETTINGS = DnalConfig(
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
+    folder = tmp_path_factory.mktemp("images")
     photograph = skimage.data.astronaut()
     for index in range(4):
         part = photograph[100 * index :, 90 * index :][:64, :80]
@@ -63,25 +63,25 @@ def test_results_have_psnr_and_ssim_of_bicubic_and_of_every_network(folder):
         assert 5 < row["psnr_y"] < 60
         assert 0 < row["ssim_y"] < 1
     assert rows["pruned"]["psnr_y"] == pytest.approx(rows["gated"]["psnr_y"], abs=1e-3)
-    assert "×2 super-resolution, 3 pictures for training" in folder.read_results()["data"]
+    assert "×2 super-resolution, 3 images for training" in folder.read_results()["data"]
 
 
-def test_costs_are_those_of_a_picture_of_1280_by_720(folder):
+def test_costs_are_those_of_an_image_of_1280_by_720(folder):
     row = folder.read_results()["rows"]["original"]
     model = keras.models.load_model(folder.original, compile=False)
     assert row["macs"] == costs.count(model, (360, 640, 3)).macs
 
 
 @pytest.mark.parametrize("stage", ["weights", "architecture", "finetune"])
-def test_tensorboard_has_pictures_of_every_stage(folder, stage):
-    """Bicubic, the model's and the truth: three times 80×64 pixels, the picture held out."""
+def test_tensorboard_has_images_of_every_stage(folder, stage):
+    """Bicubic, the model's and the truth: three times 80×64 pixels, the image held out."""
     reader = EventAccumulator(
         str(folder.path / "tensorboard" / stage), size_guidance={"tensors": 0, "images": 0}
     ).Reload()
     (event,) = reader.Tensors("images")
-    width, height, *pictures = event.tensor_proto.string_val
+    width, height, *images = event.tensor_proto.string_val
     assert (int(width), int(height)) == (3 * 80, 64)
-    shown = np.asarray(PIL.Image.open(io.BytesIO(pictures[0])))
+    shown = np.asarray(PIL.Image.open(io.BytesIO(images[0])))
     truth = np.asarray(PIL.Image.open(Path(load_config(folder.path)[0].data_dir, "2.png")))
     np.testing.assert_array_equal(shown[:, 160:], truth)
     assert 0 < np.abs(shown[:, :80].astype(float) - truth).mean() < 20
@@ -93,14 +93,14 @@ def test_tflite_files_score_as_the_networks_do(folder, config):
     assert rows["original.tflite"]["psnr_y"] == pytest.approx(rows["original"]["psnr_y"], abs=0.02)
     assert rows["small.tflite"]["psnr_y"] == pytest.approx(rows["finetuned"]["psnr_y"], abs=0.02)
     runner = Runner(folder.path / "small.tflite")
-    assert runner.input_shapes == [(1, 32, 32, 3)]  # the held-out picture's smaller side
+    assert runner.input_shapes == [(1, 32, 32, 3)]  # the held-out image's smaller side
     low = np.random.default_rng(0).uniform(0, 1, (1, 32, 32, 3)).astype(np.float32)
     model = keras.models.load_model(folder.finetuned, compile=False)
     np.testing.assert_allclose(runner([low])[0], model(low), atol=1e-4)
-    with PIL.Image.open(folder.plots / "triptych_2.png") as picture:  # the one held out
-        assert picture.format == "PNG"
+    with PIL.Image.open(folder.plots / "triptych_2.png") as image:  # the one held out
+        assert image.format == "PNG"
     section = samples_section(read_run(folder.path))
-    assert [picture.caption for picture in section.pictures] == ["triptych 2"]
+    assert [image.caption for image in section.images] == ["triptych 2"]
 
 
 def test_settings_that_the_data_does_not_have_are_refused(config):

@@ -32,7 +32,7 @@ from keras_nas.search.fgnas.stage import FgnasStage
 from keras_nas.tasks import Classification
 from keras_nas.training.evaluation import Evaluator
 from keras_nas.training.trainer import TrainStage
-from tests.training.nets import pictures, small_net
+from tests.training.nets import random_images, small_net
 
 TRAINING = TrainConfig(epochs=4, learning_rate=0.05, weight_decay=1e-3)
 
@@ -50,7 +50,7 @@ def synchronised(model: keras.Model) -> keras.Model:
 
 
 def losses(strategy: tf.distribute.Strategy) -> dict[str, list[float]]:
-    data = pictures(78, 16)  # the last batch of an epoch has 14 examples
+    data = random_images(78, 16)  # the last batch of an epoch has 14 examples
     found = {}
     for name, kind in (("weights", None), ("architecture", GateStage), ("joint", JointStage)):
         keras.utils.set_random_seed(0)
@@ -80,7 +80,7 @@ def ste_losses(strategy: tf.distribute.Strategy) -> dict[str, list[float]]:
     with strategy.scope():
         model = gates.insert(synchronised(small_net()), STEGate)
         stage = FgnasStage(
-            model, pictures(78, 16), None, Classification.of(model),
+            model, random_images(78, 16), None, Classification.of(model),
             FgnasConfig(lambda_r=3e-5, search=TRAINING),
         )  # fmt: skip
         records = run_stage(stage, Session(progress="off"))
@@ -109,7 +109,7 @@ def edge_losses(strategy: tf.distribute.Strategy) -> dict[str, list[float]]:
         training = dataclasses.replace(TRAINING, learning_rate=0.02)
         config = DsoConfig(gamma=0.05, architecture=training, patience=0)
         stage = EdgeStage(
-            supernet, pictures(94, 16, seed=1), pictures(94, 16, seed=2), None,
+            supernet, random_images(94, 16, seed=1), random_images(94, 16, seed=2), None,
             Classification.of(supernet), config, graph, fixed_gammas(graph, config.gamma),
         )  # fmt: skip
         records = run_stage(stage, Session(progress="off"))

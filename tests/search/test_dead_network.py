@@ -24,7 +24,7 @@ from keras_nas.search.fgnas.method import Fgnas
 from keras_nas.search.fgnas.stage import FgnasStage
 from keras_nas.tasks import Classification, Segmentation, SuperResolution, Task
 from tests.training.made_data import MadeData
-from tests.training.nets import pictures, small_net
+from tests.training.nets import random_images, small_net
 
 FOUND = kn.Architecture({"a": [], "b": [0, 1]}, {"a": 8, "b": 2})
 GOOD = [{"stage": "weights", "val_top1": 0.9}]
@@ -105,7 +105,7 @@ def test_a_good_metric_needs_no_trial():
     )  # fmt: skip
 
 
-def test_pictures_are_compared_with_the_mean_colour():
+def test_images_are_compared_with_the_mean_colour():
     random = np.random.default_rng(0)
     high = random.random((8, 8, 8, 3)).astype("float32") * random.random((8, 1, 1, 1))
     low = high[:, ::2, ::2]
@@ -153,7 +153,7 @@ def test_dnal_refuses_what_a_rescue_cannot_keep(monkeypatch):
     monkeypatch.setattr(surgery, "rescue", lambda *_: [])
     keras.utils.set_random_seed(0)
     with pytest.raises(DeadNetworkError, match=r"same for every input.*Lower `lambda_a`"):
-        dnal(small_net(), pictures(), config=CLOSING, session=Session(progress="off"))
+        dnal(small_net(), random_images(), config=CLOSING, session=Session(progress="off"))
 
 
 def test_what_a_dead_run_found_stands_in_its_folder(tmp_path, monkeypatch):
@@ -180,7 +180,7 @@ def fgnas_stage(config, model=None):
     keras.utils.set_random_seed(0)
     net = Fgnas(config).make_supernet(model or small_net())
     gates.set_mode(net, "soft")
-    return FgnasStage(net, pictures(), None, Classification.of(net), config)
+    return FgnasStage(net, random_images(), None, Classification.of(net), config)
 
 
 def test_fgnas_protects_what_has_no_way_round():

@@ -13,7 +13,7 @@ from keras_nas.layers import Gate, ScaledSigmoidGate
 from keras_nas.search import DnalConfig, Session, TrainConfig, dnal, run_stage
 from keras_nas.search.dnal import Dnal, GateStage, JointStage
 from keras_nas.tasks import Classification
-from tests.training.nets import arrays, pictures, small_net
+from tests.training.nets import arrays, random_images, small_net
 
 QUIET = Session(progress="off")
 CONFIG = DnalConfig(
@@ -34,7 +34,7 @@ def supernet(model=None, **options):
 
 
 def stage(model, config=CONFIG, data=None, kind=GateStage, **options):
-    return kind(model, data or pictures(), None, Classification.of(model), config, **options)
+    return kind(model, data or random_images(), None, Classification.of(model), config, **options)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,9 @@ def result():
     keras.utils.set_random_seed(0)
     model = small_net()
     before = arrays(model)
-    found = dnal(model, pictures(), validation_data=pictures(seed=1), config=CONFIG, session=QUIET)
+    found = dnal(
+        model, random_images(), validation_data=random_images(seed=1), config=CONFIG, session=QUIET
+    )
     for path, value in arrays(model).items():
         np.testing.assert_array_equal(value, before[path])  # the user's model is untouched
     return found
@@ -75,7 +77,7 @@ def test_no_weight_gradient_is_computed():
         return sum("BackpropFilter" in op.type for op in ops)
 
     model = supernet()
-    batch = next(iter(pictures()))
+    batch = next(iter(random_images()))
     alone, joint = stage(model), stage(model, kind=JointStage)
     joint.begin(4)
     assert filter_gradients(joint.train_step, batch) == 3
@@ -87,8 +89,8 @@ def test_first_step_is_that_of_equation_4():
     """From s = 0 at δ = 1e4^(1/5): s moves by −lr · δ/4 · (∂L0/∂p + λ_a), Eqs. (4) and (6)."""
     model = supernet()
     (found,) = [gate for gate in gates.find(model) if gate.name.startswith("c_conv")]
-    images, labels = next(iter(pictures()))
-    first = stage(model, data=pictures().take(1))
+    images, labels = next(iter(random_images()))
+    first = stage(model, data=random_images().take(1))
     first.epochs = 1
     first.begin(1)
     delta = 1e4**0.2
@@ -194,7 +196,7 @@ def test_momentum_starts_anew_in_each_epoch_when_asked():
             CONFIG, reset_momentum=reset,
             architecture=dataclasses.replace(CONFIG.architecture, epochs=2),
         )  # fmt: skip
-        run_stage(stage(model, config, data=pictures().take(1)), QUIET)
+        run_stage(stage(model, config, data=random_images().take(1)), QUIET)
         return gates.find(model)[0].logits.numpy()
 
     keras.utils.set_random_seed(3)
@@ -206,7 +208,11 @@ def test_momentum_starts_anew_in_each_epoch_when_asked():
 def test_joint_strategy_moves_weights_and_logits():
     config = dataclasses.replace(CONFIG, strategy="joint")
     found = dnal(
-        small_net(), pictures(), validation_data=pictures(seed=1), config=config, session=QUIET
+        small_net(),
+        random_images(),
+        validation_data=random_images(seed=1),
+        config=config,
+        session=QUIET,
     )
     stages = [record["stage"] for record in found.history]
     assert stages == ["joint"] * 8 + ["surgery", "finetune"]
@@ -217,16 +223,20 @@ def test_joint_strategy_moves_weights_and_logits():
 
 def test_a_penalty_that_closes_everything_leaves_a_network():
     config = dataclasses.replace(CONFIG, lambda_a=100.0)
-    found = dnal(small_net(), pictures(), config=config, session=QUIET)
+    found = dnal(small_net(), random_images(), config=config, session=QUIET)
     assert sum(map(len, found.architecture.kept_channels.values())) >= 1
-    outputs = found.small(next(iter(pictures()))[0], training=False).numpy()
+    outputs = found.small(next(iter(random_images()))[0], training=False).numpy()
     assert np.ptp(outputs, axis=0).max() > 0
 
 
 def test_round_to_keeps_multiples_and_surgery_still_equals():
     config = dataclasses.replace(CONFIG, round_to=4)
     found = dnal(
-        small_net(), pictures(), validation_data=pictures(seed=1), config=config, session=QUIET
+        small_net(),
+        random_images(),
+        validation_data=random_images(seed=1),
+        config=config,
+        session=QUIET,
     )
     assert {len(kept) % 4 for kept in found.architecture.kept_channels.values()} == {0}
     (surgery,) = [record for record in found.history if record["stage"] == "surgery"]
@@ -235,7 +245,7 @@ def test_round_to_keeps_multiples_and_surgery_still_equals():
 
 def test_a_supernet_that_was_born_with_gates_is_searched_itself():
     born = supernet(include=["a_conv", "b_conv"])
-    found = dnal(born, pictures(), config=CONFIG, session=QUIET)
+    found = dnal(born, random_images(), config=CONFIG, session=QUIET)
     assert found.supernet is born
     assert list(found.architecture.channels) == ["a_conv_gate", "b_conv_gate"]
 
@@ -250,14 +260,14 @@ def test_original_is_the_full_network_without_gates():
     model = small_net()
     method = Dnal(CONFIG)
     net = method.make_supernet(model)
-    images = next(iter(pictures()))[0]
+    images = next(iter(random_images()))[0]
     original = method.original(net)
     np.testing.assert_allclose(original(images), model(images), rtol=1e-5, atol=1e-5)
     assert costs.count(original).params == costs.count(model).params
 
 
 def test_the_baselines_network_has_no_gates():
-    model, images = small_net(), next(iter(pictures()))[0]
+    model, images = small_net(), next(iter(random_images()))[0]
     assert Dnal(CONFIG).bare(model) is model
     found = Dnal(CONFIG).bare(supernet(model))
     assert gates.find(found) == []
@@ -287,7 +297,7 @@ def test_same_seed_same_masks():
     for _ in range(2):
         keras.utils.set_random_seed(7)
         keras.backend.clear_session()
-        found = dnal(small_net(), pictures(), config=SHORT, session=QUIET)
+        found = dnal(small_net(), random_images(), config=SHORT, session=QUIET)
         kept.append(found.architecture.kept_channels)
     assert kept[0] == kept[1]
 
@@ -309,7 +319,7 @@ def test_a_killed_search_resumes_to_the_same_architecture(tmp_path, monkeypatch,
         keras.utils.set_random_seed(7)
         keras.backend.clear_session()
         session = Session(tmp_path / directory, progress="off", checkpoint_every=2, resume=resume)
-        return dnal(small_net(), pictures(), config=SHORT, session=session)
+        return dnal(small_net(), random_images(), config=SHORT, session=session)
 
     expected = search("unbroken", False)
     from keras_nas.training.stage import Stage

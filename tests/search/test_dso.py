@@ -25,7 +25,7 @@ from keras_nas.training.loop import run_stage
 from keras_nas.training.session import Session
 from keras_nas.training.trainer import TrainConfig
 from tests.small_spaces import open_operations
-from tests.training.nets import pictures
+from tests.training.nets import random_images
 
 SPACE = DsoSpace(
     input_shape=(8, 8, 2), num_classes=4, stage_widths=(6, 12), stage_blocks=(1, 1), levels=1,
@@ -47,7 +47,7 @@ CONFIG = DsoConfig(
 @pytest.fixture(scope="module")
 def data():
     """D_w, D_λ and validation data."""
-    return pictures(192, seed=1), pictures(192, seed=2), pictures(128, seed=3)
+    return random_images(192, seed=1), random_images(192, seed=2), random_images(128, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +196,7 @@ def test_bn_scales_are_held():
     gamma = model.get_layer("bn").gamma
     for hold in (True, False):
         settings = DsoConfig(hold_bn_scale=hold)
-        run_stage(FullNetworkStage("w", model, pictures(64), None, task, config, settings))
+        run_stage(FullNetworkStage("w", model, random_images(64), None, task, config, settings))
         assert bool(np.all(gamma.numpy() == 1)) == hold
 
 
@@ -236,7 +236,12 @@ def parallel_blocks(blocks=2, operations=3):
 
 def test_the_last_operation_of_a_block_stops_shrinking():
     stage = stage_of(
-        parallel_blocks(), CONFIG, pictures(16), pictures(16), stop="one_operation", gamma=2.0
+        parallel_blocks(),
+        CONFIG,
+        random_images(16),
+        random_images(16),
+        stop="one_operation",
+        gamma=2.0,
     )
     stage.begin(1)
     scales = {edge.name: edge.scale for edge in stage.edges}
@@ -303,7 +308,7 @@ def test_the_last_way_is_kept_by_its_strongest_edge():
         stage_blocks=(1,), stage_strides=(2,), head_width=8, edges=True,
         block_operations=[["mb3_k3", "mb3_k5"]],
     )  # fmt: skip
-    stage = stage_of(model, CONFIG, pictures(16), pictures(16))
+    stage = stage_of(model, CONFIG, random_images(16), random_images(16))
     stage.begin(1)
     edges = {edge.name: edge for edge in stage.edges}
     edges["stage1_block1_edge_mb3_k3"].scale.assign([0.125])
@@ -375,7 +380,7 @@ def test_the_baselines_network_has_every_edge_and_no_scale():
     model = tiny_net()
     bare = Dso().bare(model)
     assert kn.gates.find(bare) == []
-    x = next(iter(pictures(16, seed=4)))[0]
+    x = next(iter(random_images(16, seed=4)))[0]
     np.testing.assert_allclose(bare(x), model(x), atol=1e-5)
 
 

@@ -18,7 +18,7 @@ from keras_nas.search.fgnas.config import FgnasConfig
 from keras_nas.search.fgnas.method import Fgnas
 from keras_nas.search.fgnas.stage import FgnasStage
 from keras_nas.tasks import Classification
-from tests.training.nets import arrays, pictures, small_net
+from tests.training.nets import arrays, random_images, small_net
 
 QUIET = Session(progress="off")
 SHORT = TrainConfig(epochs=2, learning_rate=0.05)
@@ -40,7 +40,7 @@ def supernet():
 
 
 def stage(model, config=CONFIG, data=None, **options):
-    data = pictures() if data is None else data
+    data = random_images() if data is None else data
     return FgnasStage(model, data, None, Classification.of(model), config, **options)
 
 
@@ -49,7 +49,9 @@ def result():
     keras.utils.set_random_seed(0)
     model = small_net()
     before = arrays(model)
-    found = fgnas(model, pictures(), validation_data=pictures(seed=1), config=CONFIG, session=QUIET)
+    found = fgnas(
+        model, random_images(), validation_data=random_images(seed=1), config=CONFIG, session=QUIET
+    )
     for path, value in arrays(model).items():
         np.testing.assert_array_equal(value, before[path])  # the user's model is untouched
     return found
@@ -123,7 +125,7 @@ def test_other_resources_and_absolute_targets(what):
     config = dataclasses.replace(
         CONFIG, target_flops=0.0, lambda_r=1e-3, **{f"target_{what}": 0.6 * full}
     )
-    found = fgnas(small_net(), pictures(), config=config, session=QUIET)
+    found = fgnas(small_net(), random_images(), config=config, session=QUIET)
     assert getattr(costs.count(found.small), what) <= 0.6 * full
 
 
@@ -228,14 +230,18 @@ def test_target_not_reached_in_time_is_an_error():
         CONFIG, lambda_r=0.0, gate_learning_rate=1e-6, search=SHORT, weights=SHORT
     )
     with pytest.raises(KerasNasError, match="was not reached in 2 epochs of the search"):
-        fgnas(small_net(), pictures(), config=config, session=QUIET)
+        fgnas(small_net(), random_images(), config=config, session=QUIET)
 
 
 @pytest.mark.slow
 def test_round_to_and_alignment_count_in_the_target():
-    config = dataclasses.replace(CONFIG, round_to=4, align="widen", target_flops="0.6x")
+    config = dataclasses.replace(CONFIG, round_to=4, align="extend", target_flops="0.6x")
     found = fgnas(
-        small_net(), pictures(), validation_data=pictures(seed=1), config=config, session=QUIET
+        small_net(),
+        random_images(),
+        validation_data=random_images(seed=1),
+        config=config,
+        session=QUIET,
     )
     assert {len(kept) % 4 for kept in found.architecture.kept_channels.values()} == {0}
     assert costs.count(found.small).flops <= 0.6 * costs.count(small_net()).flops

@@ -138,17 +138,17 @@ def test_other_networks_have_no_widths():
         FoundNetwork(None, {})
 
 
-def test_random_rivals_are_of_the_same_size(found):
-    rivals = [found.random(seed) for seed in range(3)]
-    assert len({str(rival.genotype) for rival in rivals}) == 3
-    for rival in rivals:
-        assert rival.widths == found.widths
-        counts = [len(rival.genotype[block]) for block in ("stage1_block1", "stage2_block1")]
+def test_random_baselines_are_of_the_same_size(found):
+    baselines = [found.random(seed) for seed in range(3)]
+    assert len({str(baseline.genotype) for baseline in baselines}) == 3
+    for baseline in baselines:
+        assert baseline.widths == found.widths
+        counts = [len(baseline.genotype[block]) for block in ("stage1_block1", "stage2_block1")]
         assert counts == [1, 1]
-    assert found.random(0).genotype == rivals[0].genotype
+    assert found.random(0).genotype == baselines[0].genotype
 
 
-def test_random_rivals_of_the_mobile_space():
+def test_random_baselines_of_the_mobile_space():
     config = {"stage_widths": [4, 6], "stage_blocks": [2, 1], "stage_strides": [2, 2]}
     kept = {"stage1_block1_edge_mb3_k3": 0.5, "stage1_block2_edge_mb3_k3": 0.5,
             "stage2_block1_edge_mb6_k5": 0.5}  # fmt: skip

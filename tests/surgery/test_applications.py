@@ -99,7 +99,7 @@ def test_small_model_loads_without_this_package(mobilenet, tmp_path):
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("align", ["pad", "widen"])
+@pytest.mark.parametrize("align", ["pad", "extend"])
 def test_small_model_converts_to_built_in_ops(tmp_path, align):
     model = kn.models.create("small_resnet")
     randomize(model)

@@ -2,7 +2,7 @@
 
     python -m pytest -m slow tests/surgery/test_every_application.py
 
-builds each at a small picture with random weights, statistics and biases, closes half of its
+builds each at a small image with random weights, statistics and biases, closes half of its
 channels and some gates whole, and compares the gated network with the one that surgery builds.
 """
 

@@ -299,7 +299,7 @@ def test_insert_and_surgery_are_exact(net):
     close_every_second(supernet)
     expected = np.asarray(supernet(x))
     assert np.ptp(expected) > 1e-2
-    for align in ("pad", "widen"):
+    for align in ("pad", "extend"):
         small = kn.surgery.build(supernet, kn.Architecture.from_gates(supernet), align=align)
         np.testing.assert_allclose(small(x), expected, atol=1e-6 * np.ptp(expected) + 1e-7)
 

@@ -46,7 +46,7 @@ def outputs(model, x):
     seed=st.integers(0, 10**6),
     order=st.sampled_from(ORDERS),
     off=st.sampled_from([0.3, 0.6, 0.9]),
-    align=st.sampled_from(["auto", "pad", "widen"]),
+    align=st.sampled_from(["auto", "pad", "extend"]),
 )
 def test_surgery_of_random_graphs_is_exact(seed, order, off, align):
     check(seed, order, off, align)
@@ -58,7 +58,7 @@ def test_surgery_of_random_graphs_is_exact(seed, order, off, align):
     seed=st.integers(0, 10**6),
     order=st.sampled_from(ORDERS),
     off=st.sampled_from([0.1, 0.3, 0.6, 0.9]),
-    align=st.sampled_from(["auto", "pad", "widen"]),
+    align=st.sampled_from(["auto", "pad", "extend"]),
     steps=st.integers(3, 20),
 )
 def test_surgery_of_many_random_graphs_is_exact(seed, order, off, align, steps):

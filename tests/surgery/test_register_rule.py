@@ -74,7 +74,7 @@ def head(x):
     return layers.Dense(2, name="out")(layers.Flatten()(x))
 
 
-def pictures() -> np.ndarray:
+def random_images() -> np.ndarray:
     return np.random.default_rng(0).normal(size=(2, 5, 5, 3)).astype("float32")
 
 
@@ -82,7 +82,7 @@ def pictures() -> np.ndarray:
 def test_a_layer_with_a_rule_loses_its_channels(zeros):
     inputs = keras.Input((5, 5, 3))
     outputs = head(Shift(name="shift")(gated(inputs, zeros)))
-    small = exactly_rebuilt(inputs, outputs, pictures())
+    small = exactly_rebuilt(inputs, outputs, random_images())
     assert small.get_layer("shift").offset.shape == (3,)
 
 
@@ -90,14 +90,14 @@ def test_a_layer_with_a_rule_loses_its_channels(zeros):
 def test_a_rule_that_says_nothing_keeps_all_and_is_counted_so(zeros):
     inputs = keras.Input((5, 5, 3))
     outputs = head(WholeShift(name="shift")(gated(inputs, zeros)))
-    small = exactly_rebuilt(inputs, outputs, pictures())
+    small = exactly_rebuilt(inputs, outputs, random_images())
     assert small.get_layer("shift").offset.shape == (6,)
 
 
 def test_a_composite_with_a_rule_is_not_opened():
     inputs = keras.Input((5, 5, 3))
     outputs = head(Composite(name="composite")(gated(inputs)))
-    small = exactly_rebuilt(inputs, outputs, pictures())
+    small = exactly_rebuilt(inputs, outputs, random_images())
     assert isinstance(small.get_layer("composite"), Composite)
 
 

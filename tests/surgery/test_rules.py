@@ -82,8 +82,8 @@ def join(align, a_mask=(1, 1, 0, 0, 0), b_mask=(0, 1, 1, 0, 0)):
     return rebuilt(inputs, layers.Conv2D(2, 1, name="head")(x), align)
 
 
-def test_join_widens_to_the_union():
-    small = join("widen")
+def test_join_extends_to_the_union():
+    small = join("extend")
     assert small.get_layer("a").filters == small.get_layer("b").filters == 3
     np.testing.assert_array_equal(np.asarray(small.get_layer("a").kernel)[..., 2], 0)
     assert layer_types(small).count("Pad") == 0
@@ -119,7 +119,7 @@ def test_gate_that_cannot_move_is_a_gather_or_a_rescaling():
     inputs = keras.Input((6, 6, 3))
     small = rebuilt(inputs, gate(inputs, [1, 0, 1]), align="pad")
     assert "Rescaling" not in layer_types(small)
-    small = rebuilt(inputs, gate(inputs, [1, 0, 1]), align="widen")
+    small = rebuilt(inputs, gate(inputs, [1, 0, 1]), align="extend")
     assert layer_types(small) == ["Rescaling"]
 
 
@@ -282,7 +282,7 @@ def test_layer_normalization_reads_all_channels():
     assert small.get_layer("b").kernel.shape == (1, 1, 4, 2)
 
 
-@pytest.mark.parametrize("align", ["auto", "pad", "widen"])
+@pytest.mark.parametrize("align", ["auto", "pad", "extend"])
 def test_outputs_keep_their_shape(align):
     inputs = keras.Input((6, 6, 3))
     x = gate(layers.Conv2D(4, 1)(inputs), [1, 0, 0, 1])

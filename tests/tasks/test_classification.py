@@ -172,7 +172,7 @@ def test_one_output_that_is_no_sigmoid_is_refused_in_a_line(last):
 
 
 def test_a_sigmoid_classifier_is_searched():
-    """Class 1 is the bright pictures; labels are integers."""
+    """Class 1 is the bright images; labels are integers."""
     from keras_nas.search import DnalConfig, Session, TrainConfig, dnal
 
     random = np.random.default_rng(0)

@@ -71,7 +71,7 @@ def test_loss_is_the_mean_over_the_pixels_that_count():
     np.testing.assert_allclose(Segmentation(5).loss(labels, logits), expected, rtol=1e-5)
 
 
-def test_ignored_pixels_have_no_gradient_and_an_empty_picture_no_loss():
+def test_ignored_pixels_have_no_gradient_and_an_empty_image_no_loss():
     import tensorflow as tf
 
     labels, logits = labels_and_logits()
@@ -113,10 +113,10 @@ def test_of_a_model():
         Segmentation(1)
 
 
-def test_pictures_are_the_input_the_truth_and_the_prediction():
+def test_images_are_the_input_the_truth_and_the_prediction():
     labels, logits = labels_and_logits()
     images = np.linspace(-2, 2, labels.size, dtype="float32").reshape(*labels.shape, 1)
-    shown = Segmentation(5).pictures(images, labels, lambda x: logits)
+    shown = Segmentation(5).images(images, labels, lambda x: logits)
     assert (shown.dtype, shown.shape) == (np.uint8, (3, 6, 21, 3))
     assert (shown[..., :7, :].min(), shown[..., :7, :].max()) == (0, 255)
     np.testing.assert_array_equal(shown[..., 7:14, :], colored(labels))

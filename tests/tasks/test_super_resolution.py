@@ -9,11 +9,11 @@ import pytest
 import skimage.metrics
 
 from keras_nas.data.bicubic import imresize
-from keras_nas.data.picture_pairs import make_pair
+from keras_nas.data.image_pairs import make_pair
 from keras_nas.errors import KerasNasError
 from keras_nas.models import edsr
 from keras_nas.tasks.super_resolution import (
-    PictureScore,
+    ImageScore,
     SuperResolution,
     evaluate_folder,
     evaluate_pairs,
@@ -23,7 +23,7 @@ from keras_nas.tasks.super_resolution import (
 from keras_nas.tasks.super_resolution_metrics import rgb_to_y
 
 
-def picture(height, width, seed=0):
+def random_image(height, width, seed=0):
     rng = np.random.default_rng(seed)
     small = rng.integers(0, 256, (height // 4 + 1, width // 4 + 1, 3), np.uint8)
     return np.asarray(
@@ -37,7 +37,7 @@ def enlarger():
     return keras.Model(inputs, outputs)
 
 
-def test_loss_is_the_mean_absolute_error_of_each_picture():
+def test_loss_is_the_mean_absolute_error_of_each_image():
     targets = np.zeros((2, 2, 2, 3), np.float32)
     outputs = targets + np.array([0.5, -0.25], np.float32)[:, None, None, None]
     outputs[1, 0, 0] = 0.75
@@ -53,12 +53,12 @@ def test_loss_of_half_precision_outputs_is_computed_in_single():
     np.testing.assert_allclose(loss, [abs(float(np.float16(0.3)) - 0.3)], rtol=1e-3)
 
 
-def test_metrics_are_named_and_measure_pictures_of_the_tasks_range():
+def test_metrics_are_named_and_measure_images_of_the_tasks_range():
     task = SuperResolution(2, value_range=255.0)
     meters = task.metrics()
     assert [meter.name for meter in meters] == ["psnr_y", "ssim_y"]
     assert task.monitor == "psnr_y"
-    truth = picture(32, 32)[None].astype(np.float32)
+    truth = random_image(32, 32)[None].astype(np.float32)
     for meter in meters:
         meter.update_state(truth, truth + 1)
     # Luma moves by 219 / 255 wherever no channel is at white already.
@@ -87,7 +87,7 @@ def test_model_that_is_no_enlarger_is_refused():
 @pytest.fixture
 def folder(tmp_path):
     for name, shape in [("one", (45, 60)), ("two", (64, 50))]:
-        PIL.Image.fromarray(picture(*shape, seed=len(name))).save(tmp_path / f"{name}.png")
+        PIL.Image.fromarray(random_image(*shape, seed=len(name))).save(tmp_path / f"{name}.png")
     return tmp_path
 
 
@@ -103,7 +103,9 @@ def test_scores_of_a_folder_equal_scikit_images(folder):
     scores = evaluate_folder(enlarger(), folder, scale=2)
     assert [score.name for score in scores] == ["one", "two"]
     for score, shape in zip(scores, [(44, 60), (64, 50)], strict=True):
-        original = picture(*{"one": (45, 60), "two": (64, 50)}[score.name], seed=len(score.name))
+        original = random_image(
+            *{"one": (45, 60), "two": (64, 50)}[score.name], seed=len(score.name)
+        )
         truth = original[: shape[0], : shape[1]]
         low = imresize(truth, 0.5)
         bicubic = reference(truth, imresize(low, 2))
@@ -125,14 +127,14 @@ def test_tiles_and_range_of_values_do_not_change_the_scores(folder):
 
 
 def edsr_of_range_255(model):
-    """The same function for pictures in 0 … 255: biases grow with the range."""
+    """The same function for images in 0 … 255: biases grow with the range."""
     same = edsr(filters=4, blocks=1, value_range=255.0)
     same.set_weights([w * 255 if w.ndim == 1 else w for w in model.get_weights()])
     return same
 
 
 def test_mean_of_the_scores():
-    scores = [PictureScore("a", 30.0, 0.8, 32.0, 0.9), PictureScore("b", 20.0, 0.6, 21.0, 0.7)]
+    scores = [ImageScore("a", 30.0, 0.8, 32.0, 0.9), ImageScore("b", 20.0, 0.6, 21.0, 0.7)]
     mean = mean_score(scores)
     assert mean.name == "mean"
     assert mean.gain == pytest.approx(1.5)
@@ -142,17 +144,17 @@ def test_mean_of_the_scores():
         mean_score([])
 
 
-def test_model_of_another_scale_and_small_pictures_are_named():
+def test_model_of_another_scale_and_small_images_are_named():
     with pytest.raises(KerasNasError, match="must enlarge 3 times"):
-        evaluate_pairs(enlarger(), [make_pair("x", picture(60, 60), 3)])
+        evaluate_pairs(enlarger(), [make_pair("x", random_image(60, 60), 3)])
     with pytest.raises(KerasNasError, match="`x` must have 15 pixels or more"):
-        evaluate_pairs(enlarger(), [make_pair("x", picture(14, 60), 2)])
+        evaluate_pairs(enlarger(), [make_pair("x", random_image(14, 60), 2)])
 
 
 def test_training_in_fit_lowers_the_loss():
     model = edsr(filters=8, blocks=1)
     task = SuperResolution.of(model)
-    truth = np.stack([picture(32, 32, seed) for seed in range(8)]).astype(np.float32) / 255
+    truth = np.stack([random_image(32, 32, seed) for seed in range(8)]).astype(np.float32) / 255
     low = np.stack([imresize(x, 0.5) for x in truth])
     model.compile(keras.optimizers.Adam(3e-3), loss=task.loss, metrics=task.metrics())
     history = model.fit(low, truth, batch_size=4, epochs=25, verbose=0).history
@@ -161,12 +163,12 @@ def test_training_in_fit_lowers_the_loss():
 
 
 @pytest.mark.parametrize("value_range", [1, 255])
-def test_pictures_are_bicubic_the_models_and_the_truth(value_range):
-    high = np.stack([picture(12, 16, seed) for seed in range(2)])
+def test_images_are_bicubic_the_models_and_the_truth(value_range):
+    high = np.stack([random_image(12, 16, seed) for seed in range(2)])
     low = np.stack([imresize(image, 0.5) for image in high])
     unit = np.float32(value_range / 255)
     task = SuperResolution(2, value_range)
-    shown = task.pictures(low * unit, high * unit, enlarger())
+    shown = task.images(low * unit, high * unit, enlarger())
     assert (shown.dtype, shown.shape) == (np.uint8, (2, 12, 48, 3))
     np.testing.assert_array_equal(shown[1, :, :16], imresize(low[1], 2.0))
     np.testing.assert_array_equal(shown[:, :, 16:32], low.repeat(2, 1).repeat(2, 2))

@@ -13,18 +13,18 @@ from keras_nas.errors import KerasNasError
 from keras_nas.tasks.super_resolution_metrics import PsnrY, SsimY, psnr_y, rgb_to_y, ssim_y
 
 
-def smooth_picture(seed, shape=(40, 50, 3)):
+def smooth_image(seed, shape=(40, 50, 3)):
     rng = np.random.default_rng(seed)
     return tf.image.resize(rng.uniform(0, 255, (8, 10, 3)), shape[:2]).numpy().astype(np.uint8)
 
 
-def noisy(picture, seed, sigma=6.0):
-    noise = np.random.default_rng(seed).normal(0, sigma, picture.shape)
-    return np.clip(picture + noise, 0, 255).astype(np.uint8)
+def noisy(image, seed, sigma=6.0):
+    noise = np.random.default_rng(seed).normal(0, sigma, image.shape)
+    return np.clip(image + noise, 0, 255).astype(np.uint8)
 
 
-def skimage_luma(picture, shave):
-    luma = skimage.color.rgb2ycbcr(picture)[..., 0]
+def skimage_luma(image, shave):
+    luma = skimage.color.rgb2ycbcr(image)[..., 0]
     return luma[shave : luma.shape[0] - shave, shave : luma.shape[1] - shave]
 
 
@@ -43,14 +43,14 @@ def test_luma_of_the_corners_of_the_colour_cube(rgb, luma):
 
 
 def test_luma_equals_scikit_images():
-    picture = smooth_picture(0)
-    np.testing.assert_allclose(rgb_to_y(picture)[..., 0], skimage_luma(picture, 0), atol=1e-4)
+    image = smooth_image(0)
+    np.testing.assert_allclose(rgb_to_y(image)[..., 0], skimage_luma(image, 0), atol=1e-4)
 
 
 @pytest.mark.parametrize("shave", [0, 2, 4])
 @pytest.mark.parametrize("value_range", [1.0, 255.0])
 def test_measures_equal_scikit_images(shave, value_range):
-    truth = smooth_picture(1)
+    truth = smooth_image(1)
     prediction = noisy(truth, 2)
     pair = [(x.astype(np.float32) * value_range / 255)[None] for x in (truth, prediction)]
     lumas = skimage_luma(truth, shave), skimage_luma(prediction, shave)
@@ -70,7 +70,7 @@ def test_psnr_of_one_grey_level_everywhere_by_hand():
 
 
 def test_border_is_left_out():
-    truth = smooth_picture(3)[None].astype(np.float32)
+    truth = smooth_image(3)[None].astype(np.float32)
     prediction = truth.copy()
     prediction[:, :2] = 255 - prediction[:, :2]
     prediction[:, :, -2:] = 255 - prediction[:, :, -2:]
@@ -86,9 +86,9 @@ def test_prediction_is_measured_as_it_would_be_saved():
     assert np.isinf(psnr_y(truth * 0, truth * 0 + 0.4 / 255))
 
 
-def test_grey_picture_is_its_own_luma():
-    truth = smooth_picture(4)[..., :1].astype(np.float32)
-    prediction = noisy(smooth_picture(4), 5)[..., :1].astype(np.float32)
+def test_grey_image_is_its_own_luma():
+    truth = smooth_image(4)[..., :1].astype(np.float32)
+    prediction = noisy(smooth_image(4), 5)[..., :1].astype(np.float32)
     expected = skimage.metrics.peak_signal_noise_ratio(truth, prediction, data_range=255)
     np.testing.assert_allclose(psnr_y(truth[None], prediction[None], 0, 255.0), [expected], 1e-5)
 
@@ -99,8 +99,8 @@ def test_other_channel_counts_are_refused():
 
 
 @pytest.mark.parametrize(("metric", "function"), [(PsnrY, psnr_y), (SsimY, ssim_y)])
-def test_metric_is_the_mean_over_pictures(metric, function):
-    truth = np.stack([smooth_picture(seed) for seed in range(4)]) / np.float32(255)
+def test_metric_is_the_mean_over_images(metric, function):
+    truth = np.stack([smooth_image(seed) for seed in range(4)]) / np.float32(255)
     prediction = np.clip(truth + np.random.default_rng(0).normal(0, 0.02, truth.shape), 0, 1)
     values = function(truth, prediction, 2).numpy()
     meter = metric(scale=2)
@@ -126,7 +126,7 @@ def test_metrics_of_a_compiled_model_in_half_precision():
     inputs = keras.Input((None, None, 3))
     model = keras.Model(inputs, keras.layers.Rescaling(1.0)(inputs))
     model.compile(loss="mae", metrics=[PsnrY(2), SsimY(2)])
-    truth = np.stack([smooth_picture(seed) for seed in range(2)]) / np.float32(255)
+    truth = np.stack([smooth_image(seed) for seed in range(2)]) / np.float32(255)
     noise = np.random.default_rng(1).normal(0, 0.05, truth.shape).astype(np.float32)
     results = model.evaluate(truth + noise, truth, batch_size=1, verbose=0, return_dict=True)
     assert model.output.dtype == "float16"
@@ -135,8 +135,8 @@ def test_metrics_of_a_compiled_model_in_half_precision():
     assert 0.3 < results["ssim_y"] < 1.0
 
 
-def test_picture_without_an_error_counts_a_hundred_decibels():
-    truth = smooth_picture(6)[None].astype(np.float32)
+def test_image_without_an_error_counts_a_hundred_decibels():
+    truth = smooth_image(6)[None].astype(np.float32)
     meter = PsnrY(2, 255.0)
     meter.update_state(truth, truth)
     assert float(meter.result()) == 100.0

@@ -1,4 +1,4 @@
-"""Tiles against whole pictures, and the receptive radius against what really changes."""
+"""Tiles against whole images, and the receptive radius against what really changes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def tiny_edsr():
     return random_weights(edsr(filters=4, blocks=2))
 
 
-def picture(height, width, channels=3):
+def random_image(height, width, channels=3):
     return np.random.default_rng(height + width).uniform(0, 1, (height, width, channels))
 
 
@@ -46,7 +46,7 @@ def model_of(*stack, channels=3):
 
 def measured_radius(model, size=25):
     """How far a change of the central pixel is seen, per input pixel."""
-    image = picture(size, size, model.input_shape[-1])
+    image = random_image(size, size, model.input_shape[-1])
     changed = image.copy()
     changed[size // 2, size // 2] += 10.0
     difference = np.abs(whole(model, image) - whole(model, changed)).max(axis=-1)
@@ -93,8 +93,8 @@ def test_radius_of_edsr_is_what_really_changes(tiny_edsr):
 
 @given(height=st.integers(5, 60), width=st.integers(5, 60), tile=st.integers(1, 24))
 @settings(max_examples=25)
-def test_tiles_equal_the_whole_picture_to_the_border(tiny_edsr, height, width, tile):
-    image = picture(height, width)
+def test_tiles_equal_the_whole_image_to_the_border(tiny_edsr, height, width, tile):
+    image = random_image(height, width)
     expected = whole(tiny_edsr, image)
     result = TiledInference(tiny_edsr, tile)(image)
     assert result.shape == (2 * height, 2 * width, 3)
@@ -102,13 +102,13 @@ def test_tiles_equal_the_whole_picture_to_the_border(tiny_edsr, height, width, t
 
 
 def test_too_small_an_overlap_gives_seams(tiny_edsr):
-    image = picture(40, 40)
+    image = random_image(40, 40)
     expected = whole(tiny_edsr, image)
     result = TiledInference(tiny_edsr, tile=10, overlap=1)(image)
     assert np.abs(result - expected).max() > 1e-2 * np.abs(expected).max()
 
 
-def test_every_size_of_picture_uses_one_trace():
+def test_every_size_of_image_uses_one_trace():
     traces = []
 
     class Counted(layers.Layer):
@@ -120,21 +120,21 @@ def test_every_size_of_picture_uses_one_trace():
     run = TiledInference(model, tile=8, overlap=1)
     built = len(traces)
     for height, width in [(30, 20), (9, 11), (5, 40)]:
-        image = picture(height, width)
+        image = random_image(height, width)
         np.testing.assert_allclose(run(image), whole(model, image), atol=1e-5)
-    traced = len(traces) - built - 3  # `whole` calls the model once a picture
+    traced = len(traces) - built - 3  # `whole` calls the model once an image
     assert traced == 1
 
 
 def test_model_of_a_fixed_size_gets_windows_of_that_size(tiny_edsr):
     fixed = edsr(filters=4, blocks=2, input_shape=(24, 32, 3))
     fixed.set_weights(tiny_edsr.get_weights())
-    image = picture(40, 70)
+    image = random_image(40, 70)
     expected = whole(tiny_edsr, image)
     result = TiledInference(fixed)(image)
     np.testing.assert_allclose(result, expected, atol=2e-5 * np.abs(expected).max())
     with pytest.raises(KerasNasError, match="24 pixels or more along axis 0"):
-        TiledInference(fixed)(picture(20, 70))
+        TiledInference(fixed)(random_image(20, 70))
 
 
 def test_fixed_size_without_room_for_the_overlap_is_refused():
@@ -161,7 +161,7 @@ def test_layer_whose_reach_is_not_known_is_named(layer):
         receptive_radius(keras.Model(inputs, x))
 
 
-def test_constant_picture_in_the_graph_is_not_taken_for_pointwise():
+def test_constant_image_in_the_graph_is_not_taken_for_pointwise():
     inputs = keras.Input((8, 8, 3))
     model = keras.Model(inputs, ops.add(inputs, np.ones((8, 8, 3), np.float32)))
     with pytest.raises(KerasNasError, match="give `overlap`"):
@@ -177,7 +177,7 @@ def test_wrong_arguments_are_named(tiny_edsr, arguments):
 def test_model_that_does_not_enlarge_by_a_whole_number_is_refused():
     model = model_of(layers.Conv2D(2, 3))
     with pytest.raises(KerasNasError, match="enlarges by a whole number"):
-        TiledInference(model, overlap=1)(picture(16, 16))
+        TiledInference(model, overlap=1)(random_image(16, 16))
 
 
 def test_function_is_run_in_windows_of_the_given_size(tiny_edsr):
@@ -187,7 +187,7 @@ def test_function_is_run_in_windows_of_the_given_size(tiny_edsr):
         shapes.add(batch.shape)
         return np.asarray(tiny_edsr(batch, training=False))
 
-    image = picture(50, 61)
+    image = random_image(50, 61)
     expected = whole(tiny_edsr, image)
     result = TiledInference(run, overlap=8, window=(24, 30))(image)
     np.testing.assert_allclose(result, expected, atol=2e-5 * np.abs(expected).max())
@@ -204,7 +204,7 @@ def test_gated_and_pruned_networks_run_in_tiles():
         gate.set_mask(rng.random(gate.channels) > 0.4)
     small = kn.surgery.build(supernet, kn.Architecture.from_gates(supernet), align="pad")
     assert any(type(operation).__name__ == "Take" for operation in small.operations)
-    image = picture(40, 30)
+    image = random_image(40, 30)
     expected = whole(supernet, image)
     for model in (supernet, small):
         assert receptive_radius(model) == 8
@@ -231,7 +231,7 @@ def test_mixed_networks_run_in_tiles(mixed, radius):
         gate.set_mask(rng.random(gate.channels) > 0.4)
     architecture = kn.Architecture.from_gates(supernet)
     small = kn.surgery.build(supernet, architecture, align="pad")
-    image = picture(47, 40)
+    image = random_image(47, 40)
     expected = whole(supernet, image)
     for model in (supernet, small):
         assert measured_radius(model, 41) <= receptive_radius(model) == radius
@@ -239,7 +239,7 @@ def test_mixed_networks_run_in_tiles(mixed, radius):
         np.testing.assert_allclose(result, expected, atol=2e-5 * np.abs(expected).max())
 
 
-def test_part_of_the_picture_is_not_taken_for_part_of_the_channels():
+def test_part_of_the_image_is_not_taken_for_part_of_the_channels():
     inputs = keras.Input((None, None, 6))
     assert receptive_radius(keras.Model(inputs, inputs[..., 2:5])) == 0
     assert receptive_radius(keras.Model(inputs, inputs[:, :, :, :3])) == 0

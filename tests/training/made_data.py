@@ -1,9 +1,9 @@
-"""Data for runs of pictures that are made here."""
+"""Data for runs of images that are made here."""
 
 from __future__ import annotations
 
 from keras_nas.data import DataSet
-from tests.training.nets import pictures
+from tests.training.nets import random_images
 
 
 class MadeData(DataSet):
@@ -12,9 +12,9 @@ class MadeData(DataSet):
     task = "classification"
     num_classes = 4
     image_shape = (8, 8, 2)
-    train = pictures()
-    validation = pictures(16, seed=1)
-    test = pictures(48, seed=2)
+    train = random_images()
+    validation = random_images(16, seed=1)
+    test = random_images(48, seed=2)
     structure = None
 
     def describe(self):

@@ -24,8 +24,8 @@ def small_net(classes=4, dtype=None):
     return keras.Model(inputs, outputs, name="small_net")
 
 
-def pictures(examples=64, batch=16, classes=4, seed=0):
-    """Pictures whose class is the quadrant of a bright spot: learnt within an epoch or two."""
+def random_images(examples=64, batch=16, classes=4, seed=0):
+    """Images whose class is the quadrant of a bright spot: learnt within an epoch or two."""
     random = np.random.default_rng(seed)
     labels = random.integers(0, classes, examples)
     images = random.normal(0, 0.3, (examples, 8, 8, 2)).astype("float32")

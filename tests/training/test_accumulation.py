@@ -19,7 +19,7 @@ from keras_nas.search.dso.edge_stage import EdgeStage
 from keras_nas.search.fgnas.stage import FgnasStage
 from keras_nas.tasks import Classification
 from keras_nas.training.trainer import TrainStage
-from tests.training.nets import arrays, pictures
+from tests.training.nets import arrays, random_images
 
 QUIET = Session(progress="off")
 
@@ -56,7 +56,7 @@ def moved(make, config, batch, dtype=None, examples=64):
     """The variables that a stage has learned in batches of a size."""
     keras.utils.set_random_seed(0)
     model = net(dtype)
-    stage = make(model, pictures(examples, batch), config)
+    stage = make(model, random_images(examples, batch), config)
     before = arrays(stage.model)
     run_stage(stage, QUIET)
     return {path: value - before[path] for path, value in arrays(stage.model).items()}
@@ -111,7 +111,7 @@ def edges(batch, **options):
         architecture=TrainConfig(epochs=3, learning_rate=1e-9, **options),
     )
     stage = EdgeStage(
-        supernet, pictures(64, batch, seed=1), pictures(64, batch, seed=2), None,
+        supernet, random_images(64, batch, seed=1), random_images(64, batch, seed=2), None,
         Classification.of(supernet), config, graph, fixed_gammas(graph, config.gamma),
     )  # fmt: skip
     run_stage(stage, QUIET)

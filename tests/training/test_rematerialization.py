@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_nas.errors import KerasNasError
 from keras_nas.models import DsoSpace, small_resnet
-from keras_nas.training.rematerialization import Recomputed
+from keras_nas.training.rematerialization import Rematerialized
 from keras_nas.training.step import values
 
 
@@ -36,7 +36,7 @@ SPACE = DsoSpace(
 @pytest.mark.parametrize("graph_mode", [False, True])
 def test_values_gradients_and_statistics_are_the_models(graph_mode):
     plain, model = pair(dataclasses.replace(SPACE, stage_blocks=(1, 1), levels=1).supernet)
-    recomputed = Recomputed(model)
+    rematerialized = Rematerialized(model)
     x = np.random.default_rng(0).normal(size=(4, 8, 8, 3)).astype("float32")
 
     def run(of, forward):
@@ -44,7 +44,7 @@ def test_values_gradients_and_statistics_are_the_models(graph_mode):
         return (tf.function(step) if graph_mode else step)(tf.constant(x))
 
     expected_loss, expected = run(plain, plain)
-    loss, found = run(model, recomputed)
+    loss, found = run(model, rematerialized)
     np.testing.assert_allclose(loss, expected_loss, rtol=1e-5)
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
@@ -53,8 +53,8 @@ def test_values_gradients_and_statistics_are_the_models(graph_mode):
 
 
 def test_cuts_lie_between_the_blocks():
-    recomputed = Recomputed(SPACE.supernet())
-    ends = [segment.outputs[0]._keras_history.operation.name for segment in recomputed.segments]
+    rematerialized = Rematerialized(SPACE.supernet())
+    ends = [segment.outputs[0]._keras_history.operation.name for segment in rematerialized.segments]
     assert ends == [
         "stage1_block1_add",
         "stage1_block2_add",
@@ -62,13 +62,13 @@ def test_cuts_lie_between_the_blocks():
         "stage2_block1_add",
         "logits",
     ]
-    assert len(Recomputed(small_resnet()).segments) > 3
+    assert len(Rematerialized(small_resnet()).segments) > 3
 
 
 def test_what_cannot_be_repeated_is_refused():
     with pytest.raises(KerasNasError, match=r"cannot repeat random numbers.*head_dropout"):
-        Recomputed(SPACE.network(dropout=0.5))
+        Rematerialized(SPACE.network(dropout=0.5))
     inputs = keras.Input((4,))
     two = keras.Model(inputs, [keras.layers.Dense(1)(inputs), keras.layers.Dense(1)(inputs)])
     with pytest.raises(KerasNasError, match="one input and one output"):
-        Recomputed(two)
+        Rematerialized(two)

@@ -13,7 +13,7 @@ from keras_nas.layers import ScaledSigmoidGate
 from keras_nas.search import DivergedError, Session, TrainConfig, run_stage, train
 from keras_nas.tasks import Classification
 from keras_nas.training.trainer import TrainStage, kernels, needs_loss_scaling, weight_penalty
-from tests.training.nets import arrays, pictures, small_net
+from tests.training.nets import arrays, random_images, small_net
 
 QUIET = Session(progress="off")
 CONFIG = TrainConfig(epochs=1, learning_rate=0.05, weight_decay=0.01)
@@ -51,12 +51,14 @@ def test_an_epoch_equals_keras_fit():
     for layer in theirs.layers:
         if hasattr(layer, "kernel"):
             layer.kernel.regularizer = keras.regularizers.L2(0.005)
-    records = train(ours, pictures(), None, CONFIG, task=Classification.of(ours), session=QUIET)
+    records = train(
+        ours, random_images(), None, CONFIG, task=Classification.of(ours), session=QUIET
+    )
     theirs.compile(
         keras.optimizers.SGD(0.05, 0.9),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
-    history = theirs.fit(pictures(), epochs=1, shuffle=False, verbose=0)
+    history = theirs.fit(random_images(), epochs=1, shuffle=False, verbose=0)
     assert records[0]["loss"] == pytest.approx(history.history["loss"][0], rel=1e-4)
     for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5)
@@ -73,7 +75,7 @@ def test_gates_keep_their_logits_and_the_step_is_traced_once():
 
     task = Classification.of(supernet)
     config = dataclasses.replace(CONFIG, epochs=2)
-    run_stage(Counted("weights", supernet, pictures(40), pictures(), task, config), QUIET)
+    run_stage(Counted("weights", supernet, random_images(40), random_images(), task, config), QUIET)
     assert len(traces) == 1
     assert all((gate.logits.numpy() == 0).all() for gate in gates.find(supernet))
 
@@ -82,7 +84,12 @@ def test_training_learns_and_records_the_validation():
     model = small_net()
     config = TrainConfig(epochs=3, learning_rate=0.1, weight_decay=1e-4)
     records = train(
-        model, pictures(), pictures(seed=1), config, task=Classification.of(model), session=QUIET
+        model,
+        random_images(),
+        random_images(seed=1),
+        config,
+        task=Classification.of(model),
+        session=QUIET,
     )
     assert records[-1]["val_top1"] > 0.9
     assert records[-1]["loss"] < records[0]["loss"]
@@ -97,7 +104,9 @@ def test_losses_that_layers_add_are_counted():
     )(x)
     model = keras.Model(inputs, outputs)
     config = TrainConfig(epochs=1, learning_rate=0.0, weight_decay=0.0)
-    records = train(model, pictures(), None, config, task=Classification.of(model), session=QUIET)
+    records = train(
+        model, random_images(), None, config, task=Classification.of(model), session=QUIET
+    )
     plain = keras.losses.sparse_categorical_crossentropy(
         np.zeros(1, int), np.zeros((1, 4), "float32"), from_logits=True
     )
@@ -110,7 +119,12 @@ def test_mixed_precision_learns(policy):
     assert needs_loss_scaling(model) == (policy == "mixed_float16")
     config = TrainConfig(epochs=3, learning_rate=0.1)
     records = train(
-        model, pictures(), pictures(seed=1), config, task=Classification.of(model), session=QUIET
+        model,
+        random_images(),
+        random_images(seed=1),
+        config,
+        task=Classification.of(model),
+        session=QUIET,
     )
     assert records[-1]["val_top1"] > 0.9
     assert all(v.dtype == "float32" for v in model.trainable_variables)
@@ -120,13 +134,13 @@ def test_divergence_names_the_layer():
     model = small_net()
     model.get_layer("b_conv").kernel.assign(model.get_layer("b_conv").kernel * 3e38)
     with pytest.raises(DivergedError, match=r"epoch 1, step 1: .* output of layer 'b_conv'"):
-        train(model, pictures(), None, CONFIG, task=Classification.of(model), session=QUIET)
+        train(model, random_images(), None, CONFIG, task=Classification.of(model), session=QUIET)
     assert all(np.isfinite(v.numpy()).all() for v in model.trainable_variables)
 
 
 def test_divergence_names_the_inputs():
     model = small_net()
-    bad = pictures().map(lambda x, y: (x * np.nan, y))
+    bad = random_images().map(lambda x, y: (x * np.nan, y))
     with pytest.raises(DivergedError, match="inputs of the batch"):
         train(model, bad, None, CONFIG, task=Classification.of(model), session=QUIET)
 
@@ -134,7 +148,7 @@ def test_divergence_names_the_inputs():
 def test_adam_and_nesterov_are_had_by_name():
     model = small_net()
     stage = TrainStage(
-        "train", model, pictures(), None, Classification.of(model),
+        "train", model, random_images(), None, Classification.of(model),
         dataclasses.replace(CONFIG, optimizer="adam"),
     )  # fmt: skip
     stage.begin(4)
@@ -148,4 +162,4 @@ def test_a_network_without_weights_is_refused_in_one_line():
     inputs = keras.Input((8, 8, 2))
     model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs), name="emptied")
     with pytest.raises(KerasNasError, match="Stage 'train' has nothing to train: model 'emptied'"):
-        train(model, pictures(), None, TrainConfig(epochs=1), task=Classification(2))
+        train(model, random_images(), None, TrainConfig(epochs=1), task=Classification(2))

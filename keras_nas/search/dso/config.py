@@ -82,13 +82,13 @@ class DsoConfig:
     hold_bn_scale: bool = setting(
         True, "Hold the scales of BatchNormalization (at 1 when new) in the first two stages."
     )
-    recompute: bool = setting(
+    rematerialize: bool = setting(
         False, "Compute activations again for the gradients of stages 1 and 2: less memory."
     )
     align: str = setting(
         "auto",
         "How surgery aligns channels at joins.",
-        ("auto", "widen", "pad"),
+        ("auto", "extend", "pad"),
         decides=LATER_STAGES,
     )
     from_scratch: bool = setting(

@@ -19,7 +19,7 @@ from keras_nas.search.dso.config import DsoConfig, parse_ratio
 from keras_nas.search.dso.edge_gammas import Gammas
 from keras_nas.search.dso.edge_graph import EdgeGraph
 from keras_nas.tasks import Task
-from keras_nas.training.rematerialization import Recomputed
+from keras_nas.training.rematerialization import Rematerialized
 from keras_nas.training.segments import Segments
 from keras_nas.training.step import Learned, StepReport, descend, global_mean
 from keras_nas.training.trainer import (
@@ -33,12 +33,12 @@ from keras_nas.training.trainer import (
 class FullNetworkStage(TrainStage):
     """Trains the weights of the full network, edges as they are, BatchNormalization's scale held.
 
-    The arguments are those of `TrainStage`; `recompute` saves memory (see `Recomputed`).
+    The arguments are those of `TrainStage`; `rematerialize` saves memory (see `Rematerialized`).
     """
 
     def __init__(self, name, supernet, train_data, validation_data, task, config, settings):
         super().__init__(name, supernet, train_data, validation_data, task, config)
-        self.network = (Recomputed if settings.recompute else Segments)(supernet)
+        self.network = (Rematerialized if settings.rematerialize else Segments)(supernet)
         if settings.hold_bn_scale:
             held = {id(scale) for scale in batch_normalization_scales(supernet)}
             self.weights = [weight for weight in self.weights if id(weight) not in held]

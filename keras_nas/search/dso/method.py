@@ -202,16 +202,16 @@ class Dso(Method):
             widths = solve_widths(found.build, widths, number, cost)
         return found.build(widths, config.dropout, config.drop_path)
 
-    def rivals(self, small, architecture, seed):
+    def random_baselines(self, small, architecture, seed):
         """Random networks of the space, with as many edges and about as many macs (within 3 %)."""
         if not self.config.random_networks:
             return
         found = FoundNetwork(architecture.model, architecture.kept_edges)
         macs = count(small).macs
         for index in range(self.config.random_networks):
-            rival = found.random(seed + index)
-            widths = solve_widths(rival.build, rival.widths, macs / NEARER**0.5)
-            model = rival.build(widths, self.config.dropout, self.config.drop_path)
+            baseline = found.random(seed + index)
+            widths = solve_widths(baseline.build, baseline.widths, macs / NEARER**0.5)
+            model = baseline.build(widths, self.config.dropout, self.config.drop_path)
             yield f"random_{index + 1}", model
 
     def finetune(self, small, context, name="finetune"):

@@ -134,7 +134,7 @@ class FgnasConfig:
     align: str = setting(
         "pad",
         "How surgery aligns channels at joins.",
-        ("auto", "widen", "pad"),
+        ("auto", "extend", "pad"),
         decides=LATER_STAGES,
     )
     finetune: TrainConfig = setting(

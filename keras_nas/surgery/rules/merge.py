@@ -32,7 +32,7 @@ class Merge(Rule):
     """Output channel c is f(channel c of every operand); one-channel operands broadcast.
 
     All operands come in the output's channels: one that lacks some of them is padded, or its
-    producer widened. In a sum an operand that holds nothing but zeros is left out; in a sum or
+    producer extended. In a sum an operand that holds nothing but zeros is left out; in a sum or
     product one that holds nothing but constants becomes a Rescaling.
     """
 

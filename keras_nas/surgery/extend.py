@@ -16,8 +16,8 @@ convolution of the demo's pruned network takes about 0.018 ns a multiply-add.
 """
 
 
-class Widening:
-    """Decides between *widen* (the producer computes the constant) and *pad* (zero-pad, gather)."""
+class Extension:
+    """Decides between *extend* (the producer makes the constant) and *pad* (zero-pad, gather)."""
 
     def __init__(self, channels, calls, rules, align: str):
         self.channels = channels
@@ -30,7 +30,7 @@ class Widening:
         if self.align == "pad":
             return False
         cost = self._cost(value, constant, {})
-        if self.align == "widen":
+        if self.align == "extend":
             return np.isfinite(cost)
         return cost <= PADDED_ELEMENT_MACS * positions(value) * int(wanted.sum())
 

@@ -1,4 +1,4 @@
-"""Low- and high-resolution pictures side by side: from folders and from tensorflow-datasets."""
+"""Low- and high-resolution images side by side: from folders and from tensorflow-datasets."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pathlib import Path
 import numpy as np
 
 from keras_nas.data.bicubic import imresize
-from keras_nas.data.pictures import PICTURE_SUFFIXES, crop_to_multiple, list_pictures, read_picture
+from keras_nas.data.images import IMAGE_SUFFIXES, crop_to_multiple, list_images, read_image
 from keras_nas.data.tensorflow_datasets_source import prepared_builder
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import KerasNasError, UsageError
 
 
 @dataclass(frozen=True, eq=False)
-class PicturePair:
-    """A picture at two resolutions.
+class ImagePair:
+    """An image at two resolutions.
 
     Attributes:
-        name: of the picture, for tables and messages.
+        name: of the image, for tables and messages.
         low: uint8, shape (height, width, 3).
         high: uint8, shape (scale · height, scale · width, 3).
     """
@@ -47,14 +47,14 @@ class PairFiles:
 
 def make_pair(
     name: str, high: np.ndarray, scale: int, low: np.ndarray | None = None, shrink: int = 1
-) -> PicturePair:
-    """Makes a pair of a high-resolution picture.
+) -> ImagePair:
+    """Makes a pair of a high-resolution image.
 
     Args:
-        name: of the picture.
+        name: of the image.
         high: uint8, shape (height, width, 3).
         scale: high over low resolution, 2 or more.
-        low: the low-resolution picture if there is one; else MATLAB's bicubic makes it.
+        low: the low-resolution image if there is one; else MATLAB's bicubic makes it.
         shrink: first make `high` smaller by this factor (bicubic); for JPEG photographs, whose
             compression shows at full size. Only without `low`.
 
@@ -62,40 +62,40 @@ def make_pair(
         The pair; `high` is cut to `scale` times the size of `low`.
 
     Raises:
-        KerasNasError: a picture of no pixels is left, or `low` does not fit `high`.
+        KerasNasError: an image of no pixels is left, or `low` does not fit `high`.
     """
     _check_scale(scale, "scale", least=2)
     _check_scale(shrink, "shrink", least=1)
     if low is None:
         if min(high.shape[:2]) < scale * shrink:
             raise KerasNasError(
-                f"Picture `{name}` must have {scale * shrink} pixels or more a side. "
+                f"Image `{name}` must have {scale * shrink} pixels or more a side. "
                 f"Received: {high.shape[1]}×{high.shape[0]}"
             )
         if shrink > 1:
             high = imresize(crop_to_multiple(high, shrink), 1.0 / shrink)
         high = np.ascontiguousarray(crop_to_multiple(high, scale))
-        return PicturePair(name, imresize(high, 1.0 / scale), high)
+        return ImagePair(name, imresize(high, 1.0 / scale), high)
     if shrink > 1:
-        raise KerasNasError(
-            f"`shrink` must be 1 where low-resolution pictures are given. Received: shrink={shrink}"
-            f" and a low-resolution picture of `{name}`"
+        raise UsageError(
+            f"`shrink` must be 1 where low-resolution images are given. Received: shrink={shrink}"
+            f" and a low-resolution image of `{name}`"
         )
     height, width = scale * low.shape[0], scale * low.shape[1]
     spare = (high.shape[0] - height, high.shape[1] - width)
     if not all(0 <= pixels < scale for pixels in spare):
         raise KerasNasError(
-            f"The low-resolution picture of `{name}` must be {scale} times smaller than the "
+            f"The low-resolution image of `{name}` must be {scale} times smaller than the "
             f"high-resolution one. Received: {low.shape[1]}×{low.shape[0]} and "
             f"{high.shape[1]}×{high.shape[0]}"
         )
-    return PicturePair(name, low, np.ascontiguousarray(high[:height, :width]))
+    return ImagePair(name, low, np.ascontiguousarray(high[:height, :width]))
 
 
 def find_pair_files(folder: str | os.PathLike[str], scale: int) -> list[PairFiles]:
-    """Finds the pictures of a folder in any of the layouts in use, sorted by name.
+    """Finds the images of a folder in any of the layouts in use, sorted by name.
 
-    - `F/*.png`: high-resolution pictures (Set5, Set14, B100, Urban100 as they are, DIV2K).
+    - `F/*.png`: high-resolution images (Set5, Set14, B100, Urban100 as they are, DIV2K).
     - `F/HR/baby.png` with or without `F/LR_bicubic/X2/babyx2.png` (EDSR's benchmark archive).
     - `F/image_SRF_2/img_001_SRF_2_HR.png` and `…_LR.png` (SelfExSR's archive).
     - `F_HR/0001.png` where beside it lies `F_LR_bicubic/X2/0001x2.png` (DIV2K's archives).
@@ -105,10 +105,10 @@ def find_pair_files(folder: str | os.PathLike[str], scale: int) -> list[PairFile
         scale: high over low resolution.
 
     Returns:
-        The files, `low` being None where there are no low-resolution pictures.
+        The files, `low` being None where there are no low-resolution images.
 
     Raises:
-        KerasNasError: no picture is found, or some pictures have a low-resolution file and others
+        KerasNasError: no image is found, or some images have a low-resolution file and others
             have none.
     """
     _check_scale(scale, "scale", least=2)
@@ -121,10 +121,10 @@ def find_pair_files(folder: str | os.PathLike[str], scale: int) -> list[PairFile
     if folder.name.endswith("_HR"):
         low = folder.with_name(folder.name.removesuffix("_HR") + "_LR_bicubic") / f"X{scale}"
         return _files_beside(folder, low, scale)
-    return [PairFiles(path.stem, path) for path in list_pictures(folder)]
+    return [PairFiles(path.stem, path) for path in list_images(folder)]
 
 
-def read_pairs(files: Iterable[PairFiles], scale: int, shrink: int = 1) -> Iterator[PicturePair]:
+def read_pairs(files: Iterable[PairFiles], scale: int, shrink: int = 1) -> Iterator[ImagePair]:
     """Reads pairs one by one, making the low resolution where no file has it.
 
     Args:
@@ -132,11 +132,11 @@ def read_pairs(files: Iterable[PairFiles], scale: int, shrink: int = 1) -> Itera
         scale, shrink: as in `make_pair`.
 
     Raises:
-        KerasNasError: a picture cannot be read, is too small, or does not fit its pair.
+        KerasNasError: an image cannot be read, is too small, or does not fit its pair.
     """
     for file in files:
-        low = None if file.low is None else read_picture(file.low)
-        yield make_pair(str(file.name), read_picture(file.high), scale, low, shrink)
+        low = None if file.low is None else read_image(file.low)
+        yield make_pair(str(file.name), read_image(file.high), scale, low, shrink)
 
 
 def read_tfds_pairs(
@@ -144,11 +144,11 @@ def read_tfds_pairs(
     scale: int = 2,
     data_dir: str | os.PathLike[str] | None = None,
     download: bool = False,
-) -> Iterator[PicturePair]:
+) -> Iterator[ImagePair]:
     """Reads DIV2K (`div2k/bicubic_x2` and its like) through tensorflow-datasets.
 
     Args:
-        split: "train" (800 pictures) or "validation" (100), or a slice of tensorflow-datasets such
+        split: "train" (800 images) or "validation" (100), or a slice of tensorflow-datasets such
             as "train[:10]".
         scale: 2, 3 or 4.
         data_dir: the folder that holds div2k/, see `prepared_builder`.
@@ -158,12 +158,12 @@ def read_tfds_pairs(
         KerasNasError: the dataset is missing, or has no such split.
     """
     if scale not in (2, 3, 4):
-        raise KerasNasError(f"`scale` must be 2, 3 or 4 for DIV2K. Received: scale={scale!r}")
+        raise UsageError(f"`scale` must be 2, 3 or 4 for DIV2K. Received: scale={scale!r}")
     builder = prepared_builder(f"div2k/bicubic_x{scale}", data_dir, download)
     try:
         dataset = builder.as_dataset(split=split, shuffle_files=False)
     except ValueError as error:
-        raise KerasNasError(
+        raise UsageError(
             f"`split` must be one of {sorted(builder.info.splits)} or a slice of one. "
             f"Received: split={split!r}"
         ) from error
@@ -172,10 +172,10 @@ def read_tfds_pairs(
 
 
 def _files_beside(high_folder: Path, low_folder: Path, scale: int) -> list[PairFiles]:
-    highs = list_pictures(high_folder)
+    highs = list_images(high_folder)
     if not low_folder.is_dir():
         return [PairFiles(path.stem, path) for path in highs]
-    lows = {path.stem: path for path in list_pictures(low_folder)}
+    lows = {path.stem: path for path in list_images(low_folder)}
     return [
         PairFiles(path.stem, path, _required(lows, (f"{path.stem}x{scale}", path.stem), path))
         for path in highs
@@ -183,14 +183,14 @@ def _files_beside(high_folder: Path, low_folder: Path, scale: int) -> list[PairF
 
 
 def _self_exemplar_files(folder: Path) -> list[PairFiles]:
-    files = {path.stem: path for path in list_pictures(folder)}
+    files = {path.stem: path for path in list_images(folder)}
     pairs = []
     for stem, path in files.items():
         match = re.fullmatch(r"(.*)_HR", stem)
         if match:
             pairs.append(PairFiles(match[1], path, _required(files, (f"{match[1]}_LR",), path)))
     if not pairs:
-        raise KerasNasError(f"No picture in `{folder}`: it must hold files named …_HR and …_LR.")
+        raise KerasNasError(f"No image in `{folder}`: it must hold files named …_HR and …_LR.")
     return pairs
 
 
@@ -200,8 +200,8 @@ def _required(files: dict[str, Path], stems: tuple[str, ...], high: Path) -> Pat
             return files[stem]
     folder = next(iter(files.values())).parent
     raise KerasNasError(
-        f"Picture `{high}` has no low-resolution one: `{folder}` must hold `{stems[0]}` with one "
-        f"of the endings {', '.join(PICTURE_SUFFIXES)}."
+        f"Image `{high}` has no low-resolution one: `{folder}` must hold `{stems[0]}` with one "
+        f"of the endings {', '.join(IMAGE_SUFFIXES)}."
     )
 
 

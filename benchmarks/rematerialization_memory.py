@@ -1,6 +1,6 @@
-"""The memory that a training step of DSO's full network takes, with --recompute and without.
+"""The memory that a training step of DSO's full network takes, with --rematerialize and without.
 
-    python -m benchmarks.recompute_memory --stage_blocks=4,4 --levels=3 --batch_size=32
+    python -m benchmarks.rematerialization_memory --stage_blocks=4,4 --levels=3 --batch_size=32
 
 Each is measured in a process of its own: the most resident memory after three steps, less that of
 the process with the network built. Prints both, their ratio, and the seconds of a step.
@@ -31,7 +31,7 @@ def peak_bytes() -> int:
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def measure(settings: dict, recompute: bool, batch_size: int, results) -> None:
+def measure(settings: dict, rematerialize: bool, batch_size: int, results) -> None:
     """Puts the bytes and seconds of the training step into the queue `results`, as JSON."""
     import tensorflow as tf
 
@@ -47,7 +47,7 @@ def measure(settings: dict, recompute: bool, batch_size: int, results) -> None:
     labels = tf.constant(random.integers(0, 10, batch_size))
     stage = FullNetworkStage(
         "weights", supernet, tf.data.Dataset.from_tensors((images, labels)), None,
-        Classification(10), TrainConfig(epochs=1), DsoConfig(recompute=recompute),
+        Classification(10), TrainConfig(epochs=1), DsoConfig(rematerialize=rematerialize),
     )  # fmt: skip
     stage.begin(1)
     step = tf.function(lambda: stage.train_step((images, labels)).losses)
@@ -70,20 +70,20 @@ def main() -> None:
     }
     found = {}
     context = multiprocessing.get_context("spawn")
-    for recompute in (False, True):
+    for rematerialize in (False, True):
         results = context.Queue()
-        arguments = (settings, recompute, _BATCH_SIZE.value, results)
+        arguments = (settings, rematerialize, _BATCH_SIZE.value, results)
         process = context.Process(target=measure, args=arguments)
         process.start()
-        found[recompute] = json.loads(results.get())
+        found[rematerialize] = json.loads(results.get())
         process.join()
-        name = "recomputed" if recompute else "kept"
-        values = found[recompute]
+        name = "rematerialized" if rematerialize else "kept"
+        values = found[rematerialize]
         print(
             f"activations {name}: {values['bytes'] / 1e6:.0f} MB, {values['seconds']:.2f} s a step"
         )
     memory, seconds = (found[True][key] / found[False][key] for key in ("bytes", "seconds"))
-    print(f"recomputed / kept: {memory:.2f} of the memory, {seconds:.2f} of the time")
+    print(f"rematerialized / kept: {memory:.2f} of the memory, {seconds:.2f} of the time")
 
 
 if __name__ == "__main__":

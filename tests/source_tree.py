@@ -24,6 +24,7 @@ PART_ORDER = (
     "file_checks",
     "settings",
     "targets",
+    "record",
     "layers",
     "optimizers",
     "graph",
@@ -54,6 +55,7 @@ FILE_PARTS = frozenset(
         "file_checks",
         "settings",
         "targets",
+        "record",
         "architecture",
     }
 )

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 
 from keras_nas.errors import KerasNasError
 from keras_nas.gates.find import find
+from keras_nas.record import ArchitectureRecord
 
 
-def apply(model: keras.Model, architecture: Any):
+def apply(model: keras.Model, architecture: ArchitectureRecord):
     """Sets the hard masks of a gated model from an architecture; other gates are left alone.
 
     Args:
@@ -31,18 +32,18 @@ def apply(model: keras.Model, architecture: Any):
         gates[name].set_mask(mask_of(kept, gates[name].channels, name))
 
 
-def mask_of(kept: Any, count: int, name: str) -> np.ndarray:
+def mask_of(kept: Sequence[int], count: int, name: str) -> np.ndarray:
     """The boolean mask of a list of kept channels, checked against the gate's width.
 
     Raises:
         KerasNasError: If a channel is negative or beyond the gate's width.
     """
-    kept = np.asarray(kept, dtype=int)
-    if kept.size and (kept.min() < 0 or kept.max() >= count):
+    channels = np.asarray(kept, dtype=int)
+    if channels.size and (channels.min() < 0 or channels.max() >= count):
         raise KerasNasError(
-            f"The architecture keeps channels {kept.min()} to {kept.max()} of gate '{name}', which "
-            f"has {count}."
+            f"The architecture keeps channels {channels.min()} to {channels.max()} of gate "
+            f"'{name}', which has {count}."
         )
     mask = np.zeros(count, bool)
-    mask[kept] = True
+    mask[channels] = True
     return mask

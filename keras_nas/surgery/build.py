@@ -11,10 +11,11 @@ import numpy as np
 from keras_nas.errors import KerasNasError
 from keras_nas.gates.apply import mask_of
 from keras_nas.gates.places import exposed_values
-from keras_nas.graph import Value, kinds, read
+from keras_nas.graph import Graph, Value, kinds, read
 from keras_nas.graph.copy import GraphBuilder, call_copy, copy_graph
 from keras_nas.graph.state import quantization
 from keras_nas.layers import Gate
+from keras_nas.record import ArchitectureRecord
 from keras_nas.surgery import masks
 from keras_nas.surgery.align import align as align_channels
 from keras_nas.surgery.align import anchored, constant_tensor
@@ -30,7 +31,7 @@ HEADS = frozenset(["Softmax", "Activation", "ops.Softmax", "ops.LogSoftmax"])
 
 def build(
     model: keras.Model,
-    architecture: Any,
+    architecture: ArchitectureRecord | None,
     *,
     strict: bool = False,
     align: str = "auto",
@@ -44,7 +45,8 @@ def build(
 
     Args:
         model: The gated, functional model.
-        architecture: The `keras_nas.Architecture` (what its `kept_channels` does not name stays).
+        architecture: The `keras_nas.Architecture` (what its `kept_channels` does not name stays);
+            None keeps everything.
         strict: Whether a layer that surgery does not know is an error.
         align: How operands of a join get the same channels: `"extend"`, `"pad"` or `"auto"`.
         name: Name of the small model; by default that of `model`.
@@ -72,7 +74,13 @@ def build(
     return Surgeon(plan).operate(name or model.name)
 
 
-def make_plan(model: keras.Model, architecture: Any, *, align: str = "auto", input_shapes=None):
+def make_plan(
+    model: keras.Model,
+    architecture: ArchitectureRecord | None,
+    *,
+    align: str = "auto",
+    input_shapes=None,
+) -> Plan:
     """The channel analysis of a gated model under an architecture; see `analysis.Plan`.
 
     Raises:
@@ -86,7 +94,7 @@ def make_plan(model: keras.Model, architecture: Any, *, align: str = "auto", inp
     return analyse(graph, gate_scales(graph, architecture), align)
 
 
-def gate_scales(graph, architecture) -> dict[str, np.ndarray]:
+def gate_scales(graph: Graph, architecture: ArchitectureRecord | None) -> dict[str, np.ndarray]:
     """What each gate of the graph multiplies its channels by under an architecture."""
     gates = {
         name: nodes[0].operation

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import keras
 import numpy as np
@@ -12,12 +11,17 @@ from keras_nas.costs.costs import Costs, LayerCosts
 from keras_nas.graph import Value
 from keras_nas.graph.sample_shapes import sample_shape
 from keras_nas.layers import Gate
+from keras_nas.record import ArchitectureRecord
 from keras_nas.surgery.analysis import Plan
 from keras_nas.surgery.build import make_plan
 
 
 def predict_costs(
-    model: keras.Model, architecture: Any, *, align: str = "auto", input_shapes=None
+    model: keras.Model,
+    architecture: ArchitectureRecord | None,
+    *,
+    align: str = "auto",
+    input_shapes=None,
 ) -> Costs:
     """Predicts the costs of the network that `surgery.build` would build, without building it.
 
@@ -27,7 +31,7 @@ def predict_costs(
 
     Args:
         model: The gated, functional model.
-        architecture: What is kept.
+        architecture: What is kept; None for everything.
         align: As in `surgery.build`.
         input_shapes: Shapes to read the model at (batch axis included) where it leaves them open.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from absl import flags
 
-from keras_nas.settings import choices_of, flatten, unflatten
+from keras_nas.settings import choices_of, flatten, prefix_of, unflatten
 
 flags.disclaim_key_flags()  # the flags are the app's own: its --help lists them
 
@@ -63,7 +63,7 @@ def _define(config: Any, prefix: str, defaults: dict[str, str], shares: bool) ->
         value = getattr(config, field.name)
         name = prefix + field.name
         if dataclasses.is_dataclass(value):
-            _define(value, f"{name}_", defaults, shares)
+            _define(value, prefix + prefix_of(field), defaults, shares)
         elif name not in flags.FLAGS and (not shares or hints[field.name] == float | str):
             _define_one(name, field, hints[field.name], defaults[name])
 

@@ -39,6 +39,23 @@ def setting(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def group(default: Any) -> Any:
+    """A dataclass field for settings that stand among their owner's.
+
+    Their flat names have no prefix, and each says for itself what it decides.
+
+    Args:
+        default: The instance of a dataclass made with `setting` that stands by default.
+    """
+    metadata = {"prefix": "", "decides": None}
+    return dataclasses.field(default_factory=lambda: default, metadata=metadata)
+
+
+def prefix_of(field: dataclasses.Field) -> str:
+    """What the flat names of a nested configuration's settings begin with."""
+    return field.metadata.get("prefix", f"{field.name}_")
+
+
 def choices_of(field: dataclasses.Field) -> tuple:
     """The allowed values of a setting; empty where any is."""
     choices = field.metadata.get("choices") or ()
@@ -70,13 +87,14 @@ def check_range(config: Any, names: tuple[str, ...], low: float, strict: bool = 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
     """Every setting of a (nested) dataclass by its flat name, as the flags spell it.
 
-    A nested configuration's name is put before its fields': `finetune_epochs`.
+    A nested configuration's name is put before its fields', as in `finetune_epochs`, but for a
+    `group`'s.
     """
     flat: dict[str, Any] = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
-            flat.update(flatten(value, f"{prefix}{field.name}_"))
+            flat.update(flatten(value, prefix + prefix_of(field)))
         else:
             flat[prefix + field.name] = list(value) if isinstance(value, tuple) else value
     return flat
@@ -86,10 +104,12 @@ def deciding(config: Any, what: str) -> frozenset[str]:
     """The flat names of the settings that decide `what`, one of `setting`'s."""
     names: set[str] = set()
     for field in dataclasses.fields(config):
-        if field.metadata["decides"] == what:
-            value = getattr(config, field.name)
+        value, decides = getattr(config, field.name), field.metadata["decides"]
+        if decides is None:
+            names |= deciding(value, what)
+        elif decides == what:
             nested = dataclasses.is_dataclass(value)
-            names |= flatten(value, f"{field.name}_").keys() if nested else {field.name}
+            names |= flatten(value, prefix_of(field)).keys() if nested else {field.name}
     return frozenset(names)
 
 
@@ -111,7 +131,7 @@ def unflatten(kind: type, flat: Mapping[str, Any], prefix: str = "", base: Any =
     for field in dataclasses.fields(kind):
         present = getattr(base, field.name)
         if dataclasses.is_dataclass(present):
-            nested = f"{prefix}{field.name}_"
+            nested = prefix + prefix_of(field)
             values[field.name] = unflatten(type(present), flat, nested, present)
         elif prefix + field.name in flat:
             value = flat[prefix + field.name]

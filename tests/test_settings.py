@@ -6,7 +6,17 @@ import pytest
 
 from keras_nas.errors import UsageError
 from keras_nas.search import DnalConfig, TrainConfig
-from keras_nas.settings import LATER_STAGES, NOTHING, deciding, flatten, setting, unflatten
+from keras_nas.settings import (
+    EVERYTHING,
+    LATER_STAGES,
+    NOTHING,
+    check_range,
+    deciding,
+    flatten,
+    group,
+    setting,
+    unflatten,
+)
 
 
 def test_flatten_and_unflatten_are_inverse():
@@ -57,6 +67,32 @@ def test_the_defaults_are_the_papers():
 def test_values_out_of_range_are_refused(build):
     with pytest.raises(UsageError, match="Received"):
         build()
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    lines: int = setting(5, "How many.", decides=NOTHING)
+    exact: bool = setting(False, "Whether exact.")
+
+    def __post_init__(self):
+        check_range(self, ("lines",), 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Owner:
+    width: int = setting(1, "How wide.")
+    shown: Shown = group(Shown(lines=7))
+
+
+def test_the_settings_of_a_group_stand_among_their_owners():
+    config = Owner(2, Shown(3, True))
+    assert flatten(config) == {"width": 2, "lines": 3, "exact": True}
+    assert unflatten(Owner, flatten(config)) == config
+    assert unflatten(Owner, {"exact": True}) == Owner(1, Shown(7, True))
+    assert deciding(config, NOTHING) == {"lines"}
+    assert deciding(config, EVERYTHING) == {"width", "exact"}
+    with pytest.raises(UsageError, match=r"^`lines` must be 0 or more\. Received: lines=-1$"):
+        unflatten(Owner, {"lines": -1})
 
 
 def test_what_a_setting_decides_stands_at_the_setting():

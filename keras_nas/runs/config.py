@@ -24,10 +24,11 @@ from keras_nas.settings import (
     check_range,
     deciding,
     flatten,
+    group,
     setting,
     unflatten,
 )
-from keras_nas.training.session import PROGRESS
+from keras_nas.training.session import SessionSettings
 from keras_nas.training.train_config import TrainConfig
 
 STRATEGIES = ("none", "mirrored", "multi_worker")
@@ -94,20 +95,7 @@ class RunConfig:
     replicas: int = setting(
         0, "Logical CPUs of --distribute=mirrored where there is no GPU.", decides=NOTHING
     )
-    resume: bool = setting(False, "Go on from the newest good checkpoints.", decides=NOTHING)
-    overwrite: bool = setting(False, "Start stages that have checkpoints again.", decides=NOTHING)
-    checkpoint_every: int = setting(
-        0, "Steps between checkpoints; 0 for one an epoch.", decides=NOTHING
-    )
-    checkpoint_minutes: float = setting(
-        0.0, "Minutes between checkpoints; 0 for none by time.", decides=NOTHING
-    )
-    keep: int = setting(3, "Checkpoints of a stage that are kept.", decides=NOTHING)
-    jit_compile: bool = setting(
-        False, "Compile the training steps by XLA, on one device; numbers differ by rounding."
-    )
-    tensorboard: bool = setting(True, "Write TensorBoard's events.", decides=NOTHING)
-    progress: str = setting("auto", "How progress is shown.", PROGRESS, decides=NOTHING)
+    session: SessionSettings = group(SessionSettings(tensorboard=True))
     baseline: TrainConfig = setting(
         TrainConfig(epochs=0),
         "Stage baseline: the original network without gates, trained by itself, to compare with; "
@@ -116,9 +104,8 @@ class RunConfig:
 
     def __post_init__(self):
         check_choices(self)
-        check_range(self, ("batch_size", "keep"), 1)
-        not_negative = "train_examples image_size checkpoint_every checkpoint_minutes cutout"
-        check_range(self, tuple(not_negative.split()), 0)
+        check_range(self, ("batch_size",), 1)
+        check_range(self, ("train_examples", "image_size", "cutout"), 0)
         check_range(self, ("validation_share", "label_smoothing", "seed", "replicas"), 0)
         check_range(self, tuple(f"{stage}_batch_size" for stage in TRAINING_STAGES), 0)
         check_range(self, ("patch_size", "steps_per_epoch"), 1)
@@ -128,8 +115,6 @@ class RunConfig:
                 raise UsageError(
                     f"`{name}` must be below 1. Received: {name}={getattr(self, name)}"
                 )
-        if self.resume and self.overwrite:
-            raise UsageError("`resume` and `overwrite` exclude each other. Received: both")
         if not self.stages:
             raise UsageError(
                 f"`stages` must be one or more of {STAGES + TFLITE_STAGES}. Received: none"

@@ -79,10 +79,10 @@ def _environment(config: RunConfig) -> Iterator[None]:
 
 def _check_folder(bench: Workbench, stages: Sequence[RunStage]) -> None:
     config = bench.config
-    if not config.overwrite:
+    if not config.session.overwrite:
         check_run_folder(
             bench.folder, Path(config.run_dir), config.stages, bench.session.settings,
-            free_settings(config, bench.method.config), config.resume,
+            free_settings(config, bench.method.config), config.session.resume,
         )  # fmt: skip
     check_files(stages, config.stages, bench.folder)
 
@@ -92,7 +92,7 @@ def _begin(bench: Workbench, asked: Sequence[RunStage]) -> None:
     config, folder = bench.config, bench.folder
     for stage in asked:
         stage.prepare(bench)
-    if config.overwrite and STAGES[0] in config.stages:
+    if config.session.overwrite and STAGES[0] in config.stages:
         folder.forget()
     said = bench.data.describe()
     content = {
@@ -102,7 +102,7 @@ def _begin(bench: Workbench, asked: Sequence[RunStage]) -> None:
         "versions": versions(),
     }
     atomic_write_text(folder.config, json.dumps(content, indent=2) + "\n")
-    make_progress(config.progress).say(said)
+    make_progress(config.session.progress).say(said)
     folder.update_results(data=said, method=bench.method.name)
     folder.update_results(rows=TASKS[bench.data.task].baselines(bench.data))
 
@@ -117,7 +117,7 @@ def _run_timed(bench: Workbench, stage: RunStage) -> None:
 
 def _seconds_before(bench: Workbench, stage: str) -> float:
     """What a resumed stage took so far; of a leg that was killed, its complete epochs."""
-    if not bench.config.resume:
+    if not bench.session.resume:
         return 0.0
     complete = bench.folder.read_results().get("seconds", {}).get(stage)
     if complete is not None:

@@ -42,15 +42,8 @@ class Workbench:
         self.folder = RunFolder(Path(config.run_dir, f"worker{worker}" if worker else "."))
         self.session = Session(
             directory=Path(config.run_dir),
-            resume=config.resume,
-            overwrite=config.overwrite,
-            checkpoint_every=config.checkpoint_every,
-            checkpoint_minutes=config.checkpoint_minutes,
-            keep=config.keep,
-            jit_compile=config.jit_compile,
-            tensorboard=config.tensorboard,
-            progress=config.progress,
             settings=deciding_settings(config, method.config),
+            **vars(config.session),
         )
         self._stage = ""
 

@@ -10,7 +10,7 @@ from absl import flags
 from apps import config_flags
 from keras_nas.errors import UsageError
 from keras_nas.search import DnalConfig, TrainConfig
-from keras_nas.settings import flatten, setting
+from keras_nas.settings import flatten, group, setting
 from tests.source_tree import ROOT
 
 
@@ -21,6 +21,11 @@ class Inner:
 
 
 @dataclasses.dataclass(frozen=True)
+class Shown:
+    lines: int = setting(5, "How many lines.")
+
+
+@dataclasses.dataclass(frozen=True)
 class Outer:
     name: str = setting("x", "A name.")
     kind: str = setting("a", "A kind.", ("a", "b"))
@@ -28,6 +33,7 @@ class Outer:
     deep: bool = setting(False, "Whether deep.")
     names: tuple[str, ...] = setting((), "Names.")
     inner: Inner = setting(Inner(), "Inner settings.")
+    shown: Shown = group(Shown())
 
 
 @pytest.fixture
@@ -57,10 +63,10 @@ def test_nothing_given_gives_the_defaults(own_flags):
 def test_given_flags_are_read_with_their_types(own_flags):
     own_flags(
         ["app", "--name=y", "--kind=b", "--share=1e-3", "--deep", "--names=p,q",
-         "--inner_depth=7", "--inner_rates=30,80"]
+         "--inner_depth=7", "--inner_rates=30,80", "--lines=2"]
     )  # fmt: skip
     assert config_flags.read(Outer()) == Outer(
-        "y", "b", 1e-3, True, ("p", "q"), Inner(7, (30.0, 80.0))
+        "y", "b", 1e-3, True, ("p", "q"), Inner(7, (30.0, 80.0)), Shown(2)
     )
     assert "inner_rates" in config_flags.given(Outer())
 
@@ -78,7 +84,13 @@ def test_wrong_values_are_refused(own_flags, flag):
 
 def test_help_names_the_default_and_the_text(own_flags):
     text = own_flags.get_help()
-    for part in ("How deep. (default: 3)", "(default: 0.1,0.2)", "(default: none)", "<a|b>"):
+    for part in (
+        "How deep. (default: 3)",
+        "How many lines. (default: 5)",
+        "(default: 0.1,0.2)",
+        "(default: none)",
+        "<a|b>",
+    ):
         assert part in " ".join(text.split())
 
 

@@ -60,9 +60,8 @@ def net_file(tmp_path_factory):
 
 def config(path, **changes):
     settings = {"model": "small_resnet", "batch_size": 16, "progress": "off", **changes}
-    return RunConfig(
-        run_dir=str(path), stages=settings.pop("stages", STAGES), deterministic=False, **settings
-    )
+    fixed = {"run_dir": str(path), "stages": STAGES, "deterministic": False}
+    return unflatten(RunConfig, {**fixed, **settings})
 
 
 def refused(error, message, path, settings=None, further=(), **changes):

@@ -17,6 +17,7 @@ from keras_nas.runs.network import model_source
 from keras_nas.runs.run import run
 from keras_nas.runs.stage import RunStage
 from keras_nas.search import DnalConfig, FgnasConfig, TrainConfig
+from keras_nas.settings import unflatten
 from keras_nas.training.records import read_records, write_records
 from tests.training.made_data import MadeData
 from tests.training.nets import random_images, small_net
@@ -43,10 +44,11 @@ BUILDER = {"model": "small_resnet", "model_config": '{"stage_widths": [8, 8, 8]}
 
 
 def config(path, **changes):
-    return RunConfig(
-        run_dir=str(path), stages=STAGES, batch_size=16, deterministic=False, progress="off",
-        seed=5, **{**BUILDER, **changes},
-    )  # fmt: skip
+    settings = {
+        "run_dir": str(path), "stages": STAGES, "batch_size": 16, "deterministic": False,
+        "progress": "off", "seed": 5, **BUILDER, **changes,
+    }  # fmt: skip
+    return unflatten(RunConfig, settings)
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +185,7 @@ def test_a_resumed_stage_counts_the_seconds_of_its_earlier_legs(finished, model_
 
 def test_load_config_reads_a_run_back(finished):
     read, settings = load_config(str(finished.path), finetune_epochs=9, overwrite=True)
-    assert (read.batch_size, read.seed, read.overwrite) == (16, 5, True)
+    assert (read.batch_size, read.seed, read.session.overwrite) == (16, 5, True)
     assert settings == dataclasses.replace(
         SETTINGS, finetune=dataclasses.replace(SETTINGS.finetune, epochs=9)
     )
@@ -218,7 +220,7 @@ def test_mixed_precision_policy_does_not_outlive_the_run(tmp_path):
 )
 def test_wrong_values_are_refused(changes, message):
     with pytest.raises(UsageError, match=message):
-        RunConfig(run_dir="x", **changes)
+        unflatten(RunConfig, {"run_dir": "x", **changes})
 
 
 @pytest.fixture(scope="module")
@@ -238,14 +240,15 @@ def with_baseline(tmp_path_factory):
     )  # fmt: skip
     changes = {"baseline_batch_size": 8, "architecture_batch_size": 32, "finetune_batch_size": 4}
     asking = config(
-        path, method="fgnas", baseline=TrainConfig(epochs=2), model="small_resnet",
+        path, method="fgnas", baseline_epochs=2, model="small_resnet",
         model_config='{"stage_widths": [4, 4, 4]}', **changes,
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workbench, "load_data", load)
         run(asking, settings)
         first = RunFolder(path).read_results()
-        run(dataclasses.replace(asking, resume=True), settings)
+        again = dataclasses.replace(asking.session, resume=True)
+        run(dataclasses.replace(asking, session=again), settings)
     return RunFolder(path), first, asked
 
 
@@ -333,8 +336,8 @@ class Drawing(RunStage):
 
 def test_a_further_stage_follows_under_the_processs_own_policy(finished, model_file, tmp_path):
     path = shutil.copytree(finished.path, tmp_path / "run")
-    asking = config(path, model=model_file, mixed_precision="mixed_bfloat16")
-    asking = dataclasses.replace(asking, stages=("export",), overwrite=True)
+    changes = {"model": model_file, "mixed_precision": "mixed_bfloat16", "overwrite": True}
+    asking = dataclasses.replace(config(path, **changes), stages=("export",))
     results = run(asking, SETTINGS, [Drawing()])
     assert results["drawn"]["policy"] == "float32"
     assert results["drawn"]["params"] == results["rows"]["pruned"]["params"]

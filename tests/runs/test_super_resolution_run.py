@@ -25,6 +25,7 @@ from keras_nas.runs.data import load_data
 from keras_nas.runs.folder import RunFolder
 from keras_nas.runs.run import run
 from keras_nas.search import DnalConfig, TrainConfig
+from keras_nas.training.session import SessionSettings
 
 ADAM = TrainConfig(epochs=1, optimizer="adam", learning_rate=1e-3, weight_decay=0.0)
 SETTINGS = DnalConfig(
@@ -46,7 +47,7 @@ def config(tmp_path_factory):
         run_dir=str(tmp_path_factory.mktemp("run")), stages=STAGES, model="edsr",
         model_config='{"filters": 8, "blocks": 1}', data="folder", data_dir=str(folder),
         batch_size=4, patch_size=16, steps_per_epoch=5, deterministic=False,
-        progress="off",
+        session=SessionSettings(progress="off"),
     )  # fmt: skip
 
 
@@ -88,7 +89,9 @@ def test_tensorboard_has_images_of_every_stage(folder, stage):
 
 
 def test_tflite_files_score_as_the_networks_do(folder, config):
-    run(dataclasses.replace(config, stages=("export",), resume=True), SETTINGS, tflite_stages())
+    resumed = SessionSettings(resume=True, progress="off")
+    exporting = dataclasses.replace(config, stages=("export",), session=resumed)
+    run(exporting, SETTINGS, tflite_stages())
     rows = folder.read_results()["rows"]
     assert rows["original.tflite"]["psnr_y"] == pytest.approx(rows["original"]["psnr_y"], abs=0.02)
     assert rows["small.tflite"]["psnr_y"] == pytest.approx(rows["finetuned"]["psnr_y"], abs=0.02)

@@ -23,6 +23,7 @@ from keras_nas.search.fgnas.constraint import Protection
 from keras_nas.search.fgnas.method import Fgnas
 from keras_nas.search.fgnas.stage import FgnasStage
 from keras_nas.tasks import Classification, Segmentation, SuperResolution, Task
+from keras_nas.training.session import SessionSettings
 from tests.training.made_data import MadeData
 from tests.training.nets import random_images, small_net
 
@@ -161,7 +162,7 @@ def test_what_a_dead_run_found_stands_in_its_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(surgery, "rescue", lambda *_: [])
     small_net().save(tmp_path / "net.keras")
     config = RunConfig(
-        run_dir=str(tmp_path / "run"), stages=STAGES, progress="off",
+        run_dir=str(tmp_path / "run"), stages=STAGES, session=SessionSettings(progress="off"),
         deterministic=False, model=str(tmp_path / "net.keras"),
     )  # fmt: skip
     with pytest.raises(DeadNetworkError, match="same for every input"):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import keras
+import numpy as np
 from keras import ops
 
 from keras_nas.errors import UsageError
@@ -96,7 +99,7 @@ class STEGate(Gate):
         return ops.cast(self.logits[:, 0] >= self.logits[:, 1], "float32")
 
     def factors(self):
-        closed_or_open = straight_through(self)
+        closed_or_open = straight_through(self.indicator(), self.probabilities())
         chosen = ops.where(ops.equal(self._mode, 1), closed_or_open, self.indicator())
         return ops.where(ops.equal(self._mode, 0), ops.ones_like(chosen), chosen)
 
@@ -118,8 +121,27 @@ class STEGate(Gate):
         }
 
 
-def straight_through(gate: Gate):
-    """`gate.indicator()` with the gradient of `gate.probabilities()`: float32 `(channels,)`."""
-    soft = gate.probabilities()
+def straight_through(indicator, probabilities):
+    """The one forward, with the gradient of the other: float32 `(channels,)`."""
     # 1[…] + p − p, summed so that the forward value is exactly 0 or 1.
-    return ops.stop_gradient(gate.indicator()) + (soft - ops.stop_gradient(soft))
+    soft = probabilities - ops.stop_gradient(probabilities)
+    return ops.stop_gradient(indicator) + soft
+
+
+def all_straight_through(gates: Sequence[Gate]) -> list:
+    """`straight_through` of several gates; those of `STEGate`s in a few operations together."""
+    alike = [gate for gate in gates if type(gate) is STEGate]
+    found = {}
+    if len(alike) > 1:
+        logits = ops.concatenate([ops.convert_to_tensor(gate.logits) for gate in alike])
+        on, off = ops.unstack(logits, axis=1)
+        factors = straight_through(ops.cast(on >= off, "float32"), ops.sigmoid(on - off))
+        ends = np.cumsum([gate.channels for gate in alike])[:-1].tolist()
+        parts = ops.split(factors, ends)
+        found = {id(gate): part for gate, part in zip(alike, parts, strict=True)}
+    return [
+        found[id(gate)]
+        if id(gate) in found
+        else straight_through(gate.indicator(), gate.probabilities())
+        for gate in gates
+    ]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import tensorflow as tf
 
 from keras_nas.graph import Graph, Node, Value
+from keras_nas.regularizers.amounts import Amounts
+from keras_nas.regularizers.prices import Price
 from keras_nas.surgery.analysis import Plan
 from keras_nas.surgery.rules.relaxed import Clip, Factors, Vector, ones, times, union
 
@@ -31,18 +31,16 @@ class RelaxedCounts:
 
     Args:
         plan: The analysis of the gated graph with every gate open.
-        nodes: The nodes to count.
+        prices: The nodes to count, with what counts of each.
     """
 
-    def __init__(self, plan: Plan, nodes: Sequence[Node]):
+    def __init__(self, plan: Plan, prices: dict[Node, Price]):
         self.plan = plan
         self.graph: Graph = plan.graph
-        self.nodes = list(nodes)
+        self.prices = prices
 
-    def __call__(
-        self, factors: Factors, h: Clip = binary
-    ) -> dict[Node, tuple[tf.Tensor, tf.Tensor]]:
-        """γ_in and γ_out of each counted node, float64 scalars.
+    def __call__(self, factors: Factors, h: Clip = binary) -> dict[Node, Amounts]:
+        """What each counted node reads and writes, float32 `(channels,)`: γ_in and γ_out are sums.
 
         Args:
             factors: G by the gate's name in the graph, float32 `(channels,)`.
@@ -50,15 +48,16 @@ class RelaxedCounts:
         """
         alive = self._forward(factors, h)
         asked = self._backward(factors, h)
-        return {node: self._count(node, alive, asked) for node in self.nodes}
-
-    def _count(self, node, alive, asked):
-        source, target = node.inputs[0], node.outputs[0]
-        written = _total(times(alive[target], asked[target]))
-        if self.plan.rules[node].reads_all_inputs:
-            return _total(alive[source]), written
-        width_in, width_out = (len(self._ones(value)) for value in (source, target))
-        return written * float(width_in) / float(width_out), written
+        written: dict[tuple[int, int], Vector] = {}
+        counts = {}
+        for node in self.prices:
+            a, d = alive[node.outputs[0]], asked[node.outputs[0]]
+            if (id(a), id(d)) not in written:
+                written[id(a), id(d)] = times(a, d)
+            counts[node] = Amounts(
+                alive[node.inputs[0]], written[id(a), id(d)], groups=self.prices[node].groups
+            )
+        return counts
 
     def _ones(self, value: Value) -> Vector:
         return ones(self.plan.channels[value])
@@ -85,7 +84,3 @@ class RelaxedCounts:
             for value, part in zip(node.inputs, parts, strict=True):
                 demands[value].append(part)
         return asked
-
-
-def _total(vector: Vector) -> tf.Tensor:
-    return tf.reduce_sum(tf.cast(vector, tf.float64))

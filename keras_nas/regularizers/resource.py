@@ -15,8 +15,9 @@ from keras_nas.costs import LatencyTable
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.graph import Node, read
 from keras_nas.layers import Gate
-from keras_nas.layers.ste_gate import straight_through
-from keras_nas.regularizers.exact_counts import Count, ExactCounts
+from keras_nas.layers.ste_gate import all_straight_through
+from keras_nas.regularizers.amounts import weighed
+from keras_nas.regularizers.exact_counts import ExactCounts
 from keras_nas.regularizers.prices import Price, counted_prices, timed_prices
 from keras_nas.regularizers.relaxed_counts import RelaxedCounts, binary
 from keras_nas.surgery.analysis import Plan, analyse
@@ -33,8 +34,8 @@ class Resource:
     The gradient is the paper's: that of Σ φ(γ_in, γ_out), with γ_out = ‖G‖₁ and γ_in = ‖h(Σ G)‖₁
     (see `RelaxedCounts`), φ the same formulas, and G with the gates' own gradients.
 
-    It is made of some tens of operations on short vectors a layer, and belongs into the same
-    `tf.function` as the training step.
+    It belongs into the same `tf.function` as the training step. There, what no gate decides leaves
+    nothing, and the counts of all layers are summed and priced together.
 
     Example:
 
@@ -90,36 +91,45 @@ class Resource:
         )
         _refuse_shared(plan)
         self._prices = self._priced(plan, model, input_shapes, table, dtype, threads, interpolate)
-        self._exact = ExactCounts(plan)
-        self._relaxed = RelaxedCounts(plan, list(self._prices))
+        self._exact = ExactCounts(plan, self._prices)
+        self._relaxed = RelaxedCounts(plan, self._prices)
+        self._function = tf.function(self._counted, autograph=False)
 
+    @tf.autograph.experimental.do_not_convert
     def __call__(self) -> tf.Tensor:
         """R under the gates' present logits: a float64 scalar."""
-        factors = {name: straight_through(gate) for name, gate in self._gate_of.items()}
-        return self.of(factors)
+        factors = all_straight_through(list(self._gate_of.values()))
+        return self.of(dict(zip(self._gate_of, factors, strict=True)))
 
+    @tf.autograph.experimental.do_not_convert
     def of(self, factors: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """R for factors G by the gate's name, float32 `(channels,)` of zeros and ones."""
-        masks = {name: tf.stop_gradient(factor) > 0.5 for name, factor in factors.items()}
-        exact = self.exact(masks)
+        joined = tf.stop_gradient(tf.concat([factors[name] for name in self._gate_of], axis=0))
+        exact = self._counted(joined > 0.5)
         relaxed = self.relaxed(factors)
         return tf.stop_gradient(exact) + (relaxed - tf.stop_gradient(relaxed))
 
+    @tf.autograph.experimental.do_not_convert
     def exact(self, masks: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """The cost of the network under `masks`, bool by the gate's name; without gradient."""
-        counts = self._exact(masks)
-        return _sum([_exact_price(price, counts[node]) for node, price in self._prices.items()])
+        joined = tf.concat([masks[name] for name in self._gate_of], axis=0)
+        return self._counted(joined) if tf.inside_function() else self._function(joined)
 
+    def _counted(self, joined: tf.Tensor) -> tf.Tensor:
+        """The cost under the masks of all gates, one behind the other."""
+        widths = [gate.channels for gate in self._gate_of.values()]
+        masks = dict(zip(self._gate_of, tf.split(joined, widths), strict=True))
+        return weighed(self._prices, self._exact(masks))
+
+    @tf.autograph.experimental.do_not_convert
     def relaxed(self, factors: Mapping[str, tf.Tensor], h=binary) -> tf.Tensor:
         """Σ φ(γ_in, γ_out) of Eq. (8) as printed, whose gradient `of` has; `h` as in Eq. (10)."""
-        counts = self._relaxed(factors, h)
-        return _sum([_relaxed_price(price, *counts[node]) for node, price in self._prices.items()])
+        return weighed(self._prices, self._relaxed(factors, h))
 
     def full(self) -> float:
         """R with every gate open."""
-        return float(
-            self.exact({n: tf.ones(g.channels, tf.bool) for n, g in self._gate_of.items()})
-        )
+        channels = sum(gate.channels for gate in self._gate_of.values())
+        return float(self._counted(tf.ones(channels, tf.bool)))
 
     def _priced(
         self, plan, model, input_shapes, table, dtype, threads, interpolate
@@ -151,26 +161,3 @@ def _refuse_shared(plan: Plan) -> None:
                 f"Layer '{name}' is called {len(nodes)} times: the resource regulariser counts "
                 "networks whose layers with weights are called once each."
             )
-
-
-def _exact_price(price: Price, count: Count) -> tf.Tensor:
-    zero = tf.constant(0.0, tf.float64)
-    terms = [price.read * count.read] if price.read else []
-    if price.written:
-        terms.append(price.written * count.written)
-    if price.product:
-        terms.append(price.product * count.read * count.written / count.groups)
-    if price.fixed:
-        terms.append(tf.where(count.alive, tf.constant(price.fixed, tf.float64), zero))
-    if price.new_bias:
-        terms.append(tf.where(count.new_bias, price.new_bias * count.written, zero))
-    return _sum(terms)
-
-
-def _relaxed_price(price: Price, read: tf.Tensor, written: tf.Tensor) -> tf.Tensor:
-    pairs = read * written / price.groups
-    return price.fixed + price.read * read + price.written * written + price.product * pairs
-
-
-def _sum(terms: list[tf.Tensor]) -> tf.Tensor:
-    return tf.add_n(terms) if terms else tf.constant(0.0, tf.float64)

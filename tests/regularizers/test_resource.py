@@ -193,6 +193,21 @@ def test_runs_in_a_function_that_is_traced_once():
     assert len(traces) == 1
 
 
+def test_layers_that_no_gate_decides_leave_nothing_in_the_graph():
+    def operations(depth: int) -> int:
+        x = inputs = keras.Input((8, 8, 2))
+        for _ in range(depth):
+            x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(4, 3, padding="same")(x)))
+        ways = [layers.Conv2D(4, 3, name="gated")(x), x]
+        ways = [layers.GlobalAveragePooling2D()(way) for way in ways]
+        x = layers.Dense(2)(layers.Add()(ways))
+        resource = Resource(gated(keras.Model(inputs, x), include=["gated"]), "macs")
+        graph = tf.function(lambda: resource()).get_concrete_function().graph
+        return len(graph.get_operations())
+
+    assert operations(1) == operations(6)
+
+
 class FlopTable(kn.costs.LatencyTable):
     """1 µs a flop and 5 µs an operation, whatever the condition."""
 

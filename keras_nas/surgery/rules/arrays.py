@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from keras_nas.graph import Node, Value
 from keras_nas.graph.ir import values_in
@@ -61,7 +62,10 @@ def is_array(leaf: Any) -> bool:
 
 def as_array(leaf: Any) -> np.ndarray:
     """The numbers of an array, tensor, variable or nested lists."""
-    return np.asarray(leaf) if isinstance(leaf, (list, tuple)) else keras.ops.convert_to_numpy(leaf)
+    if isinstance(leaf, (list, tuple)):
+        return np.asarray(leaf)
+    with tf.init_scope():  # it may be asked for while a function is traced
+        return keras.ops.convert_to_numpy(leaf)
 
 
 def fits(array: np.ndarray, rank: int, axis: int, count: int) -> bool:

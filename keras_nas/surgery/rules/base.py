@@ -13,7 +13,7 @@ from keras_nas.costs.costs import LayerCosts
 from keras_nas.costs.layer_costs import layer_costs
 from keras_nas.graph import Node, Value
 from keras_nas.surgery.channels import Channels, all_live
-from keras_nas.surgery.rules.known import Known, Masks, as_column, of_column
+from keras_nas.surgery.rules.known import Known, Mask, Masks, as_column, of_column, some
 from keras_nas.surgery.rules.relaxed import Clip, Factors, Vector, ones
 
 
@@ -154,8 +154,8 @@ class Rule:
         return [None if c is None else of_column(next(found)) for c in call.outputs]
 
     def needs(
-        self, call: Call, given: list[Known | None], produced: list[tf.Tensor]
-    ) -> tuple[list[tf.Tensor], tf.Tensor]:
+        self, call: Call, given: list[Known | None], produced: list[Mask]
+    ) -> tuple[list[Mask], Mask]:
         """`wants`, and the first of `produces`, in TensorFlow.
 
         Args:
@@ -166,7 +166,7 @@ class Rule:
         """
         widths = [len(ones(channels)) for channels in (*call.inputs, *call.outputs[:1])]
         if type(self).wants is Rule.wants and type(self).produces is Rule.produces:
-            masks = [tf.ones(width, tf.bool) for width in widths]
+            masks: list[Mask] = [np.ones(width, bool) for width in widths]
         else:
             columns = _columns(given)
 
@@ -174,7 +174,7 @@ class Rule:
                 return self._needs(call, arrays[: len(columns)], arrays[len(columns) :])
 
             masks = _on_host(run, [*columns, *produced], [tf.bool] * len(widths), widths)
-        return masks[: len(call.inputs)], masks[-1] if call.outputs else tf.ones(1, tf.bool)
+        return masks[: len(call.inputs)], masks[-1] if call.outputs else np.ones(1, bool)
 
     def _needs(self, call: Call, columns, produced) -> list[np.ndarray]:
         present = _with_inputs(call, columns)
@@ -189,15 +189,13 @@ class Rule:
         first = self.produces(present, made, wants)[:1]
         return [np.ones(1, bool) if mask is None else mask for mask in (*wants, *first)]
 
-    def gains_bias(
-        self, call: Call, given: list[Known | None], reads: list[tf.Tensor]
-    ) -> tf.Tensor:
+    def gains_bias(self, call: Call, given: list[Known | None], reads: list[Mask]) -> Mask:
         """Whether constants make a bias that the layer has not: a bool scalar."""
-        return tf.constant(False)
+        return np.False_
 
-    def groups_left(self, call: Call, written: tf.Tensor) -> tf.Tensor:
+    def groups_left(self, call: Call, written: Mask) -> tf.Tensor | float:
         """How many groups the channels `written` lie in: a float64 scalar."""
-        return tf.constant(1.0, tf.float64)
+        return 1.0
 
     def alive(self, call: Call, given: list[Vector], factors: Factors, h: Clip) -> list[Vector]:
         """How far each output's channels are alive; see `RelaxedCounts`."""
@@ -235,7 +233,7 @@ class SameChannels(Rule):
     def needs(self, call, given, produced):
         mask = produced[0]
         return [
-            mask if len(ones(channels)) == mask.shape[0] else tf.reduce_any(mask)[None]
+            mask if len(ones(channels)) == mask.shape[0] else some(mask)[None]
             for channels in call.inputs
         ], mask
 

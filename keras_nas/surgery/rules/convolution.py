@@ -13,7 +13,15 @@ from keras_nas.graph.kinds import is_channels_last
 from keras_nas.surgery.channels import all_live
 from keras_nas.surgery.rules.base import Rule, positions
 from keras_nas.surgery.rules.evaluate import activated, apply_activation
-from keras_nas.surgery.rules.known import Known, settled
+from keras_nas.surgery.rules.known import (
+    Known,
+    Mask,
+    both,
+    either,
+    is_filled,
+    settled,
+    some,
+)
 
 
 class DenseLike(Rule):
@@ -87,23 +95,29 @@ class DenseLike(Rule):
     def known(self, call, given, masks):
         if self.mixes(call):
             return None
-        layer, x, width = call.layer, given[0], call.outputs[0].count
+        layer, x, live = call.layer, given[0], self._live(call, given[0])
+        adds = not x.zero and self.folds_any_constant(call)
+        zero = not adds and not layer.use_bias and own_activation(call).keeps_zero
+        if zero or is_filled(live, True):
+            return [settled(live, None, True)]
+        width = call.outputs[0].count
         bias = tf.cast(layer.bias, tf.float32) if layer.use_bias else tf.zeros(width)
-        live = self._live(call, x)
-        if not x.zero and self.folds_any_constant(call):
-            bias += self._constant_sum(call, tf.where(self._vanishing(call, x), x.constant, 0.0))
-        elif not layer.use_bias and own_activation(call).keeps_zero:
-            return [Known(live, tf.zeros(width), True)]
+        if adds:
+            bias += self._constant_sum(call, tf.where(x.live, 0.0, x.constant))
         return [settled(live, activated(call, bias))]
 
-    def _vanishing(self, call, x: Known) -> tf.Tensor:
-        """`folded` in TensorFlow."""
+    def _staying(self, call, x: Known) -> tuple[Mask, Mask]:
+        """The inverse of `folded` in TensorFlow, and whether there is one."""
         if x.zero or self.folds_any_constant(call):
-            return ~x.live
-        return ~x.live & (x.constant == 0)
+            return x.live, x.any_live
+        return x.nonzero, x.any_nonzero
 
-    def _live(self, call, x: Known) -> tf.Tensor:
-        return tf.fill([call.outputs[0].count], tf.reduce_any(~self._vanishing(call, x)))
+    def _live(self, call, x: Known) -> Mask:
+        _, any_stays = self._staying(call, x)
+        width = call.outputs[0].count
+        if is_filled(any_stays, True):
+            return np.ones(width, bool)
+        return tf.fill([width], any_stays)
 
     def _constant_sum(self, call, values: tf.Tensor) -> tf.Tensor:
         """What constant inputs add to the bias: `(outputs,)`."""
@@ -111,15 +125,15 @@ class DenseLike(Rule):
 
     def needs(self, call, given, produced):
         mask = produced[0]
-        reads = ~self._vanishing(call, given[0])
-        first = tf.range(reads.shape[0]) == 0
-        written = tf.ones_like(mask) if self.mixes(call) else mask
-        return [reads | (first & ~tf.reduce_any(reads))], written
+        reads, any_read = self._staying(call, given[0])
+        first = np.arange(reads.shape[0]) == 0
+        written = np.ones(mask.shape[0], bool) if self.mixes(call) else mask
+        return [either(reads, both(first, ~any_read))], written
 
     def gains_bias(self, call, given, reads):
         if given[0].zero or call.layer.use_bias or not self.folds_into_bias:
-            return tf.constant(False)
-        return tf.reduce_any((given[0].constant != 0) & ~reads[0])
+            return np.False_
+        return some(both(~reads[0], given[0].constant != 0))
 
     def row_macs(self, call):
         reads = int((~self.folded(call)).sum())
@@ -273,8 +287,11 @@ class GroupedConvolution(Convolution):
         return DenseLike.known(self, call, given, masks)
 
     def _live(self, call, x):
-        dead = tf.reduce_all(_by_group(self._vanishing(call, x), call.layer.groups), axis=1)
-        return tf.repeat(~dead, call.outputs[0].count // call.layer.groups)
+        reads, _ = self._staying(call, x)
+        if is_filled(reads, True):
+            return np.ones(call.outputs[0].count, bool)
+        alive = tf.reduce_any(_by_group(reads, call.layer.groups), axis=1)
+        return tf.repeat(alive, call.outputs[0].count // call.layer.groups)
 
     def _constant_sum(self, call, values):
         groups, sums = call.layer.groups, _window_sums(call.layer)
@@ -285,7 +302,7 @@ class GroupedConvolution(Convolution):
         groups, mask = call.layer.groups, produced[0]
         need = _by_group(tf.ones_like(mask) if self.mixes(call) else mask, groups)
         alive = tf.reduce_any(need, axis=1)
-        reads = _by_group(~self._vanishing(call, given[0]), groups) & alive[:, None]
+        reads = _by_group(self._staying(call, given[0])[0], groups) & alive[:, None]
         reads, written = (tf.reshape(_filled(part, alive), [-1]) for part in (reads, need))
         return [reads], written
 

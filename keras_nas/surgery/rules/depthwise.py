@@ -10,7 +10,7 @@ from keras_nas.surgery.channels import Channels
 from keras_nas.surgery.rules.base import Rule, positions
 from keras_nas.surgery.rules.convolution import own_activation, pads
 from keras_nas.surgery.rules.evaluate import activated, apply_activation
-from keras_nas.surgery.rules.known import Known, settled
+from keras_nas.surgery.rules.known import is_filled, settled
 from keras_nas.surgery.rules.relaxed import folded, repeat
 
 
@@ -55,20 +55,23 @@ class DepthwiseConvolution(Rule):
 
     def known(self, call, given, masks):
         layer, depth, x = call.layer, self._depth(call), given[0]
+        padded = pads(layer, call.node.inputs[0].shape)
+        live = repeat(x.nonzero if padded else x.live, depth)
+        adds = not x.zero and not padded
+        zero = not adds and not layer.use_bias and own_activation(call).keeps_zero
+        if zero or is_filled(live, True):
+            return [settled(live, None, True)]
         width = call.outputs[0].count
         bias = tf.cast(layer.bias, tf.float32) if layer.use_bias else tf.zeros(width)
-        if x.zero and not layer.use_bias and own_activation(call).keeps_zero:
-            return [Known(tf.repeat(x.live, depth), tf.zeros(width), True)]
-        live = x.live
-        if pads(layer, call.node.inputs[0].shape):
-            live |= x.constant != 0
-        elif not x.zero:
+        if adds:
             kernel = tf.reshape(tf.cast(layer.kernel, tf.float32), [-1, x.live.shape[0], depth])
             bias += tf.reshape(tf.reduce_sum(kernel, axis=0) * x.constant[:, None], [-1])
-        return [settled(tf.repeat(live, depth), activated(call, bias))]
+        return [settled(live, activated(call, bias))]
 
     def needs(self, call, given, produced):
         depth = self._depth(call)
+        if depth == 1:
+            return produced, produced[0]
         reads = tf.reduce_any(tf.reshape(produced[0], [-1, depth]), axis=1)
         return [reads], tf.repeat(reads, depth)
 

@@ -12,7 +12,7 @@ from keras_nas.surgery.channels import Channels
 from keras_nas.surgery.rules.arrays import array_settings, by_channel, fits, take_channels
 from keras_nas.surgery.rules.base import SameChannels
 from keras_nas.surgery.rules.evaluate import on_constants, on_known
-from keras_nas.surgery.rules.known import settled
+from keras_nas.surgery.rules.known import Known, either, settled
 
 
 class Elementwise(SameChannels):
@@ -46,7 +46,7 @@ class Elementwise(SameChannels):
     def known(self, call, given, masks):
         x = given[0]
         made = on_known(call.node, [x], x.live.shape[0])
-        return [settled(x.live | made.live, made.constant, made.zero)]
+        return [Known(either(x.live, made.live), made.constant, made.zero)]
 
     def build(self, call, builder):
         settings = array_settings(call.layer)
@@ -105,7 +105,7 @@ class PReLU(SameChannels):
         uneven = tf.reduce_max(alpha, axis=0) != tf.reduce_min(alpha, axis=0)
         negative = x.constant < 0
         constant = tf.where(negative, alpha[0] * x.constant, x.constant)
-        return [settled(x.live | (uneven & negative), constant)]
+        return [settled(either(x.live, uneven & negative), constant)]
 
     def build(self, call, builder):
         alpha = np.asarray(call.layer.alpha)
@@ -183,7 +183,7 @@ class Rescaling(SameChannels):
 
     def known(self, call, given, masks):
         x, (scale, offset) = given[0], rescaling_columns(call)
-        live = x.live | np.isnan(scale + offset)
+        live = either(x.live, np.isnan(scale + offset))
         scale, offset = (np.nan_to_num(column).astype("float32") for column in (scale, offset))
         return [settled(live, x.constant * scale + offset, x.zero and not offset.any())]
 

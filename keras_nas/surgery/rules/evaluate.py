@@ -59,10 +59,10 @@ def activated(call: Call, vector: tf.Tensor) -> tf.Tensor:
 
 def on_known(node: Node, given: list[Known], width: int) -> Known:
     """`on_constants` in TensorFlow: live where the result is not the same everywhere."""
-    if all(known.zero for known in given):
-        zeros = {value: np.zeros(value.channels or 1) for value in node.inputs}
+    if all(isinstance(known.constant, np.ndarray) for known in given):
+        constants = [np.nan_to_num(known.constant) for known in given]
         with tf.init_scope():
-            made = on_constants(node, zeros)
+            made = on_constants(node, dict(zip(node.inputs, constants, strict=True)))
         return of_array(np.broadcast_to(made, (width,)))
     vectors = iter(given)
 
@@ -71,6 +71,8 @@ def on_known(node: Node, given: list[Known], width: int) -> Known:
         return tf.reshape(constant, (1,) * (len(value.shape) - 1) + (-1,))
 
     args, kwargs = map_operands((node.args, node.kwargs), stand_in, collapsed)
-    rows = tf.cast(tf.reshape(node.operation(*args, **kwargs), [-1, width]), tf.float32)
-    even = tf.math.is_finite(rows[0]) & tf.reduce_all(rows == rows[0], axis=0)
-    return settled(~even, rows[0])
+    result = node.operation(*args, **kwargs)
+    if result.shape.num_elements() == width:
+        return settled(np.zeros(width, bool), tf.reshape(result, [width]))
+    rows = tf.reshape(result, [-1, width])
+    return settled(tf.reduce_any(rows != rows[0], axis=0), rows[0])

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from keras_nas.surgery.channels import Channels
 from keras_nas.surgery.rules.base import Rule, SameChannels
-from keras_nas.surgery.rules.known import Known
+from keras_nas.surgery.rules.known import Known, both
 from keras_nas.surgery.rules.relaxed import times
 
 
@@ -39,9 +39,9 @@ class GateRule(SameChannels):
     def known(self, call, given, masks):
         if not self._follows(call):
             return None
-        mask = masks[call.node.operation_name]
-        x = given[0]
-        return [Known(x.live & mask, x.constant * tf.cast(mask, tf.float32), x.zero)]
+        mask, x = masks[call.node.operation_name], given[0]
+        constant = x.constant if x.zero else tf.where(mask, x.constant, 0.0)
+        return [Known(both(x.live, mask), constant, x.zero)]
 
     def needs(self, call, given, produced):
         if not self._follows(call):

@@ -21,9 +21,18 @@ from keras_nas.surgery.rules.arrays import (
 )
 from keras_nas.surgery.rules.base import Rule, positions
 from keras_nas.surgery.rules.evaluate import on_constants, on_known
-from keras_nas.surgery.rules.known import Known, of_array, settled
+from keras_nas.surgery.rules.known import (
+    Known,
+    both,
+    either,
+    of_array,
+    settled,
+    some,
+    widened,
+)
 from keras_nas.surgery.rules.relaxed import broadcast, concat, ones, times, union
 
+_PARTS = ("live", "constant")
 PRODUCTS = frozenset(["Multiply", "ops.Multiply"])
 SUMS = frozenset(["Add", "ops.Add"])
 
@@ -91,21 +100,23 @@ class Merge(Rule):
     def known(self, call, given, masks):
         node = call.node
         width = node.outputs[0].channels
-        live = tf.reduce_any([tf.broadcast_to(x.live, [width]) for x in given], axis=0)
+        if kind(node.operation) not in PRODUCTS and any(x.always_live for x in given):
+            return None
         made = on_known(node, given, width)
-        live, constant, zero = live | made.live, made.constant, made.zero
+        live = [made.live, *(widened(x.live, width) for x in given)]
+        known = Known(functools.reduce(either, live), made.constant, made.zero)
         if kind(node.operation) in PRODUCTS:
-            nothing = [tf.broadcast_to(~x.live & (x.constant == 0), [width]) for x in given]
-            nothing += [tf.constant(column == 0) for column in array_columns(node)]
-            is_zero = tf.reduce_any(nothing, axis=0)
-            live &= ~is_zero
-            constant = tf.where(is_zero, 0.0, constant)
-        return [settled(live, constant, zero)]
+            nonzero = [widened(x.nonzero, width) for x in given]
+            nonzero += [column != 0 for column in array_columns(node)]
+            stays = functools.reduce(both, nonzero)
+            constant = known.constant if known.zero else tf.where(stays, known.constant, 0.0)
+            known = Known(both(known.live, stays), constant, known.zero)
+        return [known]
 
     def needs(self, call, given, produced):
         mask = produced[0]
         return [
-            mask if channels.count == mask.shape[0] else tf.reduce_any(mask)[None]
+            mask if channels.count == mask.shape[0] else some(mask)[None]
             for channels in call.inputs
         ], mask
 
@@ -232,6 +243,8 @@ class Concatenate(Rule):
         widths = [operand.shape[-1] or 0 for operand in operands(call.node)]
         if not self._along_channels(call):
             return [mask] * len(widths)
+        if not isinstance(mask, np.ndarray):
+            return tf.split(mask, widths)
         ends = np.cumsum(widths).tolist()
         return [mask[end - width : end] for width, end in zip(widths, ends, strict=True)]
 
@@ -245,10 +258,10 @@ class Concatenate(Rule):
         ]
         zero, first = all(x.zero for x in columns), columns[0].constant
         if self._along_channels(call):
-            live = tf.concat([x.live for x in columns], 0)
-            return [Known(live, tf.concat([x.constant for x in columns], 0), zero)]
-        live = tf.reduce_any([x.live | (x.constant != first) for x in columns], axis=0)
-        return [settled(live, first, zero)]
+            live, constant = (concat([getattr(x, part) for x in columns]) for part in _PARTS)
+            return [Known(live, constant, zero)]
+        differ = [either(x.live, x.constant != first) for x in columns]
+        return [settled(functools.reduce(either, differ), first, zero)]
 
     def needs(self, call, given, produced):
         return self.wants(call, produced), produced[0]

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_nas.surgery.channels import Channels
 from keras_nas.surgery.rules.base import SameChannels
-from keras_nas.surgery.rules.known import settled
+from keras_nas.surgery.rules.known import either, settled
 
 
 class BatchNormalization(SameChannels):
@@ -43,13 +43,14 @@ class BatchNormalization(SameChannels):
 
     def known(self, call, given, masks):
         layer, x = call.layer, given[0]
+        if x.always_live:
+            return given
         scale = tf.math.rsqrt(tf.cast(layer.moving_variance, tf.float32) + layer.epsilon)
         if layer.scale:
             scale *= tf.cast(layer.gamma, tf.float32)
-        shift = -tf.cast(layer.moving_mean, tf.float32) * scale
-        if layer.center:
-            shift += tf.cast(layer.beta, tf.float32)
-        return [settled(x.live, x.constant * scale + shift)]
+        shift = tf.cast(layer.moving_mean, tf.float32) * scale
+        shift = tf.cast(layer.beta, tf.float32) - shift if layer.center else -shift
+        return [settled(x.live, shift if x.zero else x.constant * scale + shift)]
 
     def costs(self, call, input_shapes, output_shapes):
         costs = super().costs(call, input_shapes, output_shapes)
@@ -94,7 +95,7 @@ class Normalization(SameChannels):
         scale, shift = (tf.constant(values, tf.float32) for values in self.affine(call))
         results = x.constant[:, None] * scale + shift
         differ = tf.reduce_any(results != results[:, :1], axis=1)
-        return [settled(x.live | differ, results[:, 0])]
+        return [settled(either(x.live, differ), results[:, 0])]
 
     def affine(self, call) -> tuple[np.ndarray, np.ndarray]:
         """What it multiplies and then adds, float64, each `(channels, positions)`."""

@@ -45,13 +45,17 @@ class Pad(Rule):
 
     def known(self, call, given, masks):
         x, beside = given[0], [self._beside(call)]
-        live = x.live
-        if not x.zero and self._spreads(call):
-            live |= x.constant != 0
-        return [Known(tf.pad(live, beside), tf.pad(x.constant, beside), x.zero)]
+        live = x.nonzero if self._spreads(call) else x.live
+        if not any(*beside):
+            return [Known(live, x.constant, x.zero)]
+        live = tf.pad(live, beside)
+        constant = np.zeros(live.shape[0], "float32") if x.zero else tf.pad(x.constant, beside)
+        return [Known(live, constant, x.zero)]
 
     def needs(self, call, given, produced):
         before, after = self._beside(call)
+        if not (before or after):
+            return produced, produced[0]
         reads = produced[0][before : before + call.input.count]
         return [reads], tf.pad(reads, [[before, after]])
 

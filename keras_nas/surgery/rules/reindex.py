@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 
 import keras
@@ -11,7 +12,7 @@ import tensorflow as tf
 from keras_nas.graph.kinds import kind
 from keras_nas.surgery.channels import Channels
 from keras_nas.surgery.rules.base import Rule
-from keras_nas.surgery.rules.known import Known
+from keras_nas.surgery.rules.known import Known, Mask, either
 from keras_nas.surgery.rules.moves import Move, Ways, follow
 from keras_nas.surgery.rules.relaxed import gather, scatter, union
 
@@ -58,18 +59,18 @@ class Reindex(Rule):
     def known(self, call, given, masks):
         x = given[0]
         return [
-            Known(tf.gather(x.live, target.origin), tf.gather(x.constant, target.origin), x.zero)
+            Known(gather(x.live, target.origin), gather(x.constant, target.origin), x.zero)
             for target in self.move(call).targets
         ]
 
     def needs(self, call, given, produced):
         move = self.move(call)
         hits = [
-            tf.math.unsorted_segment_max(tf.cast(made, tf.int32), target.origin, move.count) > 0
+            _hit(made, target.origin, move.count)
             for made, target in zip(produced, move.targets, strict=True)
         ]
-        reads = tf.reduce_any(hits, axis=0)
-        return [reads], produced[0] if move.exact else tf.gather(reads, move.targets[0].origin)
+        reads = functools.reduce(either, hits)
+        return [reads], produced[0] if move.exact else gather(reads, move.targets[0].origin)
 
     def alive(self, call, given, factors, h):
         return [gather(given[0], target.origin) for target in self.move(call).targets]
@@ -92,6 +93,13 @@ class Reindex(Rule):
             return builder.apply(call, [tensor], changes)
 
         return move.remake(call.node, move, run, tensor, call.wants[0], call.produces)
+
+
+def _hit(made: Mask, origin: np.ndarray, count: int) -> Mask:
+    """Which of `count` places those of `made` come from."""
+    if np.array_equal(origin, np.arange(count)):
+        return made
+    return tf.math.unsorted_segment_max(tf.cast(made, tf.int32), origin, count) > 0
 
 
 def as_is(node, move: Move, run, tensor, read, chosen) -> list:

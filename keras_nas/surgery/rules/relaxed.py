@@ -57,6 +57,8 @@ def repeat(vector: Vector, count: int) -> Vector:
 
 def gather(vector: Vector, places: np.ndarray) -> Vector:
     """The entries at `places`."""
+    if np.array_equal(places, np.arange(vector.shape[0])):
+        return vector
     return vector[places] if isinstance(vector, np.ndarray) else tf.gather(vector, places)
 
 
@@ -78,6 +80,8 @@ def folded(vector: Vector, count: int, h: Clip) -> Vector:
 
 def scatter(vector: Vector, origin: np.ndarray, width: int, h: Clip) -> Vector:
     """The inverse of `gather`: h of the sum of what came from each of `width` places."""
+    if np.array_equal(origin, np.arange(width)):
+        return vector
     if isinstance(vector, np.ndarray):
         found = np.zeros(width, "float32")
         np.maximum.at(found, origin, vector)

@@ -7,7 +7,7 @@ import numpy as np
 from keras_nas.graph.kinds import is_channels_last, kind
 from keras_nas.surgery.channels import Channels
 from keras_nas.surgery.rules.base import SameChannels
-from keras_nas.surgery.rules.known import of_array, settled
+from keras_nas.surgery.rules.known import either, of_array, settled
 
 ZERO_ONLY = frozenset(["ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D", "ops.Sum"])
 
@@ -37,7 +37,7 @@ class Spatial(SameChannels):
         x = given[0]
         if x.zero or not self._keeps_zero_only(call):
             return [x]
-        return [settled(x.live | (x.constant != 0), x.constant, True)]
+        return [settled(x.nonzero, None, True)]
 
     @staticmethod
     def _keeps_zero_only(call) -> bool:
@@ -68,7 +68,7 @@ class SpatialSoftmax(SameChannels):
     def known(self, call, given, masks):
         x = given[0]
         made = of_array(np.full(x.live.shape[0], self.of_a_constant(call)))
-        return [settled(x.live | made.live, made.constant)]
+        return [settled(either(x.live, made.live), made.constant)]
 
     def of_a_constant(self, call) -> float:
         """What a constant becomes; NaN where a size is open."""

@@ -16,13 +16,13 @@ from rich.console import Console
 
 from apps import config_flags
 from apps.main import run as run_app
+from export.benchmark_config import HostBenchmarkConfig
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.file_checks import check_output_file
-from keras_nas.settings import setting
+from keras_nas.settings import group, setting
 
 if TYPE_CHECKING:
     from export.benchmark_schema import BenchmarkReport
-    from export.host_benchmark import HostBenchmarkConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,42 +30,8 @@ class BenchmarkConfig:
     """What to time, and how."""
 
     models: tuple[str, ...] = setting((), "The .tflite files; the first is compared with.")
-    threads: tuple[int, ...] = setting((1,), "Numbers of threads.")
-    warmup: int = setting(10, "Untimed runs of each model at first.")
-    runs: int = setting(50, "Timed runs of each model.")
-    rounds: int = setting(10, "Blocks of these runs, between which the models take turns.")
-    xnnpack: bool = setting(True, "Let the XNNPACK delegate run what it can.")
-    profile: bool = setting(True, "Time the operations too.")
-    memory: bool = setting(True, "Measure the peak memory too.")
-    size: tuple[int, ...] = setting((), "Height and width for models of dynamic size.")
     output: str = setting("", "JSON file to write; a .png of the same name is drawn.")
-
-    def measurement(self) -> HostBenchmarkConfig:
-        """Returns the library's configuration.
-
-        Raises:
-            UsageError: A value is not allowed.
-        """
-        if not self.models:
-            raise UsageError("`models` must name .tflite files (--models). Received: nothing")
-        if len(self.size) not in (0, 2):
-            raise UsageError(f"`size` must be a height and a width. Received: size={self.size}")
-        from export.errors import ExportError
-        from export.host_benchmark import HostBenchmarkConfig
-
-        try:
-            return HostBenchmarkConfig(
-                threads=self.threads,
-                warmup=self.warmup,
-                runs=self.runs,
-                rounds=self.rounds,
-                use_xnnpack=self.xnnpack,
-                profile=self.profile,
-                memory=self.memory,
-                size=(self.size[0], self.size[1]) if self.size else None,
-            )
-        except ExportError as error:
-            raise UsageError(str(error)) from error
+    measurement: HostBenchmarkConfig = group(HostBenchmarkConfig())
 
 
 config_flags.define(BenchmarkConfig())
@@ -73,14 +39,15 @@ config_flags.define(BenchmarkConfig())
 
 def main() -> None:
     config = config_flags.read(BenchmarkConfig())
-    measurement = config.measurement()
+    if not config.models:
+        raise UsageError("`models` must name .tflite files (--models). Received: nothing")
     if config.output:
         check_output_file(config.output)
     from export.benchmark_table import profile_table, results_table
     from export.host_benchmark import benchmark
 
     console = Console()
-    report = benchmark(config.models, measurement, console.print)
+    report = benchmark(config.models, config.measurement, console.print)
     console.print(results_table(report))
     for result in report.results:
         if result.profile:

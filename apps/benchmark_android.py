@@ -9,53 +9,29 @@ that an unplugged phone costs only what was not measured yet.
 
 from __future__ import annotations
 
-import dataclasses
 import signal
 
 from rich.console import Console
 
 from apps import config_flags
 from apps.main import run as run_app
-from apps.phone import PhoneConfig
+from export.android.benchmark_config import AndroidBenchmarkConfig
 from keras_nas.errors import KerasNasError
 from keras_nas.file_checks import check_output_file
-from keras_nas.settings import setting
 
-
-@dataclasses.dataclass(frozen=True)
-class BenchmarkAndroidConfig:
-    """What to time."""
-
-    models: tuple[str, ...] = setting((), "The .tflite files; the first is compared with.")
-    threads: tuple[int, ...] = setting((1,), "Numbers of threads.")
-    rounds: int = setting(3, "How often the models take turns.")
-    enable_op_profiling: bool = setting(False, "Time the operations too, in a run of their own.")
-    profile_dir: str = setting("", "Folder for the profiles' CSV files.")
-    output: str = setting("", "JSON file to write.")
-
-
-config_flags.define(BenchmarkAndroidConfig(), PhoneConfig())
+config_flags.define(AndroidBenchmarkConfig())
 
 
 def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    config = config_flags.read(BenchmarkAndroidConfig())
+    config = config_flags.read(AndroidBenchmarkConfig())
     if config.output:
         check_output_file(config.output)
     from export.android.benchmark import benchmark
     from export.benchmark_table import profile_table, results_table
 
     console = Console()
-    report = benchmark(
-        config_flags.read(PhoneConfig()).measurement(
-            config.models,
-            threads=config.threads,
-            rounds=config.rounds,
-            enable_op_profiling=config.enable_op_profiling,
-            profile_dir=config.profile_dir or None,
-            output=config.output or None,
-        )
-    )
+    report = benchmark(config)
     console.print(results_table(report))
     for result in report.results:
         if result.profile:

@@ -8,7 +8,14 @@ from typing import Any
 
 from absl import flags
 
-from keras_nas.settings import choices_of, flatten, prefix_of, unflatten
+from keras_nas.settings import (
+    choices_of,
+    flatten,
+    name_of,
+    prefix_of,
+    settings_of,
+    unflatten,
+)
 
 flags.disclaim_key_flags()  # the flags are the app's own: its --help lists them
 
@@ -59,9 +66,9 @@ def _defaults(configs: tuple[Any, ...]) -> dict[str, str]:
 def _define(config: Any, prefix: str, defaults: dict[str, str], shares: bool) -> None:
     """Defines the flags of a configuration; with `shares` only those that take shares as 0.5x."""
     hints = typing.get_type_hints(type(config))
-    for field in dataclasses.fields(config):
+    for field in settings_of(config):
         value = getattr(config, field.name)
-        name = prefix + field.name
+        name = prefix + name_of(field)
         if dataclasses.is_dataclass(value):
             _define(value, prefix + prefix_of(field), defaults, shares)
         elif name not in flags.FLAGS and (not shares or hints[field.name] == float | str):

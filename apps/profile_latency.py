@@ -22,7 +22,7 @@ from rich.table import Table
 from apps import config_flags
 from apps.main import load_tensorflow
 from apps.main import run as run_app
-from apps.phone import PhoneConfig
+from export.android.benchmark_config import AndroidBenchmarkConfig
 from export.choices import STATISTICS
 from keras_nas.choices import LATENCY_DTYPES
 from keras_nas.errors import UsageError
@@ -93,12 +93,24 @@ class ProfileLatencyConfig:
 
     def benchmark(self, phone: PhoneConfig) -> Benchmark:
         """Returns what measures the points."""
-        from export.host_benchmark import HostBenchmarkConfig
+        from export.benchmark_config import HostBenchmarkConfig
         from export.latency.profile import on_android, on_host
 
         if self.device == "android":
-            return on_android(phone.measurement(["grid"]))
+            return on_android(phone)
         return on_host(HostBenchmarkConfig(warmup=5, runs=self.runs, rounds=8))
+
+
+@dataclasses.dataclass(frozen=True)
+class PhoneConfig(AndroidBenchmarkConfig):
+    """Which phone, with what program, how it runs; what the grid decides has no flag."""
+
+    models: tuple[str, ...] = ()
+    threads: tuple[int, ...] = (1,)
+    rounds: int = AndroidBenchmarkConfig.rounds
+    enable_op_profiling: bool = False
+    profile_dir: str = ""
+    output: str = ""
 
 
 config_flags.define(ProfileLatencyConfig(), PhoneConfig())

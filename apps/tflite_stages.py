@@ -8,8 +8,9 @@ from apps.classification_files import ClassificationFiles
 from apps.segmentation_files import SegmentationFiles
 from apps.super_resolution_files import SuperResolutionFiles
 from apps.task_files import TaskFiles
+from export.benchmark_config import HostBenchmarkConfig
 from export.export_model import ExportOptions, export_model
-from export.host_benchmark import HostBenchmarkConfig, benchmark
+from export.host_benchmark import benchmark
 from keras_nas.loading import load_model
 from keras_nas.runs.data import load_data
 from keras_nas.runs.folder import RunFolder

@@ -26,9 +26,10 @@ from apps import config_flags
 from apps.main import run as run_app
 from apps.model_export import ExportConfig, export_file
 from export import tflite
+from export.benchmark_config import HostBenchmarkConfig
 from export.benchmark_schema import BenchmarkReport, BenchmarkResult
 from export.benchmark_table import arithmetic_text, profile_table
-from export.host_benchmark import HostBenchmarkConfig, benchmark
+from export.host_benchmark import benchmark
 from export.parity import Parity
 from export.tflite import ExportedModel
 from keras_nas import costs

@@ -20,7 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from apps.main import run as run_app
-from export.host_benchmark import HostBenchmarkConfig, benchmark
+from export.benchmark_config import HostBenchmarkConfig
+from export.host_benchmark import benchmark
 from keras_nas.errors import KerasNasError, UsageError
 
 _MODELS = flags.DEFINE_list("models", [], "The .tflite files.")

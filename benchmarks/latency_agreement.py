@@ -21,7 +21,8 @@ import keras
 import numpy as np
 
 import keras_nas as kn
-from export.host_benchmark import HostBenchmarkConfig, benchmark
+from export.benchmark_config import HostBenchmarkConfig
+from export.host_benchmark import benchmark
 from export.latency.grid import grid_of_operations
 from export.latency.profile import LatencyProfileConfig, on_host, profile, residuals_table
 from export.tflite import convert

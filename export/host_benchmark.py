@@ -7,7 +7,6 @@ small blocks (A A A B B B A A A …), so that every stretch hits all of them and
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import importlib.metadata
 import os
 import platform
@@ -22,6 +21,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from export import benchmark_model_log, flatbuffer
+from export.benchmark_config import HostBenchmarkConfig
 from export.benchmark_schema import (
     BenchmarkFailure,
     BenchmarkReport,
@@ -37,43 +37,6 @@ from export.quiet import quiet_stderr
 from export.random_inputs import prepare
 
 _PROBE_TIMEOUT = 600
-
-
-@dataclasses.dataclass(frozen=True)
-class HostBenchmarkConfig:
-    """How to measure.
-
-    Attributes:
-        threads: the numbers of threads to measure with, one after the other.
-        warmup: untimed runs of each model before the first timed one.
-        runs: timed runs of each model.
-        rounds: in how many blocks these are split, between which the models take turns. Each block
-            starts with one more untimed run, which fetches the model into the caches again.
-        use_xnnpack: whether LiteRT's default delegate runs what it can.
-        profile: whether to time the operations one by one (in runs of their own).
-        memory: whether to measure the peak memory (in a process of its own).
-        size: (height, width) for models of dynamic size.
-        seed: of the random inputs.
-    """
-
-    threads: Sequence[int] = (1,)
-    warmup: int = 10
-    runs: int = 50
-    rounds: int = 10
-    use_xnnpack: bool = True
-    profile: bool = True
-    memory: bool = True
-    size: tuple[int, int] | None = None
-    seed: int = 0
-
-    def __post_init__(self):
-        if not self.threads or min(self.threads) < 1:
-            raise ExportError(f"`threads` must be 1 or more. Received: threads={self.threads}")
-        for name, least in (("warmup", 0), ("runs", 1), ("rounds", 1)):
-            if getattr(self, name) < least:
-                raise ExportError(
-                    f"`{name}` must be {least} or more. Received: {name}={getattr(self, name)}"
-                )
 
 
 def benchmark(
@@ -151,7 +114,7 @@ class _Entrant:
                 self.interpreter = Interpreter(
                     path, num_threads=threads, experimental_op_resolver_type=resolver
                 )
-                prepare(self.interpreter, config.size, config.seed)
+                prepare(self.interpreter, config.size or None, config.seed)
                 self.init_ms = 1e3 * (time.perf_counter() - start)
                 self.interpreter.invoke()
         except (RuntimeError, ValueError) as error:

@@ -9,7 +9,7 @@ import numpy as np
 from keras_nas.errors import UsageError
 
 
-def prepare(interpreter: Any, size: tuple[int, int] | None, seed: int) -> None:
+def prepare(interpreter: Any, size: tuple[int, ...] | None, seed: int) -> None:
     """Allocates an interpreter's tensors and fills its inputs with random numbers.
 
     Raises:

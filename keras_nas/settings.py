@@ -22,6 +22,7 @@ def setting(
     text: str,
     choices: tuple | Callable[[], tuple] | None = None,
     decides: str = EVERYTHING,
+    name: str | None = None,
 ) -> Any:
     """A dataclass field with its help text.
 
@@ -32,8 +33,9 @@ def setting(
         text: One or two sentences: what it is, its unit, where it comes from.
         choices: The allowed values, where there are few; a function where they can be registered.
         decides: `EVERYTHING`, `LATER_STAGES` or `NOTHING`; of a nested configuration for all of it.
+        name: Its flat name and its flag's, where that is not the field's.
     """
-    metadata = {"help": text, "choices": choices, "decides": decides}
+    metadata = {"help": text, "choices": choices, "decides": decides, "name": name}
     if dataclasses.is_dataclass(default) and not isinstance(default, type):
         return dataclasses.field(default_factory=lambda: default, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -49,6 +51,16 @@ def group(default: Any) -> Any:
     """
     metadata = {"prefix": "", "decides": None}
     return dataclasses.field(default_factory=lambda: default, metadata=metadata)
+
+
+def settings_of(config: Any) -> list[dataclasses.Field]:
+    """The fields of a dataclass that are settings; others are for programs, and have no flag."""
+    return [field for field in dataclasses.fields(config) if "decides" in field.metadata]
+
+
+def name_of(field: dataclasses.Field) -> str:
+    """A setting's flat name, without what stands before a nested one's."""
+    return field.metadata.get("name") or field.name
 
 
 def prefix_of(field: dataclasses.Field) -> str:
@@ -91,25 +103,25 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
     `group`'s.
     """
     flat: dict[str, Any] = {}
-    for field in dataclasses.fields(config):
+    for field in settings_of(config):
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
             flat.update(flatten(value, prefix + prefix_of(field)))
         else:
-            flat[prefix + field.name] = list(value) if isinstance(value, tuple) else value
+            flat[prefix + name_of(field)] = list(value) if isinstance(value, tuple) else value
     return flat
 
 
 def deciding(config: Any, what: str) -> frozenset[str]:
     """The flat names of the settings that decide `what`, one of `setting`'s."""
     names: set[str] = set()
-    for field in dataclasses.fields(config):
+    for field in settings_of(config):
         value, decides = getattr(config, field.name), field.metadata["decides"]
         if decides is None:
             names |= deciding(value, what)
         elif decides == what:
             nested = dataclasses.is_dataclass(value)
-            names |= flatten(value, prefix_of(field)).keys() if nested else {field.name}
+            names |= flatten(value, prefix_of(field)).keys() if nested else {name_of(field)}
     return frozenset(names)
 
 
@@ -127,18 +139,15 @@ def unflatten(kind: type, flat: Mapping[str, Any], prefix: str = "", base: Any =
     """
     base = kind() if base is None else base
     hints = typing.get_type_hints(kind)
-    values = {}
-    for field in dataclasses.fields(kind):
-        present = getattr(base, field.name)
+    values = {field.name: getattr(base, field.name) for field in dataclasses.fields(kind)}
+    for field in settings_of(kind):
+        present, name = values[field.name], prefix + name_of(field)
         if dataclasses.is_dataclass(present):
             nested = prefix + prefix_of(field)
             values[field.name] = unflatten(type(present), flat, nested, present)
-        elif prefix + field.name in flat:
-            value = flat[prefix + field.name]
+        elif name in flat:
             is_tuple = typing.get_origin(hints[field.name]) is tuple
-            values[field.name] = tuple(value) if is_tuple else value
-        else:
-            values[field.name] = present
+            values[field.name] = tuple(flat[name]) if is_tuple else flat[name]
     try:
         return kind(**values)
     except UsageError as error:

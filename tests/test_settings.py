@@ -82,17 +82,27 @@ class Shown:
 class Owner:
     width: int = setting(1, "How wide.")
     shown: Shown = group(Shown(lines=7))
+    use_paint: bool = setting(True, "Whether painted.", decides=NOTHING, name="paint")
+    for_programs: tuple = ()
 
 
 def test_the_settings_of_a_group_stand_among_their_owners():
     config = Owner(2, Shown(3, True))
-    assert flatten(config) == {"width": 2, "lines": 3, "exact": True}
+    assert flatten(config) == {"width": 2, "lines": 3, "exact": True, "paint": True}
     assert unflatten(Owner, flatten(config)) == config
     assert unflatten(Owner, {"exact": True}) == Owner(1, Shown(7, True))
-    assert deciding(config, NOTHING) == {"lines"}
+    assert deciding(config, NOTHING) == {"lines", "paint"}
     assert deciding(config, EVERYTHING) == {"width", "exact"}
     with pytest.raises(UsageError, match=r"^`lines` must be 0 or more\. Received: lines=-1$"):
         unflatten(Owner, {"lines": -1})
+
+
+def test_a_setting_may_have_another_flat_name_and_a_field_may_be_none():
+    base = Owner(for_programs=(1,))
+    assert unflatten(Owner, {"paint": False}, base=base) == dataclasses.replace(
+        base, use_paint=False
+    )
+    assert unflatten(Owner, {"use_paint": False, "for_programs": [2]}, base=base) == base
 
 
 def test_what_a_setting_decides_stands_at_the_setting():

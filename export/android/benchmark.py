@@ -76,7 +76,7 @@ def benchmark(
     """
     binary_hash = _check_binary(config)
     jobs = _jobs(config)
-    device = Adb(config.adb, config.adb_server_port).open(config.serial)
+    device = Adb(config.adb, config.adb_server_port or None).open(config.serial)
     known = properties(device)
     check_abi(config.binary, device, known)
     bench = _Bench(config, device, describe(device, known), binary_hash, jobs, sleep)
@@ -152,7 +152,7 @@ class _Bench:
             BenchmarkFailure(job.model.path, job.failure) for job in self._jobs if job.failure
         ]
         report = BenchmarkReport(results, failures)
-        if self._config.output is not None:
+        if self._config.output:
             report.save(self._config.output)
         return report
 
@@ -207,7 +207,7 @@ class _Bench:
 
     def _run(self, folder: str, job: _Job, flags: Sequence[str]) -> BenchmarkModelLog:
         config = self._config
-        affinity = [] if config.cpu_affinity is None else ["taskset", config.cpu_affinity]
+        affinity = ["taskset", config.cpu_affinity] if config.cpu_affinity else []
         command = [
             *affinity,
             f"{folder}/benchmark_model",
@@ -256,10 +256,11 @@ class _Bench:
 
 def _check_binary(config: AndroidBenchmarkConfig) -> str:
     """Returns the SHA-256 of the binary, which must be the expected one."""
+    config.check_binary()
     if not Path(config.binary).is_file():
         raise UsageError(f"`binary` must be a file. Received: binary={config.binary!r}")
     found = hashlib.sha256(Path(config.binary).read_bytes()).hexdigest()
-    if config.sha256 is not None and config.sha256.lower() != found:
+    if config.sha256 and config.sha256.lower() != found:
         raise UsageError(
             f"`binary` must have the SHA-256 {config.sha256}. "
             f"Received: {config.binary!r} with {found}"
@@ -270,6 +271,8 @@ def _check_binary(config: AndroidBenchmarkConfig) -> str:
 
 
 def _jobs(config: AndroidBenchmarkConfig) -> list[_Job]:
+    if not config.models:
+        raise UsageError("`models` must name a .tflite file or more. Received: models=[]")
     jobs = []
     for number, path in enumerate(dict.fromkeys(config.models)):
         if not Path(path).is_file():
@@ -324,6 +327,6 @@ def _notes(
         notes.append(f"The {config.delegate} delegate took no operation of this model.")
     if any(log.delegation == "partial" for log in logs):
         notes.append(f"The {config.delegate} delegate took a part of the operations only.")
-    if config.cpu_affinity is not None:
+    if config.cpu_affinity:
         notes.append(f"Bound to the processors of the mask {config.cpu_affinity} by taskset.")
     return notes

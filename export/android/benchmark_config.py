@@ -4,58 +4,45 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
 
 from export.android.thermal import CoolDown
 from keras_nas.errors import UsageError
+from keras_nas.settings import group, setting
 
 
 @dataclasses.dataclass(frozen=True)
 class AndroidBenchmarkConfig:
-    """What to measure on which phone, and how.
+    """What to measure on which phone, and how. Every field's meaning stands in its help text.
 
-    Attributes:
-        models: Paths of .tflite files.
-        binary: Path of the `benchmark_model` built for the phone's ABI.
-        sha256: The expected SHA-256 of `binary`; None trusts the file.
-        serial: The phone's serial number; None takes the only one attached.
-        threads: Thread counts, each measured.
-        use_xnnpack, use_gpu, use_nnapi: The delegate: at most one of GPU and NNAPI; without any
-            TFLite's own kernels run.
-        num_runs, warmup_runs: At least so many runs in a round (the tool also fills one second, and
-            half a second of warm-up).
-        rounds: How often the models take turns.
-        enable_op_profiling: A further run of each model tells the operations' times.
-        profile_dir: Where the profile's CSV files are pulled to; None keeps none.
-        cpu_affinity: Hexadecimal mask for `taskset`, e.g. "f0" for the processors 4 to 7.
-        cool_down: The pause before each run.
-        timeout_s: The longest time of one run, or of one push.
-        output: Where the report is kept up to date as JSON; None keeps none.
-        adb, adb_server_port: The adb program and its server's port (None: adb's default).
+    `models` and `binary` must be given. At most one of GPU and NNAPI may be used; without any
+    delegate TFLite's own kernels run.
     """
 
-    models: Sequence[str]
-    binary: str
-    sha256: str | None = None
-    serial: str | None = None
-    threads: Sequence[int] = (1,)
-    use_xnnpack: bool = True
-    use_gpu: bool = False
-    use_nnapi: bool = False
-    num_runs: int = 50
-    warmup_runs: int = 5
-    rounds: int = 3
-    enable_op_profiling: bool = False
-    profile_dir: str | None = None
-    cpu_affinity: str | None = None
-    cool_down: CoolDown = dataclasses.field(default_factory=CoolDown)
-    timeout_s: float = 300.0
-    output: str | None = None
-    adb: str = "adb"
-    adb_server_port: int | None = None
+    models: tuple[str, ...] = setting((), "The .tflite files; the first is compared with.")
+    binary: str = setting(
+        "",
+        "TensorFlow's benchmark_model for the phone's ABI; the README says where to get it.",
+        name="benchmark_binary",
+    )
+    sha256: str = setting("", "The binary's expected SHA-256.")
+    serial: str = setting("", "The phone's serial number; not needed with one phone.")
+    threads: tuple[int, ...] = setting((1,), "Numbers of threads.")
+    use_xnnpack: bool = setting(True, "Run on the processor with XNNPACK.")
+    use_gpu: bool = setting(False, "Run on the GPU delegate.")
+    use_nnapi: bool = setting(False, "Run on the NNAPI delegate.")
+    num_runs: int = setting(50, "Runs of each model in a round, at least.")
+    warmup_runs: int = setting(5, "Untimed runs before each round.")
+    rounds: int = setting(3, "How often the models take turns.")
+    enable_op_profiling: bool = setting(False, "Time the operations too, in a run of their own.")
+    profile_dir: str = setting("", "Folder for the profiles' CSV files.")
+    cpu_affinity: str = setting("", "Mask of processors for taskset, in hexadecimal, such as f0.")
+    cool_down: CoolDown = group(CoolDown())
+    timeout_s: float = setting(300.0, "The longest time of one run or push.")
+    output: str = setting("", "JSON file to write.")
+    adb: str = setting("adb", "The adb program.")
+    adb_server_port: int = setting(0, "Port of the adb server (0: adb's own).", name="adb_port")
 
     def __post_init__(self) -> None:
-        _require(len(self.models) > 0, "`models` must name a .tflite file or more", "models=[]")
         _require(
             not (self.use_gpu and self.use_nnapi),
             "Only one of `use_gpu` and `use_nnapi` may be set",
@@ -71,9 +58,17 @@ class AndroidBenchmarkConfig:
             f"threads={list(self.threads)}",
         )
         _require(
-            self.cpu_affinity is None or re.fullmatch("[0-9a-fA-F]{1,16}", self.cpu_affinity),
+            not self.cpu_affinity or re.fullmatch("[0-9a-fA-F]{1,16}", self.cpu_affinity),
             "`cpu_affinity` must be a hexadecimal mask such as f0",
             f"cpu_affinity={self.cpu_affinity!r}",
+        )
+
+    def check_binary(self) -> None:
+        """Raises `UsageError` where no binary is given."""
+        _require(
+            self.binary,
+            "`binary` must be the path of TensorFlow's benchmark_model (--benchmark_binary)",
+            "nothing",
         )
 
     @property

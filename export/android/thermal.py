@@ -15,6 +15,7 @@ from collections.abc import Callable
 from absl import logging
 
 from export.android.adb import AdbDevice
+from keras_nas.settings import setting
 
 _STATUS_NAMES = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
 _STATUS = re.compile(r"^\s*Thermal Status: (\d+)", re.MULTILINE)
@@ -55,17 +56,13 @@ class CoolDown:
     `limit_s` seconds more.
     """
 
-    pause_s: float = 2.0
-    max_skin_c: float | None = None
-    limit_s: float = 180.0
+    pause_s: float = setting(2.0, "Pause before each run.", name="cool_down_s")
+    max_skin_c: float = setting(0.0, "Wait while the housing is hotter (degrees; 0: no limit).")
+    limit_s: float = setting(180.0, "The longest wait for a hot phone.", name="cool_down_limit_s")
 
     def is_cool(self, thermal: Thermal) -> bool:
         """Whether a run may start."""
-        hot = (
-            self.max_skin_c is not None
-            and thermal.skin_c is not None
-            and thermal.skin_c > self.max_skin_c
-        )
+        hot = self.max_skin_c and (thermal.skin_c or 0.0) > self.max_skin_c
         return not (thermal.is_throttled or hot)
 
 

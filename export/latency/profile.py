@@ -14,9 +14,9 @@ from absl import logging
 from export import host_benchmark
 from export.android import benchmark as android_benchmark
 from export.android.benchmark_config import AndroidBenchmarkConfig
+from export.benchmark_config import HostBenchmarkConfig
 from export.benchmark_schema import BenchmarkReport, BenchmarkResult
 from export.choices import STATISTICS
-from export.host_benchmark import HostBenchmarkConfig
 from export.latency.grid import GridPoint
 from export.latency.points import LatencyPoints
 from export.latency.single_op import build
@@ -109,11 +109,16 @@ def on_host(config: HostBenchmarkConfig | None = None) -> Benchmark:
 
 
 def on_android(config: AndroidBenchmarkConfig) -> Benchmark:
-    """Returns a measurer for a phone; `models`, `threads` and `output` of `config` are set here."""
+    """Returns a measurer for a phone; `models`, `threads` and `output` of `config` are set here.
+
+    Raises:
+        UsageError: No binary is given.
+    """
+    config.check_binary()
 
     def benchmark(paths: Sequence[str], threads: int) -> BenchmarkReport:
         return android_benchmark.benchmark(
-            dataclasses.replace(config, models=tuple(paths), threads=(threads,), output=None)
+            dataclasses.replace(config, models=tuple(paths), threads=(threads,), output="")
         )
 
     return benchmark

@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 
 from export import host_benchmark
+from export.benchmark_config import HostBenchmarkConfig
 from export.benchmark_schema import BenchmarkReport, ModelFile, OpProfile, summarise
 from export.benchmark_table import (
     arithmetic_text,
@@ -23,8 +24,9 @@ from export.benchmark_table import (
     speed_up,
 )
 from export.errors import ExportError
-from export.host_benchmark import HostBenchmarkConfig, benchmark
+from export.host_benchmark import benchmark
 from export.tflite import convert
+from keras_nas.errors import UsageError
 
 FAST = HostBenchmarkConfig(warmup=1, runs=7, rounds=3, profile=False, memory=False)
 
@@ -177,10 +179,11 @@ def test_a_failing_probe_leaves_a_note(float_file, monkeypatch, tmp_path):
         ({"threads": ()}, "`threads` must be 1 or more"),
         ({"runs": 0}, "`runs` must be 1 or more. Received: runs=0"),
         ({"warmup": -1}, "`warmup` must be 0 or more"),
+        ({"size": (12,)}, "`size` must be a height and a width"),
     ],
 )
 def test_wrong_settings_are_named(arguments, message):
-    with pytest.raises(ExportError, match=message):
+    with pytest.raises(UsageError, match=message):
         HostBenchmarkConfig(**arguments)
 
 

@@ -13,6 +13,7 @@ from export.android.benchmark import benchmark
 from export.android.benchmark_config import AndroidBenchmarkConfig
 from export.android.thermal import CoolDown
 from export.benchmark_schema import BenchmarkReport
+from export.latency.profile import on_android
 from keras_nas.errors import UsageError
 from tests.export.fake_android import thermal_dump
 
@@ -357,7 +358,6 @@ def test_an_interruption_cleans_up(run, phone, model, player):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"models": []}, "`models` must name"),
         ({"threads": (0,)}, "`threads` must hold numbers above 0"),
         ({"num_runs": 0}, "`num_runs` must be above 0"),
         ({"rounds": -1}, "`rounds` must be above 0"),
@@ -368,3 +368,12 @@ def test_an_interruption_cleans_up(run, phone, model, player):
 def test_wrong_settings_are_refused(settings, message):
     with pytest.raises(UsageError, match=message):
         AndroidBenchmarkConfig(**{"models": ["m.tflite"], "binary": "b", **settings})
+
+
+def test_models_and_binary_must_be_given(run, player):
+    with pytest.raises(UsageError, match="`models` must name"):
+        run([], player())
+    with pytest.raises(UsageError, match=r"`binary` must be .* \(--benchmark_binary\)"):
+        run(["m.tflite"], "")
+    with pytest.raises(UsageError, match="`binary` must be"):
+        on_android(AndroidBenchmarkConfig())

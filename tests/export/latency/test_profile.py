@@ -10,6 +10,7 @@ import pytest
 
 import keras_nas as kn
 from export import flatbuffer
+from export.benchmark_config import HostBenchmarkConfig
 from export.benchmark_schema import (
     BenchmarkFailure,
     BenchmarkReport,
@@ -18,7 +19,6 @@ from export.benchmark_schema import (
     ModelFile,
     Runtime,
 )
-from export.host_benchmark import HostBenchmarkConfig
 from export.latency.grid import GridPoint, grid_of_models, grid_of_operations, grid_of_sizes
 from export.latency.points import LatencyPoints
 from export.latency.profile import LatencyProfileConfig, on_host, profile, residuals_table

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from export.choices import FORMATS, METADATA_TASKS, METRIC_NAMES
+from export.export_options import ExportOptions
 from keras_nas.data.registry import names
 from keras_nas.errors import UsageError
 from keras_nas.file_checks import (
@@ -15,7 +16,7 @@ from keras_nas.file_checks import (
     check_output_folder,
     is_model_file,
 )
-from keras_nas.settings import check_choices, check_range, setting
+from keras_nas.settings import check_choices, check_range, group, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,21 +36,11 @@ class ExportConfig:
     data_dir: str = setting("", "Where the data set is; by default its own place.")
     metric: str = setting("top1", "Task metric of an .npz file's data.", ("none", *METRIC_NAMES))
     seed: int = setting(0, "Seed of the data's choice and order.")
-    representative_samples: int = setting(200, "Samples that set the ranges of int8 and int16x8.")
-    parity_samples: int = setting(1000, "Held-out samples to compare on.")
-    io_dtype: str = setting(
-        "float32",
-        "Type of the inputs and outputs of int8, int16x8 and qat files.",
-        ("float32", "int8", "uint8", "int16"),
-    )
+    options: ExportOptions = group(ExportOptions())
     input_size: tuple[int, ...] = setting((), "Height and width of a model without fixed ones.")
     dynamic_sizes: tuple[str, ...] = setting(
         (), "Sizes such as 240x320 that a file of dynamic size must run at."
     )
-    float_fallback: bool = setting(False, "Keep operations without integer kernel in float32.")
-    qat_epochs: int = setting(1, "Epochs of quantisation-aware training.")
-    qat_steps: int = setting(0, "Steps in an epoch of it; 0 for all.")
-    qat_learning_rate: float = setting(1e-4, "Its learning rate (Adam).")
     metadata: bool = setting(False, "Write metadata (Python 3.11 or older).")
     task: str = setting("classification", "Task that the metadata name.", METADATA_TASKS)
     description: str = setting("", "What the model does, for the metadata.")
@@ -64,6 +55,7 @@ class ExportConfig:
 
     def __post_init__(self):
         check_choices(self)
+        check_choices(self.options)
         unknown = sorted(set(self.formats) - set(FORMATS))
         if unknown or not self.formats:
             raise UsageError(
@@ -74,8 +66,7 @@ class ExportConfig:
                 f"`input_size` must be a height and a width. Received: {self.input_size}"
             )
         self.sizes()
-        check_range(self, ("seed", "qat_steps"), 0)
-        check_range(self, ("representative_samples", "parity_samples", "qat_epochs"), 1)
+        check_range(self, ("seed",), 0)
 
     def sizes(self) -> tuple[tuple[int, int], ...]:
         """`dynamic_sizes` as numbers."""

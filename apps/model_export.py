@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from apps.export_config import ExportConfig
 from export.choices import IO_DTYPES, NEED_DATA
-from export.export_model import ExportData, ExportOptions, export_model
+from export.export_model import ExportData, export_model
+from export.export_options import ExportOptions
 from export.metadata import ModelCard, describe
 from export.parity import Parity
 from export.tflite import ExportedModel
@@ -130,19 +131,14 @@ def _check_sizes(config: ExportConfig, model: keras.Model) -> None:
 
 
 def _options(config: ExportConfig, model: keras.Model, name: str) -> ExportOptions:
-    fits = config.io_dtype in IO_DTYPES[name]
-    return ExportOptions(
-        representative_samples=config.representative_samples,
-        io_dtype=config.io_dtype if fits else "float32",
+    fits = config.options.io_dtype in IO_DTYPES[name]
+    return dataclasses.replace(
+        config.options,
+        io_dtype=config.options.io_dtype if fits else "float32",
         input_shape=(1, *config.input_size, model.inputs[0].shape[-1])
         if config.input_size
         else None,
         sizes=config.sizes() or None,
-        float_fallback=config.float_fallback,
-        parity_samples=config.parity_samples,
-        qat_epochs=config.qat_epochs,
-        qat_steps=config.qat_steps or None,
-        qat_learning_rate=config.qat_learning_rate,
     )
 
 

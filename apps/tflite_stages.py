@@ -9,7 +9,8 @@ from apps.segmentation_files import SegmentationFiles
 from apps.super_resolution_files import SuperResolutionFiles
 from apps.task_files import TaskFiles
 from export.benchmark_config import HostBenchmarkConfig
-from export.export_model import ExportOptions, export_model
+from export.export_model import export_model
+from export.export_options import ExportOptions
 from export.host_benchmark import benchmark
 from keras_nas.loading import load_model
 from keras_nas.runs.data import load_data

@@ -102,7 +102,7 @@ def _entry(name: str, config: ExportConfig, threads: list[int]) -> Entry:
     for role, path in (("original", _ORIGINAL.value), ("pruned", _PRUNED.value)):
         one = dataclasses.replace(config, model=path, formats=(name,), name=role)
         exports += export_file(one)
-    settings = HostBenchmarkConfig(threads=threads, runs=_RUNS.value)
+    settings = HostBenchmarkConfig(threads=tuple(threads), runs=_RUNS.value)
     return Entry(name, exports, benchmark([export.path for export, _ in exports], settings))
 
 

@@ -13,7 +13,8 @@ import keras
 from export import metadata, parity, quantization, tflite
 from export.choices import NEED_DATA
 from export.errors import ExportError
-from export.parity import Parity, Tolerance
+from export.export_options import ExportOptions
+from export.parity import Parity
 from export.random_samples import random_batches
 from export.task_metrics import METRICS
 from export.tflite import ExportedModel
@@ -34,31 +35,6 @@ class ExportData:
     train: Any = None
     held_out: Any = None
     metric: str | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class ExportOptions:
-    """How to export; see `export.tflite.convert` for the first six.
-
-    Attributes:
-        parity_samples: the largest number of held-out samples to compare.
-        tolerance: overrides the format's tolerance.
-        qat_loss: the loss of quantisation-aware training; None chooses one by the targets.
-        qat_epochs, qat_steps, qat_learning_rate: its length (steps in an epoch; None for all
-            batches) and rate.
-    """
-
-    representative_samples: int = 200
-    io_dtype: str = "float32"
-    input_shape: tuple[int | None, ...] | None = None
-    sizes: tuple[tuple[int, int], ...] | None = None
-    float_fallback: bool = False
-    parity_samples: int | None = 1000
-    tolerance: Tolerance | None = None
-    qat_loss: Any = None
-    qat_epochs: int = 1
-    qat_steps: int | None = None
-    qat_learning_rate: float = 1e-4
 
 
 def export_model(
@@ -132,7 +108,7 @@ def _trained_for(model: keras.Model, format_: str, data: ExportData, options: Ex
         data.train,
         loss=options.qat_loss,
         epochs=options.qat_epochs,
-        steps_per_epoch=options.qat_steps,
+        steps_per_epoch=options.qat_steps or None,
         learning_rate=options.qat_learning_rate,
     )
 

@@ -8,10 +8,12 @@ import keras
 import numpy as np
 import pytest
 
-from apps.model_export import ExportConfig, export_file
+from apps.export_config import ExportConfig
+from apps.model_export import export_file
 from export import metadata
 from export.interpreter import Runner
 from keras_nas.errors import KerasNasError, UsageError
+from keras_nas.settings import unflatten
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,7 @@ def files(tmp_path_factory):
 
 def config(files, **changes):
     settings = {"model": str(files / "small.keras"), "data": str(files / "data.npz")}
-    return ExportConfig(**{**settings, **changes})
+    return unflatten(ExportConfig, {**settings, **changes})
 
 
 def test_every_format_is_written_with_its_report(files, tmp_path):
@@ -123,9 +125,11 @@ def test_open_sizes_are_named_by_flag(files, tmp_path, shape, changes, message):
     [
         ({"formats": ("int4",)}, "`formats` must be some of"),
         ({"io_dtype": "int4"}, "`io_dtype` must be one of"),
+        ({"parity_samples": 0}, "`parity_samples` must be 1 or more. Received: parity_samples=0"),
+        ({"qat_steps": -1}, "`qat_steps` must be 0 or more"),
         ({"input_size": (3,)}, "`input_size` must be a height and a width"),
     ],
 )
 def test_wrong_settings_are_usage_errors(changes, message):
     with pytest.raises(UsageError, match=message):
-        ExportConfig(**changes)
+        unflatten(ExportConfig, changes)

@@ -9,7 +9,8 @@ from keras import layers, ops
 
 from export import differences, parity, samples, ties
 from export.errors import ExportError
-from export.export_model import ExportData, ExportOptions, export_model
+from export.export_model import ExportData, export_model
+from export.export_options import ExportOptions
 from export.interpreter import Runner
 from export.random_samples import random_batches
 from export.tflite import convert

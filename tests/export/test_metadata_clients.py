@@ -14,7 +14,8 @@ import pytest
 from scipy import ndimage
 
 from export import metadata
-from export.export_model import ExportData, ExportOptions, export_model
+from export.export_model import ExportData, export_model
+from export.export_options import ExportOptions
 from export.interpreter import Runner
 from export.task_metrics import mean_iou
 from tests.export.environments import environment, run_in

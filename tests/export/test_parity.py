@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from export import parity
 from export.errors import ExportError, ParityError
-from export.export_model import ExportData, ExportOptions, export_model
+from export.export_model import ExportData, export_model
+from export.export_options import ExportOptions
 from export.task_metrics import mean_iou, psnr, top1
 from export.tflite import convert
 

@@ -9,7 +9,8 @@ from keras import layers, ops
 
 from export import parity
 from export.errors import ExportError, ParityError
-from export.export_model import ExportData, ExportOptions, export_model
+from export.export_model import ExportData, export_model
+from export.export_options import ExportOptions
 from export.interpreter import Runner
 from export.precision import computing_in, half_precision
 from export.tflite import convert

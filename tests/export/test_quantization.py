@@ -12,7 +12,8 @@ from keras import layers, ops
 
 from export import flatbuffer, legacy_keras, parity, quantization, quantized_ranges
 from export.errors import ExportError, ParityError, UnsupportedOperationError
-from export.export_model import ExportData, ExportOptions, export_model
+from export.export_model import ExportData, export_model
+from export.export_options import ExportOptions
 from export.interpreter import Runner
 from export.tflite import convert
 from export.training_data import TrainingData, loss_of

@@ -9,7 +9,6 @@ import re
 import runpy
 from functools import cache, partial
 from pathlib import Path
-from types import SimpleNamespace
 
 from tests.source_tree import (
     FILE_PARTS,
@@ -40,10 +39,7 @@ def rules() -> dict[str, dict]:
         package = folder.relative_to(ROOT).as_posix()
         names = {kind: partial(note, found, package, kind) for kind in RULES}
         names |= {"glob": partial(glob, folder), "exports_files": list, "load": lambda *_: None}
-        native = SimpleNamespace(glob=names["glob"], package_name=lambda package=package: package)
-        names |= {"native": native}
-        macros = runpy.run_path(str(ROOT / "tests" / "test_folder.bzl"), names)
-        runpy.run_path(str(folder / "BUILD"), names | {"test_folder": macros["test_folder"]})
+        runpy.run_path(str(folder / "BUILD"), names)
     return found
 
 

@@ -307,17 +307,7 @@ def _notes(runs: paired_runs.Runs) -> list[str]:
     return notes
 
 
-def _differences(references: list[np.ndarray], results: list[np.ndarray]) -> dict[str, Any]:
-    """Compares output by output; of several outputs the relatively worst is reported."""
-    found = [measure(a, b) for a, b in zip(references, results, strict=True)]
-    return max(found, key=lambda measured: measured["worst_relative"])
-
-
 def _metric_faults(drop: float | None, allowed: Tolerance) -> list[str]:
     if drop is None or allowed.metric_drop is None or drop <= allowed.metric_drop:
         return []
     return [f"the metric drops by {drop:.4g}, {allowed.metric_drop:.4g} is allowed"]
-
-
-def _faults(measured: dict[str, Any], drop: float | None, allowed: Tolerance) -> list[str]:
-    return [*faults(measured, allowed, Rounding()), *_metric_faults(drop, allowed)]

@@ -1,4 +1,4 @@
-"""Bicubic resizing that gives MATLAB's `imresize` values, in NumPy and in TensorFlow.
+"""Bicubic resizing that gives MATLAB's `imresize` values.
 
 Super-resolution papers make their low-resolution images with MATLAB's antialiased bicubic
 `imresize`; another bicubic (OpenCV's, or one without antialiasing) shifts a benchmark by up to a
@@ -16,7 +16,6 @@ import math
 from typing import TypeAlias
 
 import numpy as np
-import tensorflow as tf
 
 from keras_nas.errors import KerasNasError, UsageError
 
@@ -112,32 +111,6 @@ def imresize(
     return result.astype(image.dtype if image.dtype != np.float16 else np.float32)
 
 
-def bicubic_resize(images: tf.Tensor, scale: Scale, antialias: bool = True) -> tf.Tensor:
-    """`imresize` as TensorFlow operations, for a tf.data pipeline or a graph.
-
-    The size may be unknown while tracing. Weights are computed in float64 and applied in float32;
-    nothing is rounded or clipped, so it equals `imresize` of a floating-point image.
-
-    Args:
-        images: shape (…, height, width, channels), any real dtype.
-        scale: one factor or (vertical, horizontal), in Python numbers.
-        antialias: as in `imresize`.
-
-    Returns:
-        float32 of shape (…, ceil(scale · height), ceil(scale · width), channels).
-
-    Raises:
-        KerasNasError: a factor that is not positive.
-    """
-    scales = _checked_scales(scale)
-    result = tf.cast(images, tf.float32)
-    for axis in sorted((0, 1), key=lambda a: scales[a]):
-        if scales[axis] == 1.0:
-            continue
-        result = _resize_axis_tf(result, scales[axis], antialias, axis - 3)
-    return result
-
-
 def _resize_axis(
     image: np.ndarray, weights: np.ndarray, indices: np.ndarray, axis: int
 ) -> np.ndarray:
@@ -148,37 +121,6 @@ def _resize_axis(
         for tap in range(weights.shape[1])
     )
     return functools.reduce(np.add, taps)
-
-
-def _resize_axis_tf(images: tf.Tensor, scale: float, antialias: bool, axis: int) -> tf.Tensor:
-    length = tf.shape(images)[axis]
-    out_length = tf.cast(tf.math.ceil(scale * tf.cast(length, tf.float64)), tf.int32)
-    stretch = scale if antialias and scale < 1.0 else 1.0
-    width = _KERNEL_WIDTH / stretch
-    position = (tf.cast(tf.range(out_length), tf.float64) + 0.5) / scale - 0.5
-    first = tf.math.floor(position - width / 2.0)
-    sources = first[:, None] + tf.range(math.ceil(width) + 2, dtype=tf.float64)
-    weights = _cubic_tf(stretch * (position[:, None] - sources))
-    weights /= tf.reduce_sum(weights, axis=1, keepdims=True)
-    folded = tf.math.floormod(tf.cast(sources, tf.int32), 2 * length)
-    indices = tf.minimum(folded, 2 * length - 1 - folded)
-    broadcast = [-1] + [1] * (-axis - 1)
-    result = tf.zeros((), tf.float32)
-    for tap in range(math.ceil(width) + 2):
-        factor = tf.reshape(tf.cast(weights[:, tap], tf.float32), broadcast)
-        result += factor * tf.gather(images, indices[:, tap], axis=axis)
-    if images.shape[axis] is not None:
-        shape = images.shape.as_list()
-        shape[axis] = _scaled(shape[axis], scale)
-        result = tf.ensure_shape(result, shape)
-    return result
-
-
-def _cubic_tf(x: tf.Tensor) -> tf.Tensor:
-    x = tf.abs(x)
-    near = (1.5 * x - 2.5) * x**2 + 1.0
-    far = ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0
-    return tf.where(x <= 1.0, near, tf.where(x <= 2.0, far, tf.zeros_like(x)))
 
 
 def _scaled(length: int, scale: float) -> int:

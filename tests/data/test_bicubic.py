@@ -8,7 +8,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_nas.data.bicubic import bicubic_resize, cubic, imresize, resize_weights
+from keras_nas.data.bicubic import cubic, imresize, resize_weights
 from keras_nas.errors import KerasNasError
 
 # An 8 x 10 uint8 image and what MATLAB's imresize makes of it, as printed in the tests of GNU
@@ -154,44 +154,10 @@ def test_sizes_are_rounded_up():
     assert imresize(np.zeros((9, 11), np.uint8), (0.5, 2)).shape == (5, 22)
 
 
-@given(
-    height=st.integers(1, 20),
-    width=st.integers(1, 20),
-    scale=st.sampled_from([0.25, 1 / 3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, (0.5, 2.0), (2.0, 0.5)]),
-    antialias=st.booleans(),
-)
-def test_tensorflow_version_equals_the_numpy_version(height, width, scale, antialias):
-    images = np.random.default_rng(height * 21 + width).uniform(0, 255, (2, height, width, 3))
-    result = bicubic_resize(tf.constant(images, tf.float32), scale, antialias)
-    expected = [imresize(image, scale, antialias=antialias) for image in images]
-    assert result.dtype == tf.float32
-    np.testing.assert_allclose(result, expected, atol=2e-4)
-
-
 @given(value=st.floats(0, 255), scale=st.sampled_from([0.3, 0.5, 2.0, 2.5]))
 def test_constant_image_stays_constant(value, scale):
     result = imresize(np.full((7, 5), value), scale)
     np.testing.assert_allclose(result, value, rtol=1e-13, atol=1e-13)
-
-
-def test_tensorflow_version_traces_once_for_images_of_every_size():
-    traces = []
-
-    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)])
-    def halve(images):
-        traces.append(1)
-        return bicubic_resize(images, 0.5)
-
-    for shape in [(1, 8, 10, 3), (2, 13, 7, 3)]:
-        images = np.random.default_rng(3).integers(0, 256, shape, np.uint8)
-        expected = [imresize(image.astype(np.float64), 0.5) for image in images]
-        np.testing.assert_allclose(halve(images), expected, atol=2e-4)
-    assert len(traces) == 1
-
-
-def test_tensorflow_version_knows_its_static_shape():
-    dataset = tf.data.Dataset.from_tensors(np.zeros((9, 8, 3), np.uint8))
-    assert dataset.map(lambda x: bicubic_resize(x, 0.5)).element_spec.shape == (5, 4, 3)
 
 
 @pytest.mark.parametrize(

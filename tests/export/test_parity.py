@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from export import parity
+from export.differences import Rounding, faults, measure
 from export.errors import ExportError, ParityError
 from export.export_model import ExportData, export_model
 from export.export_options import ExportOptions
@@ -77,9 +78,9 @@ def test_a_drop_beyond_the_tolerance_is_refused(classifier, uint8_file, held_out
 
 
 def test_differences_by_hand():
-    reference = [np.array([[0.0, 1.0], [0.5, 0.5]])]
-    result = [np.array([[0.5, 1.0], [0.5, 0.75]])]
-    found = parity._differences(reference, result)
+    reference = np.array([[0.0, 1.0], [0.5, 0.5]])
+    result = np.array([[0.5, 1.0], [0.5, 0.75]])
+    found = measure(reference, result)
     assert found["worst"] == 0.5
     assert found["mean"] == pytest.approx(0.75 / 4)
     assert found["worst_relative"] == 0.5
@@ -89,9 +90,8 @@ def test_differences_by_hand():
 
 
 def test_what_is_not_a_number_never_passes():
-    reference = [np.array([[0.0, 1.0]])]
-    found = parity._differences(reference, [np.array([[np.nan, 1.0]])])
-    assert len(parity._faults(found, None, parity.TOLERANCES["int8"])) == 3
+    found = measure(np.array([[0.0, 1.0]]), np.array([[np.nan, 1.0]]))
+    assert len(faults(found, parity.TOLERANCES["int8"], Rounding())) == 3
 
 
 def test_a_shuffled_dataset_is_read_once(classifier, float_file, held_out):

@@ -96,18 +96,23 @@ class Resource:
         self._function = tf.function(self._counted, autograph=False)
 
     @tf.autograph.experimental.do_not_convert
-    def __call__(self) -> tf.Tensor:
-        """R under the gates' present logits: a float64 scalar."""
+    def __call__(self, value: tf.Tensor | None = None) -> tf.Tensor:
+        """R under the gates' present logits: a float64 scalar.
+
+        Args:
+            value: R, where it is known already: then only what the gradient needs is computed.
+        """
         factors = all_straight_through(list(self._gate_of.values()))
-        return self.of(dict(zip(self._gate_of, factors, strict=True)))
+        return self.of(dict(zip(self._gate_of, factors, strict=True)), value)
 
     @tf.autograph.experimental.do_not_convert
-    def of(self, factors: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    def of(self, factors: Mapping[str, tf.Tensor], value: tf.Tensor | None = None) -> tf.Tensor:
         """R for factors G by the gate's name, float32 `(channels,)` of zeros and ones."""
-        joined = tf.stop_gradient(tf.concat([factors[name] for name in self._gate_of], axis=0))
-        exact = self._counted(joined > 0.5)
+        if value is None:
+            joined = tf.concat([factors[name] for name in self._gate_of], axis=0)
+            value = self._counted(tf.stop_gradient(joined) > 0.5)
         relaxed = self.relaxed(factors)
-        return tf.stop_gradient(exact) + (relaxed - tf.stop_gradient(relaxed))
+        return tf.stop_gradient(value) + (relaxed - tf.stop_gradient(relaxed))
 
     @tf.autograph.experimental.do_not_convert
     def exact(self, masks: Mapping[str, tf.Tensor]) -> tf.Tensor:

@@ -160,6 +160,16 @@ def test_steering_raises_lambda_above_the_plan_and_lowers_it_below():
     assert float(searched.strength) == pytest.approx(1e-9 * np.exp(2 * (0.5 + share - 1)), rel=1e-4)
 
 
+def test_what_is_left_is_counted_again_only_when_a_gate_has_changed():
+    searched = stage(supernet())
+    assert searched.measured() == searched.full
+    searched.present.value.assign(1.0)
+    assert searched.measured() == 1.0
+    searched.gates[1].set_mask(np.arange(8) < 4)
+    masks = {gate.name: gate.mask() for gate in searched.gates}
+    assert searched.measured() == float(searched.resource.exact(masks)) < searched.full
+
+
 def test_an_overshoot_is_taken_back():
     """All of b's gates close in one step: the best by ψ_on − ψ_off open again, to the target."""
     searched = stage(supernet())

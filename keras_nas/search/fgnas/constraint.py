@@ -81,26 +81,24 @@ class Protection:
             for group in [*alone, *layers.values()]
             if not dependence.holds({gate.name: np.zeros(gate.channels, bool) for gate in group})
         ]
-        self._best = tf.function(self._best_gaps, autograph=False)
 
-    def __call__(self) -> None:
-        """Opens the best channel of what has been emptied; to be called after each step."""
-        if not self.groups:
-            return
-        for index in np.flatnonzero(self._best().numpy() < 0):
+    def open_best(self, emptied: np.ndarray) -> None:
+        """Opens the best channel of each group that `emptied`, bool `(groups,)`, names."""
+        for index in np.flatnonzero(emptied):
             gate = max(self.groups[index], key=lambda gate: gate.scores().max())
             mask = np.zeros(gate.channels, bool)
             mask[int(np.argmax(gate.scores()))] = True
             open_channels(gate, mask)
 
-    def _best_gaps(self) -> tf.Tensor:
-        """The largest ψ_on − ψ_off of each group."""
-        gaps = [
-            [tf.convert_to_tensor(gate.logits) for gate in group] for group in self.groups
-        ]  # fmt: skip
-        return tf.stack(
-            [tf.reduce_max([tf.reduce_max(x[:, 0] - x[:, 1]) for x in group]) for group in gaps]
-        )
+    def emptied(self) -> tf.Tensor:
+        """Which groups have no open channel: bool `(groups,)`; to be asked after each step."""
+        gates = [(index, gate) for index, group in enumerate(self.groups) for gate in group]
+        if not gates:
+            return tf.zeros(0, tf.bool)
+        logits = tf.concat([tf.convert_to_tensor(gate.logits) for _, gate in gates], axis=0)
+        group = np.repeat([index for index, _ in gates], [gate.channels for _, gate in gates])
+        opened = tf.cast(logits[:, 0] >= logits[:, 1], tf.int32)
+        return tf.math.unsorted_segment_max(opened, group, len(self.groups)) == 0
 
 
 def open_channels(gate: STEGate, mask: np.ndarray) -> None:

@@ -20,6 +20,7 @@ from keras_nas.regularizers import Resource
 from keras_nas.search.fgnas.config import FgnasConfig
 from keras_nas.search.fgnas.constraint import Protection, make_constraint, open_channels
 from keras_nas.search.fgnas.folded_gates import fold_gates
+from keras_nas.search.fgnas.present_cost import PresentCost
 from keras_nas.search.gate_statistics import gate_statistics, probabilities
 from keras_nas.tasks import Task
 from keras_nas.training.stage import Data
@@ -77,13 +78,14 @@ class FgnasStage(TrainStage):
         self.target = config.target(self.full)
         with tf.distribute.get_strategy().scope():
             self.strength = keras.Variable(config.lambda_r, trainable=False, name="lambda_r")
+            self.present = PresentCost(self.resource, self.gates, self.full)
         self.constraint = make_constraint(self.gates, config)
         self.dependence = surgery.Dependence(
             read(supernet), {gate.name: gate for gate in self.gates}
         )
         self.protection = Protection(self.gates, self.dependence)
         self.reached = False
-        self._measure = tf.function(self._exact, autograph=False)
+        self._settle = tf.function(self._settled, autograph=False)
         self._seen: bytes | None = None
         self._value = self.full
 
@@ -121,16 +123,20 @@ class FgnasStage(TrainStage):
                 f"'{self.model.name}' has. Received: {self.target:,.6g}"
             )
 
+    def before_epoch(self, epoch):
+        self.measured()  # a run that is resumed has its gates from the checkpoint
+
     def before_step(self, epoch, step, steps):
         if self.settings.steer and self.target is not None:
             total = max(1, self.epochs * steps - 1)
             plan = self.full + (self.target - self.full) * (epoch * steps + step) / total
-            self._steer((self.measured() - plan) / self.full)
+            self._move_lambda((self.measured() - plan) / self.full)
 
     def _lambda(self) -> float:
         return float(keras.ops.convert_to_numpy(self.strength))
 
-    def _steer(self, excess: float) -> None:
+    def _move_lambda(self, excess: float) -> None:
+        """λ grows where more is left than the plan has, and falls where less is."""
         start = self.settings.lambda_r
         moved = self._lambda() * math.exp(self.settings.steer_gain * excess)
         self.strength.assign(min(max(moved, start / STEERING_RANGE), start * STEERING_RANGE))
@@ -142,7 +148,8 @@ class FgnasStage(TrainStage):
         return [*super().learned(), Learned(self.logits, self.gate_optimizer)]
 
     def losses(self, targets, outputs):
-        penalty = self.strength * tf.cast(self.resource(), tf.float32)
+        resource = self.resource(tf.convert_to_tensor(self.present.value))
+        penalty = self.strength * tf.cast(resource, tf.float32)
         return with_penalty(super().losses(targets, outputs), penalty)
 
     def state(self):
@@ -153,14 +160,24 @@ class FgnasStage(TrainStage):
         }
 
     def satisfied(self):
-        if self.constraint is not None:
-            self.constraint()
-        self.protection()
-        self.reached = self.target is not None and self._meets(self.target)
+        present, emptied = self._settle()
+        measured, emptied = float(present), emptied.numpy()
+        if emptied.any():
+            self.protection.open_best(emptied)
+            measured = self.measured()
+        self.reached = (
+            self.target is not None and measured <= self.target and self.left() <= self.target
+        )
         if self.target is not None and self.reached:
             self._land(self.target)
             self.mend()
         return self.reached
+
+    def _settled(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Constrains the gates; R as they then are, and `Protection.emptied`."""
+        if self.constraint is not None:
+            self.constraint()
+        return self.present.counted(), self.protection.emptied()
 
     def mend(self) -> None:
         """Opens the channels without which the gates that are closed would cut the network."""
@@ -196,18 +213,11 @@ class FgnasStage(TrainStage):
 
     def measured(self) -> float:
         """R under the present masks."""
-        return float(self._measure())
-
-    def _exact(self):
-        masks = {gate.name: gate.indicator() > 0.5 for gate in self.gates}
-        return self.resource.exact(masks)
+        return float(self.present())
 
     def is_met(self) -> bool:
         """Whether what surgery would build meets the target."""
         return self.target is not None and self.left() <= self.target
-
-    def _meets(self, target: float) -> bool:
-        return self.measured() <= target and self.left() <= target
 
     def _rescued(self, masks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         scores = {gate.name: gate.scores() for gate in self.gates}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 
 from keras_nas.costs import LatencyTable
-from keras_nas.costs.costs import LayerCosts
 from keras_nas.costs.latency_operations import timed_operations
 from keras_nas.costs.layer_costs import layer_costs
 from keras_nas.graph import Graph, Node
 from keras_nas.graph.sample_shapes import sample_shape
 from keras_nas.surgery.analysis import Plan
 from keras_nas.surgery.rules import is_opaque
+from keras_nas.surgery.rules.base import Rule
+from keras_nas.surgery.rules.convolution import DenseLike
 
 _PRODUCTS = ("conv", "transposed_conv", "dense")
 
@@ -52,9 +53,10 @@ class Price:
 
 
 def counted_prices(plan: Plan, what: str) -> dict[Node, Price]:
-    """The nodes that cost params, macs or flops, read off the formulas of `keras_nas.costs`.
+    """The nodes that cost params, macs or flops, read off what their rules say (`Rule.costs`).
 
-    A formula is asked at one and two channels; it is linear in each.
+    A rule is asked at one and two channels; what it says must be linear in each. What always reads
+    and makes all its channels has one price.
 
     Args:
         plan: The analysis of the gated graph with every gate open.
@@ -68,40 +70,40 @@ def counted_prices(plan: Plan, what: str) -> dict[Node, Price]:
 
 
 def _counted(plan: Plan, node: Node, what: str) -> Price:
-    rule = plan.rules[node]
+    rule, call = plan.rules[node], plan.calls[node]
+    dense = isinstance(rule, DenseLike)
 
-    def at(read: int, written: int, use_bias: bool | None = None) -> float:
+    def at(read: int | None, written: int | None, use_bias: bool | None = None) -> float:
         shapes = [_resized(plan, value, read) for value in node.inputs]
         target = [_resized(plan, value, written) for value in node.outputs]
-        groups = 1 if rule.reads_all_inputs else None
-        return _cost(layer_costs(node.operation, shapes, target, groups=groups, use_bias=use_bias))
-
-    def _cost(costs: LayerCosts) -> float:
+        if dense:  # its own `costs` are those of the present groups and constants
+            costs = layer_costs(call.layer, shapes, target, groups=1, use_bias=use_bias)
+        else:
+            costs = rule.costs(call, shapes, target)
         return float(getattr(costs, what))
 
-    if is_opaque(rule):
-        read, written = (
-            [sample_shape(value) for value in values] for values in (node.inputs, node.outputs)
-        )
-        return Price(fixed=_cost(layer_costs(node.operation, read, written)))
+    if type(rule).wants is Rule.wants and type(rule).produces is Rule.produces:
+        return Price(fixed=at(None, None))
     if not rule.reads_all_inputs:
         one, two = at(1, 1), at(2, 2)
         return Price(fixed=2 * one - two, written=two - one)
-    product = at(2, 2) - at(2, 1) - at(1, 2) + at(1, 1)
-    has_bias = getattr(node.operation, "use_bias", True)
+    one = at(1, 1)
+    product = at(2, 2) - at(2, 1) - at(1, 2) + one
+    read, written = at(2, 1) - one - product, at(1, 2) - one - product
     return Price(
-        read=at(2, 1) - at(1, 1) - product,
-        written=at(1, 2) - at(1, 1) - product,
+        fixed=one - read - written - product,
+        read=read,
+        written=written,
         product=product,
-        new_bias=0.0 if has_bias else at(1, 1, True) - at(1, 1, False),
-        groups=getattr(node.operation, "groups", 1),
+        new_bias=at(1, 1, True) - at(1, 1, False) if dense and not call.layer.use_bias else 0.0,
+        groups=getattr(call.layer, "groups", 1) if dense else 1,
     )
 
 
-def _resized(plan: Plan, value, width: int) -> tuple[int | None, ...]:
+def _resized(plan: Plan, value, width: int | None) -> tuple[int | None, ...]:
     shape = list(sample_shape(value))
     channels = plan.channels[value]
-    if channels is not None:
+    if channels is not None and width is not None:
         shape[channels.axis] = width
     return tuple(shape)
 

@@ -8,7 +8,7 @@ import pytest
 from keras import layers
 
 import keras_nas as kn
-from keras_nas.costs import Counts, for_layers
+from keras_nas.costs import Counts, LayerCosts, for_layers
 from keras_nas.errors import UsageError
 from keras_nas.surgery import Rule, SameChannels, register_rule
 from keras_nas.surgery.channels import Channels
@@ -42,6 +42,20 @@ class Composite(layers.Layer):
         return self.inner(inputs)
 
 
+class Weighted(Shift):
+    """As its parent, but no formula counts it: its rule says what it costs."""
+
+
+class Mixed(layers.Layer):
+    """A 1x1 convolution without a formula, under a rule that says what it costs."""
+
+    def build(self, input_shape):
+        self.kernel = self.add_weight(shape=(input_shape[-1], 4), initializer="ones")
+
+    def call(self, inputs):
+        return keras.ops.matmul(inputs, self.kernel)
+
+
 for_layers(Shift, WholeShift)(lambda call: Counts(params=call.channels_out))
 
 
@@ -56,6 +70,33 @@ class ShiftRule(SameChannels):
     def build(self, call, builder):
         weights = [np.asarray(call.layer.offset)[call.wants[0]]]
         return builder.apply(call, [builder.fetch(call, 0)], weights=weights)
+
+
+@register_rule(Weighted)
+class WeightedRule(ShiftRule):
+    def costs(self, call, input_shapes, output_shapes):
+        return LayerCosts(params=output_shapes[0][-1])
+
+
+@register_rule(Mixed)
+class MixedRule(Rule):
+    """Reads the live channels, and makes those asked for."""
+
+    stateful = reads_all_inputs = True
+
+    def wants(self, call, produced):
+        return [np.full(call.input.count, produced[0].any())]
+
+    def produces(self, call, produced, wants):
+        return produced
+
+    def costs(self, call, input_shapes, output_shapes):
+        read, written = input_shapes[0][-1], output_shapes[0][-1]
+        return LayerCosts(macs=25 * read * written, params=read * written)
+
+    def build(self, call, builder):
+        kernel = np.asarray(call.layer.kernel)[call.wants[0]][:, call.produces[0]]
+        return builder.apply(call, [builder.fetch(call, 0)], weights=[kernel])
 
 
 @register_rule(WholeShift)
@@ -92,6 +133,26 @@ def test_a_rule_that_says_nothing_keeps_all_and_is_counted_so(zeros):
     outputs = head(WholeShift(name="shift")(gated(inputs, zeros)))
     small = exactly_rebuilt(inputs, outputs, random_images())
     assert small.get_layer("shift").offset.shape == (6,)
+
+
+def test_what_a_rule_says_of_costs_is_what_the_regularizer_counts():
+    inputs = keras.Input((5, 5, 3))
+    outputs = head(Weighted(name="shift")(gated(inputs, zeros=True)))
+    small = exactly_rebuilt(inputs, outputs, random_images(), resources=["params"])
+    assert small.get_layer("shift").offset.shape == (3,)
+
+
+def test_costs_of_a_rule_whose_layer_reads_all_its_inputs():
+    inputs = keras.Input((5, 5, 3))
+    x = Mixed(name="mixed")(layers.Conv2D(5, 1, name="before")(inputs))
+    gate = kn.layers.STEGate(name="gate")
+    supernet = keras.Model(inputs, head(gate(x)))
+    gate.set_mask([1, 0, 0, 1])
+    architecture = kn.Architecture.from_gates(supernet)
+    for what in ("macs", "params"):
+        predicted = kn.surgery.predict_costs(supernet, architecture, align="pad")
+        resource = kn.regularizers.Resource(supernet, what)
+        assert float(resource()) == getattr(predicted, what) < resource.full()
 
 
 def test_a_composite_with_a_rule_is_not_opened():

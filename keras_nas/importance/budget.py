@@ -116,7 +116,7 @@ def _resource(model: keras.Model, latency: Latency, input_shapes: Any):
         threads=latency.threads,
         interpolate=latency.interpolate,
     )
-    return tf.function(resource.exact, autograph=False)
+    return resource.exact
 
 
 def _scale(edge: Gate) -> float:

@@ -118,7 +118,7 @@ class Resource:
     def exact(self, masks: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """The cost of the network under `masks`, bool by the gate's name; without gradient."""
         joined = tf.concat([masks[name] for name in self._gate_of], axis=0)
-        return self._counted(joined) if tf.inside_function() else self._function(joined)
+        return self._function(joined)
 
     def _counted(self, joined: tf.Tensor) -> tf.Tensor:
         """The cost under the masks of all gates, one behind the other."""

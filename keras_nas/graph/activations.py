@@ -37,6 +37,14 @@ class Activation:
     keeps_zero: bool = False
     homogeneous: bool = False
 
+    def lets_through(self, binary: bool) -> bool:
+        """Whether factors by channel behind it may as well act before it.
+
+        Args:
+            binary: Whether they are zeros and ones; else any that are not negative.
+        """
+        return self.homogeneous or (binary and self.keeps_zero)
+
 
 _UNKNOWN = Activation()
 _TRIED: WeakKeyDictionary[Any, dict[int, Activation]] = WeakKeyDictionary()

@@ -7,25 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from keras_nas.graph import Graph, Node, Value
-from keras_nas.graph.activations import activation_of
 from keras_nas.layers import Gate
 from keras_nas.surgery.channels import Channels
-from keras_nas.surgery.rules.arrays import operands
-from keras_nas.surgery.rules.base import Rule
-from keras_nas.surgery.rules.convolution import DenseLike
-from keras_nas.surgery.rules.depthwise import DepthwiseConvolution
-from keras_nas.surgery.rules.elementwise import (
-    Elementwise,
-    Identity,
-    PReLU,
-    Rescaling,
-    is_homogeneous,
-    is_positive_rescaling,
-    keeps_zero,
-)
-from keras_nas.surgery.rules.merge import Concatenate
-from keras_nas.surgery.rules.normalization import BatchNormalization
-from keras_nas.surgery.rules.spatial import Spatial
+from keras_nas.surgery.rules.base import Call, Rule
 
 
 @dataclass(eq=False)
@@ -113,11 +97,9 @@ def attach(
 
 def _scale_of(node: Node, scales: dict[str, np.ndarray], layout: Layout) -> np.ndarray | None:
     """What a gate, or a Rescaling that may be taken over, multiplies each channel by."""
-    if isinstance(node.operation, Gate):
-        scale = scales[node.operation_name]
-    elif isinstance(layout.rules[node], Rescaling) and is_positive_rescaling(node):
-        scale = node.operation.scale
-    else:
+    is_gate = isinstance(node.operation, Gate)
+    scale = scales[node.operation_name] if is_gate else layout.rules[node].own_factors(Call(node))
+    if scale is None:
         return None
     width = int(node.outputs[0].shape[-1] or 1)
     return np.broadcast_to(np.asarray(scale, "float64").reshape(-1), (width,))
@@ -141,33 +123,17 @@ def _reading_takers(
         if value in layout.outputs or not value.readers or not layout.is_last(value):
             return []
         for reader in dict.fromkeys(value.readers):
-            if _scales_inputs(reader, layout) and reader not in refused:
+            rule = layout.rules[reader]
+            joined = rule.joined(Call(reader), value, factors)
+            if rule.scales_inputs and layout.is_called_once(reader) and reader not in refused:
                 takers.append((reader, factors))
-            elif _joins_channels(reader, layout):
-                ways.append((reader.outputs[0], _joined(reader, value, factors)))
+            elif joined is not None:
+                ways.append((reader.outputs[0], joined))
             elif not (scale == 0).any() and _commutes(reader, layout, binary=False):
                 ways.append((reader.outputs[0], factors))
             else:
                 return []
     return takers
-
-
-def _joins_channels(node: Node, layout: Layout) -> bool:
-    if not isinstance(layout.rules[node], Concatenate):
-        return False
-    return node.operation.axis in (-1, len(node.outputs[0].shape) - 1)
-
-
-def _joined(node: Node, value: Value, factors: np.ndarray) -> np.ndarray:
-    """What multiplies a concatenation's channels where `value` among its operands has `factors`."""
-    return np.concatenate(
-        [factors if part is value else np.ones(part.shape[-1] or 0) for part in operands(node)]
-    )
-
-
-def _scales_inputs(node: Node, layout: Layout) -> bool:
-    rule = layout.rules[node]
-    return isinstance(rule, DenseLike) and rule.scales_inputs and layout.is_called_once(node)
 
 
 def _taker(gate: Node, scale: np.ndarray, layout: Layout) -> Node | None:
@@ -180,8 +146,8 @@ def _taker(gate: Node, scale: np.ndarray, layout: Layout) -> Node | None:
         and layout.is_last(value)
     ):
         node = value.producer
-        once = layout.is_called_once(node)
-        if once and _holds_factors(node, layout, binary) and _needs_no_gamma(gate, node):
+        takes = layout.rules[node].takes_factors(Call(node), binary)
+        if takes and layout.is_called_once(node) and _needs_no_gamma(gate, node):
             return node
         if not _commutes(node, layout, binary):
             return None
@@ -194,25 +160,8 @@ def _needs_no_gamma(node: Node, taker: Node) -> bool:
     return isinstance(node.operation, Gate) or getattr(taker.operation, "scale", True)
 
 
-def _holds_factors(node: Node, layout: Layout, binary: bool) -> bool:
-    rule = layout.rules[node]
-    if isinstance(rule, BatchNormalization):
-        return True
-    if not isinstance(rule, (DenseLike, DepthwiseConvolution)):
-        return False
-    activation = activation_of(node.operation.activation, len(node.outputs[0].shape))
-    return activation.homogeneous or (binary and activation.keeps_zero)
-
-
 def _commutes(node: Node, layout: Layout, binary: bool) -> bool:
     """Whether factors by channel behind the node may as well act before it."""
-    rule = layout.rules[node]
     if len(node.inputs) != 1 or not layout.is_last(node.inputs[0]):
         return False
-    if isinstance(rule, (Identity, Spatial, PReLU)):
-        return True
-    if isinstance(rule, Rescaling):
-        return is_positive_rescaling(node)
-    if isinstance(rule, Elementwise):
-        return is_homogeneous(node) or (binary and keeps_zero(node))
-    return False
+    return layout.rules[node].commutes(Call(node), binary)

@@ -107,6 +107,31 @@ class Rule:
     reads_all_inputs = False
     """Whether any one output channel reads all (live) input channels."""
 
+    scales_inputs = False
+    """Whether its weights can take the factors of a gate before it, as `Call.input_factor`."""
+
+    def takes_factors(self, call: Call, binary: bool) -> bool:
+        """Whether its weights can take the factors of a gate behind it, as `Call.factor`.
+
+        Args:
+            call: The node alone, as for the next three.
+            binary: Whether all factors are zeros and ones.
+        """
+        return False
+
+    def commutes(self, call: Call, binary: bool) -> bool:
+        """Whether factors behind it may as well act on its only input; none is below 0."""
+        return False
+
+    def own_factors(self, call: Call) -> Any:
+        """What it multiplies channels by, where that is all and others may do it; else `None`."""
+        return None
+
+    def joined(self, call: Call, value: Value, factors: np.ndarray) -> np.ndarray | None:
+        """What multiplies its output's channels where `factors` multiply those of `value` alone, if
+        it puts channels side by side; else `None`."""
+        return None
+
     def accepts(self, call: Call) -> bool:
         """Whether the rule covers this configuration; if not, the call keeps all its channels."""
         return True

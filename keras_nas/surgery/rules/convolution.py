@@ -8,11 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from keras_nas.costs.layer_costs import layer_costs
-from keras_nas.graph.activations import activation_of
 from keras_nas.graph.kinds import is_channels_last
 from keras_nas.surgery.channels import all_live
 from keras_nas.surgery.rules.base import Rule, positions
-from keras_nas.surgery.rules.evaluate import activated, apply_activation
+from keras_nas.surgery.rules.evaluate import activated, apply_activation, own_activation
 from keras_nas.surgery.rules.known import (
     Known,
     Mask,
@@ -34,7 +33,6 @@ class DenseLike(Rule):
     stateful = True
     reads_all_inputs = True
     scales_inputs = True
-    """Whether a factor by input channel can go into the kernel."""
     folds_into_bias = True
     """Whether a constant may ever go into the bias."""
 
@@ -45,6 +43,9 @@ class DenseLike(Rule):
             and channels.is_last(call.node.inputs[0])
             and is_channels_last(call.layer)
         )
+
+    def takes_factors(self, call, binary):
+        return own_activation(call).lets_through(binary)
 
     def kernel(self, layer: Any) -> np.ndarray:
         """The kernel as (..., inputs of a group, outputs)."""
@@ -347,11 +348,6 @@ class GroupedConvolution(Convolution):
         values = np.where(folded, np.nan_to_num(call.input.constants), 0.0)
         added = np.einsum("gi,igo->go", _by_group(values, layer.groups), sums).reshape(-1)
         return added + np.asarray(layer.bias) if layer.use_bias else added
-
-
-def own_activation(call):
-    """What is known of the activation that a layer has of its own."""
-    return activation_of(call.layer.activation, len(call.node.outputs[0].shape))
 
 
 def _window_sums(layer: Any) -> tf.Tensor:

@@ -8,8 +8,8 @@ import tensorflow as tf
 from keras_nas.graph.kinds import is_channels_last
 from keras_nas.surgery.channels import Channels
 from keras_nas.surgery.rules.base import Rule, positions
-from keras_nas.surgery.rules.convolution import own_activation, pads
-from keras_nas.surgery.rules.evaluate import activated, apply_activation
+from keras_nas.surgery.rules.convolution import pads
+from keras_nas.surgery.rules.evaluate import activated, apply_activation, own_activation
 from keras_nas.surgery.rules.known import is_filled, settled
 from keras_nas.surgery.rules.relaxed import folded, repeat
 
@@ -27,6 +27,9 @@ class DepthwiseConvolution(Rule):
             and is_channels_last(call.layer)
             and own_activation(call).elementwise
         )
+
+    def takes_factors(self, call, binary):
+        return own_activation(call).lets_through(binary)
 
     def constants(self, call):
         layer = call.layer

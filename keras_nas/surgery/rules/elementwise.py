@@ -33,6 +33,11 @@ class Elementwise(SameChannels):
             return _activation(call.node).elementwise
         return True
 
+    def commutes(self, call, binary):
+        if _is_homogeneous(call.node):
+            return True
+        return binary and not np.any(on_constants(call.node, {call.node.inputs[0]: np.zeros(1)}))
+
     def constants(self, call):
         channels = call.input
         result = channels.constants.copy()
@@ -75,6 +80,9 @@ def _fit(call, settings: dict[str, np.ndarray]) -> bool:
 class Identity(SameChannels):
     """Dropout and its like: nothing happens at inference."""
 
+    def commutes(self, call, binary):
+        return True
+
     def constants(self, call):
         return [Channels(call.input.axis, call.input.constants.copy())]
 
@@ -89,6 +97,9 @@ class PReLU(SameChannels):
 
     def accepts(self, call):
         return super().accepts(call) and call.input.is_last(call.node.inputs[0])
+
+    def commutes(self, call, binary):
+        return True
 
     def constants(self, call):
         alpha = np.asarray(call.layer.alpha, "float64")
@@ -118,40 +129,15 @@ def _activation(node):
     return activation_of(node.operation.activation, len(node.inputs[0].shape))
 
 
-def keeps_zero(node) -> bool:
-    """Whether f(0) = 0, so that a gate behind the operation may act before it."""
-    value = node.inputs[0]
-    zeros = np.zeros(value.shape[-1] if kind(node.operation) == "PReLU" else 1)
-    if kind(node.operation) == "PReLU":
-        return True
-    return not np.any(on_constants(node, {value: zeros}))
-
-
-def is_homogeneous(node) -> bool:
-    """Whether f(a x) = a f(x) for every a > 0, so that a scale behind it may act before it."""
+def _is_homogeneous(node) -> bool:
+    """Whether f(a x) = a f(x) for every a > 0."""
     name = kind(node.operation)
     if name in ("ReLU", "ops.ReLU"):
         layer = node.operation
         return layer.max_value is None and not layer.threshold
     if name == "Activation":
         return _activation(node).homogeneous
-    return name in ("LeakyReLU", "PReLU", "ops.Relu", "ops.LeakyRelu", "Identity", "ops.Identity")
-
-
-def is_positive_rescaling(node) -> bool:
-    """Whether a Rescaling only multiplies what the network has made, by positive numbers.
-
-    One number, or one a channel of the last axis.
-    """
-    layer, value = node.operation, node.inputs[0]
-    scale = np.asarray(layer.scale)
-    return (
-        scale.size in (1, scale.shape[-1] if scale.ndim else 1)
-        and bool(np.all(scale > 0))
-        and not np.any(layer.offset)
-        and value.producer is not None
-        and value.dtype == node.outputs[0].dtype
-    )
+    return name in ("LeakyReLU", "ops.Relu", "ops.LeakyRelu", "Identity", "ops.Identity")
 
 
 class Rescaling(SameChannels):
@@ -173,6 +159,23 @@ class Rescaling(SameChannels):
                 for array in (call.layer.scale, call.layer.offset)
             )
         )
+
+    def commutes(self, call, binary):
+        return self.own_factors(call) is not None
+
+    def own_factors(self, call):
+        """The scale, if it is one number or one a channel of the last axis, each above 0, there is
+        no offset, and the network has made what it multiplies."""
+        layer, value = call.layer, call.node.inputs[0]
+        scale = np.asarray(layer.scale)
+        plain = (
+            scale.size in (1, scale.shape[-1] if scale.ndim else 1)
+            and np.all(scale > 0)
+            and not np.any(layer.offset)
+            and value.producer is not None
+            and value.dtype == call.node.outputs[0].dtype
+        )
+        return scale if plain else None
 
     def constants(self, call):
         if call.scale is not None:

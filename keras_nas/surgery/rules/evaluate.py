@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_nas.graph import Node, Value
+from keras_nas.graph.activations import Activation, activation_of
 from keras_nas.surgery.rules.arrays import collapsed, map_operands
 from keras_nas.surgery.rules.base import Call
 from keras_nas.surgery.rules.known import Known, of_array, settled
@@ -37,6 +38,11 @@ def on_constants(node: Node, constants: dict[Value, np.ndarray]) -> np.ndarray:
     rows = result.reshape(-1, result.shape[-1])
     known = np.isfinite(rows[0]) & (rows == rows[0]).all(axis=0)
     return np.where(known, rows[0], np.nan)
+
+
+def own_activation(call: Call) -> Activation:
+    """What is known of the activation that a layer has of its own."""
+    return activation_of(call.layer.activation, len(call.node.outputs[0].shape))
 
 
 def apply_activation(call: Call, constants: np.ndarray) -> np.ndarray:

@@ -219,6 +219,16 @@ class Concatenate(Rule):
         same = np.all([column == columns[0] for column in columns], axis=0)
         return [Channels(axis, np.where(same, columns[0], np.nan))]
 
+    def joined(self, call, value, factors):
+        if not self._along_channels(call):
+            return None
+        return np.concatenate(
+            [
+                factors if part is value else np.ones(part.shape[-1] or 0)
+                for part in operands(call.node)
+            ]
+        )
+
     def columns(self, call, of_inputs: list) -> list:
         """What is known of each operand's channels in order: the inputs' own, and the arrays'."""
         numbers = iter(of_inputs)

@@ -27,6 +27,9 @@ class BatchNormalization(SameChannels):
             and not call.node.kwargs.get("training")
         )
 
+    def takes_factors(self, call, binary):
+        return True
+
     def constants(self, call):
         layer = call.layer
         scale = 1.0 / np.sqrt(np.asarray(layer.moving_variance, "float64") + layer.epsilon)

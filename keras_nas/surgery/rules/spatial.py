@@ -27,6 +27,9 @@ class Spatial(SameChannels):
             and is_channels_last(call.layer)
         )
 
+    def commutes(self, call, binary):
+        return True
+
     def constants(self, call):
         constants = call.input.constants.copy()
         if self._keeps_zero_only(call):

@@ -17,10 +17,10 @@ from keras_nas import gates, surgery
 from keras_nas.architecture import Architecture
 from keras_nas.layers import Gate
 from keras_nas.search.dead_network import check_alive
-from keras_nas.search.dso.alternating_data import all_data
 from keras_nas.settings import flatten
 from keras_nas.tasks import Classification, Task
 from keras_nas.training.evaluation import Evaluator
+from keras_nas.training.mixed_data import MixedData
 from keras_nas.training.session import Session
 from keras_nas.training.stage import Data
 from keras_nas.training.trainer import TrainConfig, train
@@ -48,7 +48,9 @@ class Context:
 
     def all_data(self) -> Data:
         """What there is to train weights on: `train_data` and `structure_data`, evenly mixed."""
-        return all_data(self.train_data, self.structure_data)
+        if self.structure_data is None:
+            return self.train_data
+        return MixedData(self.train_data, self.structure_data)
 
 
 @dataclasses.dataclass(frozen=True)

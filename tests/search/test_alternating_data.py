@@ -5,8 +5,10 @@ import pytest
 import tensorflow as tf
 
 from keras_nas.errors import UsageError
-from keras_nas.search.dso.alternating_data import AlternatingData, all_data
+from keras_nas.search.dso.alternating_data import AlternatingData
 from keras_nas.search.dso.config import parse_ratio
+from keras_nas.search.method import Context
+from keras_nas.tasks import Classification
 from keras_nas.training.stage import steps_of
 
 
@@ -38,14 +40,9 @@ def test_steps_are_known_and_an_epoch_can_be_entered_in_its_middle():
     assert [edge_y[0, 0] for _, (_, edge_y) in rest] == [106, 108]
 
 
-def test_all_data_mixes_evenly_and_loses_nothing():
-    mixed = all_data(numbered(0, 8, 2), numbered(100, 4, 2)).epoch(0)
-    assert steps_of(mixed) == 6
-    first = [int(y[0]) for _, y in mixed.as_numpy_iterator()]
-    assert sorted(first) == [0, 2, 4, 6, 100, 102]
-    assert [value >= 100 for value in first] == [False, True, False, False, True, False]
+def test_all_data_are_the_first_set_where_there_is_no_second():
     alone = numbered(0, 8, 2)
-    assert all_data(alone, None) is alone
+    assert Context(Classification(2), alone).all_data() is alone
 
 
 @pytest.mark.parametrize(("ratio", "steps"), [("1:1", (1, 1)), ("4:1", (4, 1)), ("6:4", (3, 2))])

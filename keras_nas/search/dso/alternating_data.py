@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from keras_nas.training.stage import Data, epoch_of, steps_of
+from keras_nas.training.stage import Data, epoch_of
 
 
 class AlternatingData:
@@ -40,24 +39,6 @@ class AlternatingData:
             _grouped(epoch_of(self.edges, epoch), self.edge_steps),
         )
         return dataset.skip(start).prefetch(tf.data.AUTOTUNE)
-
-
-class _AllData:
-    def __init__(self, first: Data, second: Data):
-        self.first, self.second = first, second
-
-    def epoch(self, epoch: int, start: int = 0) -> tf.data.Dataset:
-        parts = [epoch_of(self.first, epoch), epoch_of(self.second, epoch)]
-        places = [(np.arange(n) + 0.5) / n for n in map(steps_of, parts)]
-        owners = np.repeat([0, 1], [len(place) for place in places])
-        order = owners[np.argsort(np.concatenate(places), kind="stable")].astype(np.int64)
-        choices = tf.data.Dataset.from_tensor_slices(order)
-        return tf.data.Dataset.choose_from_datasets(parts, choices).skip(start)
-
-
-def all_data(first: Data, second: Data | None) -> Data:
-    """The batches of two data sets, evenly mixed; of the first where there is no second."""
-    return first if second is None else _AllData(first, second)
 
 
 def _grouped(batches: tf.data.Dataset, steps: int) -> tf.data.Dataset:

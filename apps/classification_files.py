@@ -37,8 +37,8 @@ def draw_answers(files: Mapping[str, Path], run_data: TaskData, path: Path) -> P
 
     Args:
         files: .tflite files by the name to show.
-        run_data: the data.
-        path: the PNG.
+        run_data: The data.
+        path: The PNG.
 
     Returns:
         The path of the PNG.

@@ -33,10 +33,10 @@ def score_segmentation(
     """Mean IoU and pixel accuracy of a .tflite on the test set, and how far it agrees with Keras.
 
     Args:
-        path: the file.
-        model: the Keras model.
-        run_data: the data.
-        threads: threads of the interpreter.
+        path: The file.
+        model: The Keras model.
+        run_data: The data.
+        threads: Threads of the interpreter.
 
     Returns:
         `miou` and `pixel_accuracy`, and `same_pixels`, the share of all pixels that both models

@@ -85,9 +85,9 @@ def score_tflite(path: Path, model: keras.Model, images: SuperResolutionData) ->
     """Mean `psnr_y` (dB) and `ssim_y` of a .tflite on the held-out images, tile by tile.
 
     Args:
-        path: the file, of a fixed input size.
-        model: the Keras model it was made from, which tells how far it looks.
-        images: the data.
+        path: The file, of a fixed input size.
+        model: The Keras model it was made from, which tells how far it looks.
+        images: The data.
     """
     enlarge = _window_enlarger(path, model, images.value_range)
     mean = mean_score(evaluate_pairs(enlarge, images.test_pairs))
@@ -111,10 +111,10 @@ def draw_triptychs(
     """Draws bicubic / .tflite / truth for some held-out images, evenly chosen.
 
     Args:
-        path: the file, of a fixed input size.
-        model: the Keras model it was made from, which tells how far it looks.
-        images: the data.
-        folder: where `triptych_<image>.png` are written.
+        path: The file, of a fixed input size.
+        model: The Keras model it was made from, which tells how far it looks.
+        images: The data.
+        folder: Where `triptych_<image>.png` are written.
 
     Returns:
         The paths of the PNGs.

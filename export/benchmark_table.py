@@ -72,8 +72,8 @@ def arithmetic_text(result: BenchmarkResult, macs: int) -> str:
     Example: "65.2 G macs/s, 9.6% of the time elsewhere".
 
     Args:
-        result: a measurement with a profile.
-        macs: multiply-adds of the model's convolutions and Dense layers.
+        result: A measurement with a profile.
+        macs: Multiply-adds of the model's convolutions and Dense layers.
     """
     busy = [op for op in result.profile if _ARITHMETIC.search(op.type)]
     milliseconds = sum(op.avg_ms for op in busy)

@@ -39,7 +39,7 @@ def widen_dead_ranges(content: bytes) -> bytes:
     exactly zero.
 
     Args:
-        content: a float .tflite with the minimum and maximum of its activations.
+        content: A float .tflite with the minimum and maximum of its activations.
     """
     model = flatbuffer.read(content)
     for graph in model.subgraphs:
@@ -63,10 +63,10 @@ def quantize(content: bytes, format_: str, io_dtype: str, float_fallback: bool) 
     """Quantises a float .tflite by the ranges that it holds.
 
     Args:
-        content: the file, from `widen_dead_ranges`.
+        content: The file, from `widen_dead_ranges`.
         format_: "int8" or "int16x8".
-        io_dtype: the type of the inputs and outputs.
-        float_fallback: whether "int16x8" may keep operations without integer kernel in float32;
+        io_dtype: The type of the inputs and outputs.
+        float_fallback: Whether "int16x8" may keep operations without integer kernel in float32;
             "int8" always does.
 
     Raises:

@@ -15,12 +15,12 @@ class Tolerance:
     """The largest allowed differences.
 
     Attributes:
-        worst, mean: of the differences, as parts of the output's range on the data.
-        noise: of their root mean square, as a part of the output's standard deviation on the
+        worst, mean: Of the differences, as parts of the output's range on the data.
+        noise: Of their root mean square, as a part of the output's standard deviation on the
             data. An output that has nothing to do with the model's has 1 or more, whatever its
             number of classes.
-        metric_drop: of the task metric's loss, in its own unit; None for any.
-        unequal: share of an integer or boolean output's values that may be others, as a part of the
+        metric_drop: Of the task metric's loss, in its own unit; None for any.
+        unequal: Share of an integer or boolean output's values that may be others, as a part of the
             share that differs between two values of it by chance. Ties do not count: an argmax may
             choose another of two scores that are within half of `mean`.
     """
@@ -59,7 +59,7 @@ class Rounding:
     """Absolute differences that arithmetic alone explains, whatever the output's range is.
 
     Attributes:
-        worst, mean, rms: the largest, mean and root mean square difference.
+        worst, mean, rms: The largest, mean and root mean square difference.
     """
 
     worst: float = 0.0
@@ -110,8 +110,8 @@ def measure(
     Values that are not finite and the same in both (an average over no sample) are left out.
 
     Args:
-        reference, result: the model's and the file's, of one shape.
-        ties: where an integer output may be either of several values, as booleans.
+        reference, result: The model's and the file's, of one shape.
+        ties: Where an integer output may be either of several values, as booleans.
 
     Raises:
         ExportError: The shapes differ.

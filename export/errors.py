@@ -13,7 +13,7 @@ class UnsupportedOperationError(ExportError):
     """The model needs operations that the built-in kernels do not have.
 
     Attributes:
-        operations: their names, sorted.
+        operations: Their names, sorted.
     """
 
     def __init__(self, message: str, operations: list[str]):

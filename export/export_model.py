@@ -27,9 +27,9 @@ class ExportData:
     """The task's own data; each part in any form of `export.samples.batches`.
 
     Attributes:
-        train: batches (inputs, targets) for ranges and quantisation-aware training.
-        held_out: batches (inputs, targets) for the comparison.
-        metric: the task metric's name in `export.task_metrics.METRICS`; None for none.
+        train: Batches (inputs, targets) for ranges and quantisation-aware training.
+        held_out: Batches (inputs, targets) for the comparison.
+        metric: The task metric's name in `export.task_metrics.METRICS`; None for none.
     """
 
     train: Any = None
@@ -51,12 +51,12 @@ def export_model(
     inputs; the report says so.
 
     Args:
-        model: the trained model.
-        path: the file to write.
-        format: one of `export.tflite.FORMATS`.
-        data: the task's data; needed for the formats that are quantised by samples or training.
-        card: what the metadata say; None for a file without metadata.
-        options: see `ExportOptions`.
+        model: The trained model.
+        path: The file to write.
+        format: One of `export.tflite.FORMATS`.
+        data: The task's data; needed for the formats that are quantised by samples or training.
+        card: What the metadata say; None for a file without metadata.
+        options: See `ExportOptions`.
 
     Raises:
         ParityError: The file computes something else; only the report is written.

@@ -14,10 +14,10 @@ class ExportOptions:
     """How to export. The meaning of most fields stands in their help text.
 
     Attributes:
-        io_dtype, input_shape, sizes: see `export.tflite.convert`.
+        io_dtype, input_shape, sizes: See `export.tflite.convert`.
         parity_samples: None compares on all.
-        tolerance: overrides the format's tolerance.
-        qat_loss: the loss of quantisation-aware training; None chooses one by the targets.
+        tolerance: Overrides the format's tolerance.
+        qat_loss: The loss of quantisation-aware training; None chooses one by the targets.
     """
 
     representative_samples: int = setting(200, "Samples that set the ranges of int8 and int16x8.")

@@ -109,10 +109,10 @@ def add_signature(
     """Names a model's inputs and outputs.
 
     Args:
-        content: a .tflite file with one subgraph and no signature.
-        inputs: names for the subgraph's inputs, in their order.
-        outputs: names for its outputs, in their order.
-        key: the signature's key.
+        content: A .tflite file with one subgraph and no signature.
+        inputs: Names for the subgraph's inputs, in their order.
+        outputs: Names for its outputs, in their order.
+        key: The signature's key.
 
     Returns:
         The file with a signature, so that clients can feed and read it by name; constants stay

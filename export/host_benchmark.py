@@ -51,9 +51,9 @@ def benchmark(
         report.save("benchmark.json")
 
     Args:
-        models: paths of .tflite files.
-        config: how to measure.
-        progress: called with a line of text before each part of the work.
+        models: Paths of .tflite files.
+        config: How to measure.
+        progress: Called with a line of text before each part of the work.
 
     Returns:
         Results in the order of threads and models. A file that cannot be loaded or run is among

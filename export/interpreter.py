@@ -21,8 +21,8 @@ class Runner:
         (probabilities,) = runner([image[None]])
 
     Args:
-        model: the file's path, or its content.
-        threads: how many threads the kernels may use.
+        model: The file's path, or its content.
+        threads: How many threads the kernels may use.
 
     Raises:
         ExportError: The file cannot be read or is no model for this runtime.
@@ -93,7 +93,7 @@ class Runner:
         """Runs the model once.
 
         Args:
-            inputs: one array for each input, in their order, of the input's shape. Real numbers;
+            inputs: One array for each input, in their order, of the input's shape. Real numbers;
                 they are quantised where the file's input is an integer with a scale.
 
         Returns:

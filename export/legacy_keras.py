@@ -61,8 +61,8 @@ class StructuralOperation(tf_keras.layers.Layer):
     """Moves values without computing: pad, take, reshape, depth_to_space.
 
     Args:
-        operation: one of those names.
-        arguments: what it is called with, as plain lists and numbers.
+        operation: One of those names.
+        arguments: What it is called with, as plain lists and numbers.
     """
 
     def __init__(self, operation: str, arguments: list[Any], **kwargs):
@@ -93,7 +93,7 @@ def rebuild(model: keras.Model) -> tf_keras.Model:
     It computes in float32, and takes its inputs so.
 
     Args:
-        model: a functional Keras 3 model of convolutions, depthwise convolutions, Dense,
+        model: A functional Keras 3 model of convolutions, depthwise convolutions, Dense,
             BatchNormalization, activations, pooling, Add, Concatenate and what only moves values.
 
     Raises:

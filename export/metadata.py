@@ -42,14 +42,14 @@ class ModelCard:
     """What the metadata say.
 
     Attributes:
-        name: the model's name.
-        task: one of `TASKS`.
-        description: what it does; `describe` adds the method and the costs.
-        labels: the classes' names in the order of the output's channels.
-        colors: red, green, blue (0 to 255) of each class, for segmentation.
-        mean, std: a pixel value v (0 to 255) enters the model as (v − mean) / std; one number, or
+        name: The model's name.
+        task: One of `TASKS`.
+        description: What it does; `describe` adds the method and the costs.
+        labels: The classes' names in the order of the output's channels.
+        colors: Red, green, blue (0 to 255) of each class, for segmentation.
+        mean, std: A pixel value v (0 to 255) enters the model as (v − mean) / std; one number, or
             one for each channel. The defaults scale to [0, 1].
-        author, license, version: as they shall be printed.
+        author, license, version: As they shall be printed.
     """
 
     name: str
@@ -92,9 +92,9 @@ def describe(
     """Returns a description that names the search method and what it saved.
 
     Args:
-        text: what the model does.
+        text: What the model does.
         method: e.g. "DNAL".
-        before, after: costs by name, e.g. {"macs": 1e6, "params": 5e4}, of the unpruned and of
+        before, after: Costs by name, e.g. {"macs": 1e6, "params": 5e4}, of the unpruned and of
             this model.
     """
     parts = [text.strip()] if text.strip() else []

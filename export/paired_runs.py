@@ -29,16 +29,16 @@ class Runs:
     """What a model and a file computed, output by output, the samples joined.
 
     Attributes:
-        model: outputs of the model as it is.
-        file: outputs of the file.
-        full: outputs of the model's layers computing in float32, where `half` is not None.
+        model: Outputs of the model as it is.
+        file: Outputs of the file.
+        full: Outputs of the model's layers computing in float32, where `half` is not None.
         half: "float16" or "bfloat16" where layers of the model compute in it.
-        targets: the data's targets, or None.
-        baseline: outputs of the other model that was given, or None.
-        scores: what the outputs of `chosen` choose from, in their order.
-        chosen: the outputs that are an argmax or argmin.
-        probe: inputs of the first samples, in pieces that the model takes.
-        count: number of samples.
+        targets: The data's targets, or None.
+        baseline: Outputs of the other model that was given, or None.
+        scores: What the outputs of `chosen` choose from, in their order.
+        chosen: The outputs that are an argmax or argmin.
+        probe: Inputs of the first samples, in pieces that the model takes.
+        count: Number of samples.
     """
 
     model: Outputs
@@ -110,9 +110,9 @@ def outputs_of(model: Any, inputs: list[np.ndarray], dtype: str | None = None) -
     """Returns a model's outputs, in their flat order.
 
     Args:
-        model: a `keras.Model` or `tf_keras.Model`.
-        inputs: one array for each of its inputs.
-        dtype: what its layers compute in, in place of their own; see `precision.computing_in`.
+        model: A `keras.Model` or `tf_keras.Model`.
+        inputs: One array for each of its inputs.
+        dtype: What its layers compute in, in place of their own; see `precision.computing_in`.
 
     Raises:
         ExportError: The model cannot be called with them.

@@ -43,23 +43,23 @@ class Parity:
     """What `compare` found. Differences are absolute, and relative to the Keras output's range.
 
     Attributes:
-        model: the .tflite's name.
-        format: its format.
-        samples: how many samples were compared.
-        output_range: largest minus smallest value of the Keras output.
-        worst, mean: the largest and the mean absolute difference.
-        worst_relative, mean_relative: the same divided by `output_range`.
-        noise: root mean square of the differences over the Keras output's standard deviation.
-        argmax_agreement: share of the positions (samples, pixels) whose largest channel is the
+        model: The .tflite's name.
+        format: Its format.
+        samples: How many samples were compared.
+        output_range: Largest minus smallest value of the Keras output.
+        worst, mean: The largest and the mean absolute difference.
+        worst_relative, mean_relative: The same divided by `output_range`.
+        noise: Root mean square of the differences over the Keras output's standard deviation.
+        argmax_agreement: Share of the positions (samples, pixels) whose largest channel is the
             same; None for outputs of one channel.
-        metric_name: what `metric_keras` and `metric_tflite` are; None without targets.
-        metric_keras, metric_tflite: the task metric of both.
-        metric_drop: what the file loses, positive where it is worse.
-        unequal: share of an integer output's values that are others, ties left out, as a part of
+        metric_name: What `metric_keras` and `metric_tflite` are; None without targets.
+        metric_keras, metric_tflite: The task metric of both.
+        metric_drop: What the file loses, positive where it is worse.
+        unequal: Share of an integer output's values that are others, ties left out, as a part of
             the share by chance; None for outputs of real numbers.
-        tolerance: what was allowed.
-        faults: what is beyond it, in words; empty if the file passed.
-        notes: what a reader should know, e.g. that the inputs were not real.
+        tolerance: What was allowed.
+        faults: What is beyond it, in words; empty if the file passed.
+        notes: What a reader should know, e.g. that the inputs were not real.
     """
 
     model: str
@@ -111,8 +111,8 @@ def check(
         check(model, "small.tflite", (test_x, test_y), metric=top1, metric_name="top1")
 
     Args:
-        model, tflite_path, data: see `compare`, as for the other options.
-        report: where the JSON goes, in place of `parity_path(tflite_path)`.
+        model, tflite_path, data: See `compare`, as for the other options.
+        report: Where the JSON goes, in place of `parity_path(tflite_path)`.
 
     Returns:
         The comparison, which passed.
@@ -157,20 +157,20 @@ def compare(
     (`HALF_TOLERANCES`), and with the same layers computing in float32, by those of the format.
 
     Args:
-        model: the `keras.Model`; it is this object that computes, not a copy.
-        tflite_path: the file; it runs at its own batch, one sample at a time for most.
-        data: held-out data in any form of `export.samples.batches`.
-        format: what the file's format is; it chooses the default tolerance.
+        model: The `keras.Model`; it is this object that computes, not a copy.
+        tflite_path: The file; it runs at its own batch, one sample at a time for most.
+        data: Held-out data in any form of `export.samples.batches`.
+        format: What the file's format is; it chooses the default tolerance.
         metric: function(targets, outputs) of the whole data, for models with one output of one
             size.
-        metric_name: its name in the report.
-        higher_is_better: whether a larger metric is better.
-        tolerance: overrides `TOLERANCES[format]`.
-        limit: the largest number of samples to compare.
-        baseline: the float model, where `model` is its copy with fake quantisation: the file's
+        metric_name: Its name in the report.
+        higher_is_better: Whether a larger metric is better.
+        tolerance: Overrides `TOLERANCES[format]`.
+        limit: The largest number of samples to compare.
+        baseline: The float model, where `model` is its copy with fake quantisation: the file's
             metric is compared with that of this model, and its outputs must still have to do with
             this one's (noise below 1).
-        notes: remarks to keep in the report.
+        notes: Remarks to keep in the report.
 
     Raises:
         ExportError: There are no data, one of the two does not run on them, or the metric needs

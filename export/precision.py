@@ -36,7 +36,7 @@ def computing_in(model: Any, dtype: str) -> Iterator[None]:
     for models that another thread uses at the same time.
 
     Args:
-        model: a `keras.Model`; any other object is left alone.
+        model: A `keras.Model`; any other object is left alone.
         dtype: "float32" or "float64".
     """
     layers = [layer for layer in _layers(model) if layer.compute_dtype in _FLOATS]

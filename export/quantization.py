@@ -43,13 +43,13 @@ def fine_tune(
     `export.tflite.convert(result, path, "qat")`.
 
     Args:
-        model: a trained functional `keras.Model`; see `export.legacy_keras.rebuild` for what it
+        model: A trained functional `keras.Model`; see `export.legacy_keras.rebuild` for what it
             may hold. It stays untouched.
-        train_data: any form of `export.samples.batches`. Without targets the copy learns the
+        train_data: Any form of `export.samples.batches`. Without targets the copy learns the
             model's own outputs.
-        loss: a tf_keras loss, its name, or a function of (targets, outputs); None chooses by
+        loss: A tf_keras loss, its name, or a function of (targets, outputs); None chooses by
             `export.training_data.loss_of`.
-        epochs, steps_per_epoch, verbose: as in `fit`.
+        epochs, steps_per_epoch, verbose: As in `fit`.
         learning_rate: Adam's.
 
     Returns:

@@ -41,9 +41,9 @@ def start(quantized: Any, legacy: Any, inputs: list[np.ndarray]) -> None:
     outwards. After a short training larger values would still be cut off, smaller ones be coarse.
 
     Args:
-        quantized: the model with fake quantisation.
-        legacy: the model that it was made of.
-        inputs: the batch, one array for each input.
+        quantized: The model with fake quantisation.
+        legacy: The model that it was made of.
+        inputs: The batch, one array for each input.
     """
     sources = {layer.name: layer for layer in legacy.layers if len(layer.inbound_nodes) == 1}
     wanted = []

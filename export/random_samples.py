@@ -24,10 +24,10 @@ def random_batches(
     embeddings and encodings take, else below 256 or the type's end.
 
     Args:
-        model: the model; it tells the inputs' types.
-        shapes: the file's input shapes, with the batch that it runs at.
+        model: The model; it tells the inputs' types.
+        shapes: The file's input shapes, with the batch that it runs at.
         sizes: (height, width) pairs for open ones.
-        seed: of the random numbers.
+        seed: Of the random numbers.
     """
     generator = np.random.default_rng(seed)
     names = tracing.input_names(model)

@@ -17,12 +17,12 @@ def batches(data: Any, input_names: Sequence[str]) -> Iterator[tuple[list[np.nda
     """Yields (inputs, targets) for every batch of `data`.
 
     Args:
-        data: an array of inputs; a dictionary of arrays by input name; a pair (inputs, targets) of
+        data: An array of inputs; a dictionary of arrays by input name; a pair (inputs, targets) of
             which the first is one of these or a list of arrays, one for each input; or an
             iterable of batches (a list, a `tf.data.Dataset`, a `keras.utils.PyDataset`, a
             generator), each an array, a dictionary by input name, or a tuple (inputs,
             targets[, weights]) as in `fit`.
-        input_names: the model's inputs, in the order of the returned lists.
+        input_names: The model's inputs, in the order of the returned lists.
 
     Returns:
         An iterator of (list of float or integer arrays with a leading batch axis, targets or
@@ -63,8 +63,8 @@ def chunks(inputs: list[np.ndarray], shapes: Sequence[Shape]) -> list[list[np.nd
     """Cuts a batch into pieces that a model of fixed shapes takes.
 
     Args:
-        inputs: arrays of one batch, one for each input.
-        shapes: the model's inputs' shapes, whose first sizes are those of the pieces. An input of
+        inputs: Arrays of one batch, one for each input.
+        shapes: The model's inputs' shapes, whose first sizes are those of the pieces. An input of
             shape () is given whole to every piece.
 
     Returns:

@@ -13,8 +13,8 @@ def top1(targets: np.ndarray, outputs: np.ndarray) -> float:
     """Share of samples whose class is right, in percent; ties count against it.
 
     Args:
-        targets: classes `(n,)` or `(n, 1)`, or one-hot `(n, classes)`.
-        outputs: scores `(n, classes)`, of which the largest tells the class; classes `(n,)` or
+        targets: Classes `(n,)` or `(n, 1)`, or one-hot `(n, classes)`.
+        outputs: Scores `(n, classes)`, of which the largest tells the class; classes `(n,)` or
             `(n, 1)` as integers; or one score `(n, 1)`, class 1 above 0.5, or above 0 where the
             scores leave [0, 1].
     """
@@ -45,8 +45,8 @@ def mean_iou(targets: np.ndarray, outputs: np.ndarray) -> float:
     """Mean intersection over union of the classes, in percent.
 
     Args:
-        targets: classes `(n, h, w)` or `(n, h, w, 1)`.
-        outputs: scores `(n, h, w, classes)`, or classes `(n, h, w)` as integers.
+        targets: Classes `(n, h, w)` or `(n, h, w, 1)`.
+        outputs: Scores `(n, h, w, classes)`, or classes `(n, h, w)` as integers.
     """
     if outputs.dtype.kind in "biu":
         classes = outputs.reshape(targets.shape)

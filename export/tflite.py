@@ -36,14 +36,14 @@ class ExportedModel:
     """A written .tflite.
 
     Attributes:
-        path: where it stands.
-        format: one of `FORMATS`.
-        size_bytes: the file's size.
-        input_shapes: by input name; None where a size may change between calls.
+        path: Where it stands.
+        format: One of `FORMATS`.
+        size_bytes: The file's size.
+        input_shapes: By input name; None where a size may change between calls.
         input_dtype: "float32", or the integer type asked for by `io_dtype`.
-        operators: how often each operation of the runtime occurs.
-        sizes: the (height, width) pairs that were tried, for a model of dynamic size.
-        seconds: how long the conversion took.
+        operators: How often each operation of the runtime occurs.
+        sizes: The (height, width) pairs that were tried, for a model of dynamic size.
+        seconds: How long the conversion took.
     """
 
     path: Path
@@ -80,21 +80,21 @@ def convert(
         convert(upscaler, "x2.tflite", sizes=[(240, 320), (480, 640)])
 
     Args:
-        model: any built `keras.Model`; a subclassed one needs `input_shape`. For "qat" the
+        model: Any built `keras.Model`; a subclassed one needs `input_shape`. For "qat" the
             `tf_keras` model that `export.quantization.fine_tune` returned.
-        path: the file to write.
+        path: The file to write.
         format: "float32"; "float16" (weights); "dynamic_int8" (weights int8, activations
             quantised on the fly); "int8" (all int8); "int16x8" (activations int16, weights int8);
             "qat" (all int8, with the ranges that quantisation-aware training learned).
-        representative_data: real inputs that set the ranges of "int8" and "int16x8"; see
+        representative_data: Real inputs that set the ranges of "int8" and "int16x8"; see
             `export.samples.batches` for what may be given.
-        representative_samples: how many samples of it are used at most.
-        io_dtype: the type of the file's inputs and outputs; the integer types are for the formats
+        representative_samples: How many samples of it are used at most.
+        io_dtype: The type of the file's inputs and outputs; the integer types are for the formats
             in `IO_DTYPES`.
-        input_shape: the input's full shape with its batch, or a list of shapes.
+        input_shape: The input's full shape with its batch, or a list of shapes.
         sizes: (height, width) pairs that the model must run at. The file's spatial sizes are
             dynamic then (`resize_tensor_input`), and every size is tried before it is written.
-        float_fallback: keep operations that have no integer kernel in float32, in place of the
+        float_fallback: Keep operations that have no integer kernel in float32, in place of the
             error.
 
     Raises:

@@ -19,9 +19,9 @@ class Chosen:
     """An integer output that chooses among scores.
 
     Attributes:
-        output: its number among the model's outputs.
-        axis: the axis of the scores that it chooses along, from the front.
-        rank: the number of the scores' axes.
+        output: Its number among the model's outputs.
+        axis: The axis of the scores that it chooses along, from the front.
+        rank: The number of the scores' axes.
         sign: 1 where it chooses the largest score, -1 the smallest.
     """
 
@@ -35,7 +35,7 @@ class Scorer:
     """What a functional model's outputs choose from, by `ops.argmax` or `ops.argmin`.
 
     Attributes:
-        chosen: the outputs that do so; empty for most models.
+        chosen: The outputs that do so; empty for most models.
     """
 
     def __init__(self, model: Any):
@@ -67,10 +67,10 @@ def ties(chosen: Chosen, scores: np.ndarray, result: np.ndarray, margin: float) 
     """Returns where the file's choice is as good as the best: within `margin` of the scores' range.
 
     Args:
-        chosen: which output it is.
-        scores: what it chooses from; of images of several sizes one row for each pixel.
-        result: the file's indices, with or without the axis.
-        margin: as a part of the scores' range.
+        chosen: Which output it is.
+        scores: What it chooses from; of images of several sizes one row for each pixel.
+        result: The file's indices, with or without the axis.
+        margin: As a part of the scores' range.
 
     Returns:
         Booleans of the shape of `result`.

@@ -44,12 +44,12 @@ def trace(
     """Traces `model` for inference (training=False).
 
     Args:
-        model: a `keras.Model` or `tf_keras.Model`; layers in half precision compute in float32
+        model: A `keras.Model` or `tf_keras.Model`; layers in half precision compute in float32
             in the trace, as TFLite's kernels do.
-        input_shape: full shape of the input with its batch axis, or a list of them for several
+        input_shape: Full shape of the input with its batch axis, or a list of them for several
             inputs. By default the model's own shape, with batch 1 where it is open.
-        dynamic: whether sizes may stay None (the batch is 1 all the same).
-        unroll: whether recurrent layers are written out step by step, without a loop.
+        dynamic: Whether sizes may stay None (the batch is 1 all the same).
+        unroll: Whether recurrent layers are written out step by step, without a loop.
 
     Raises:
         ExportError: The shape is not known or not the model's, or the model does not run at it.

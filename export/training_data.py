@@ -24,10 +24,10 @@ class TrainingData:
     Without targets the model's own outputs are the targets, by the mean squared error.
 
     Args:
-        model: the trained model; its outputs tell which loss the targets mean.
-        data: any form of `export.samples.batches`; whole arrays are shuffled and cut into batches
+        model: The trained model; its outputs tell which loss the targets mean.
+        data: Any form of `export.samples.batches`; whole arrays are shuffled and cut into batches
             of 32.
-        loss: a loss for the targets; None chooses one by their shapes and values.
+        loss: A loss for the targets; None chooses one by their shapes and values.
 
     Raises:
         ExportError: There is no batch, or the targets mean no loss.

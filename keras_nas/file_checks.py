@@ -21,11 +21,11 @@ def check_output_folder(path: str | os.PathLike[str], name: str = "folder") -> N
     It is tried: missing folders are made, a file is written, and both are removed again.
 
     Args:
-        path: the folder.
-        name: the setting that names it, for the message.
+        path: The folder.
+        name: The setting that names it, for the message.
 
     Raises:
-        KerasNasError: a file is in the way, or the folder cannot be made or written to.
+        KerasNasError: A file is in the way, or the folder cannot be made or written to.
     """
     folder = Path(path)
     made: list[Path] = []
@@ -62,7 +62,7 @@ def check_input_file(path: str | os.PathLike[str], name: str) -> None:
     """Finds out before any work whether a file is there to be read.
 
     Raises:
-        KerasNasError: there is none, it is a folder, or it cannot be opened.
+        KerasNasError: There is none, it is a folder, or it cannot be opened.
     """
     try:
         with open(path, "rb"):

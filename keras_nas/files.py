@@ -34,13 +34,13 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     ```
 
     Args:
-        path: where the finished file or folder shall stand.
+        path: Where the finished file or folder shall stand.
 
     Yields:
         The temporary `Path` to write to.
 
     Raises:
-        FileNotFoundError: the block ended without writing the temporary path.
+        FileNotFoundError: The block ended without writing the temporary path.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)

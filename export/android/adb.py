@@ -103,7 +103,7 @@ class Adb:
         """Runs adb with `arguments` and returns what it printed, whatever its exit code.
 
         Raises:
-            AdbTimeoutError: adb did not end within `timeout_s` seconds.
+            AdbTimeoutError: Adb did not end within `timeout_s` seconds.
         """
         try:
             return subprocess.run(

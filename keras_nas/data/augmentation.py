@@ -30,15 +30,15 @@ class Augmentation:
     """How training images are changed.
 
     Attributes:
-        pad: the images are padded by so many pixels on each side, then cropped back to their
+        pad: The images are padded by so many pixels on each side, then cropped back to their
             size at a random place; 0 for no crop.
         pad_with: "mean" pads with the channels' mean, which is 0 after standardisation (He et al.,
             DSO-NAS section 4.2); "black" with pixel 0.
-        flip: mirror one image in two left to right.
-        cutout: the side in pixels of a square that is set to the mean; 0 for none (16 in DSO-NAS).
+        flip: Mirror one image in two left to right.
+        cutout: The side in pixels of a square that is set to the mean; 0 for none (16 in DSO-NAS).
 
     Raises:
-        KerasNasError: a negative `pad` or `cutout`, or another `pad_with`.
+        KerasNasError: A negative `pad` or `cutout`, or another `pad_with`.
     """
 
     pad: int = 4
@@ -64,8 +64,8 @@ def augmented(
     Args:
         images: uint8 (batch, height, width, channels).
         seed: int (2,).
-        augmentation: what is done.
-        normalization: of the images' channels.
+        augmentation: What is done.
+        normalization: Of the images' channels.
 
     Returns:
         Float32, in the shape of `images`.
@@ -92,8 +92,8 @@ def random_crop_flip(
     Args:
         images: (batch, height, width, channels), any dtype.
         seed: int (2,).
-        pad: pixels; 0 for no crop.
-        flip: whether images are mirrored left to right with probability 1/2.
+        pad: Pixels; 0 for no crop.
+        flip: Whether images are mirrored left to right with probability 1/2.
 
     Returns:
         The images, and which pixels lie inside the original, bool (batch, height, width, 1);
@@ -122,9 +122,9 @@ def random_cutout(images: tf.Tensor, seed: tf.Tensor, size: int) -> tf.Tensor:
     The centre is uniform over the image, so that the square may stick out of it.
 
     Args:
-        images: standardised, so that zero is the mean; float (batch, height, width, channels).
+        images: Standardised, so that zero is the mean; float (batch, height, width, channels).
         seed: int (2,).
-        size: the square's side in pixels.
+        size: The square's side in pixels.
     """
     shape = tf.shape(images)
     batch, height, width = shape[0], shape[1], shape[2]
@@ -146,11 +146,11 @@ def random_resized_crop(
     """Inception's crop: a part of random area and shape, scaled to a square, mirrored one in two.
 
     Args:
-        jpeg: one encoded JPEG, a string scalar. Only the part that is kept is decoded.
+        jpeg: One encoded JPEG, a string scalar. Only the part that is kept is decoded.
         seed: int (2,).
-        size: the side of the result.
-        area: the range of the part's share of the image's area.
-        aspect_ratio: the range of the part's width / height.
+        size: The side of the result.
+        area: The range of the part's share of the image's area.
+        aspect_ratio: The range of the part's width / height.
 
     Returns:
         Float32 (size, size, 3) in 0 … 255.
@@ -175,9 +175,9 @@ def central_crop(image: tf.Tensor, size: int, resize: int) -> tf.Tensor:
     """Scales the shorter side to `resize` and takes the central square of side `size`.
 
     Args:
-        image: one image, (height, width, channels), any number dtype.
-        size: the side of the result.
-        resize: the shorter side before the crop, at least `size`.
+        image: One image, (height, width, channels), any number dtype.
+        size: The side of the result.
+        resize: The shorter side before the crop, at least `size`.
 
     Returns:
         Float32 (size, size, channels), in the input's range.

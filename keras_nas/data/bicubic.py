@@ -42,10 +42,10 @@ def resize_weights(
     `sum(weights[i] * line[indices[i]])`.
 
     Args:
-        length: input pixels, 1 or more.
-        out_length: output pixels, 1 or more.
-        scale: output size over input size; below 1 shrinks.
-        antialias: stretch the kernel by 1 / `scale` when shrinking.
+        length: Input pixels, 1 or more.
+        out_length: Output pixels, 1 or more.
+        scale: Output size over input size; below 1 shrinks.
+        antialias: Stretch the kernel by 1 / `scale` when shrinking.
 
     Returns:
         `weights`, float64 of shape (out_length, taps), each row of sum 1, and `indices`, int64 of
@@ -85,17 +85,17 @@ def imresize(
     ```
 
     Args:
-        image: shape (height, width) or (height, width, channels), uint8 or floating point.
-        scale: one factor or (vertical, horizontal). The output has ceil(scale · size) pixels.
+        image: Shape (height, width) or (height, width, channels), uint8 or floating point.
+        scale: One factor or (vertical, horizontal). The output has ceil(scale · size) pixels.
         output_shape: (height, width) in place of `scale`.
-        antialias: as MATLAB's `Antialiasing`, which is on by default.
+        antialias: As MATLAB's `Antialiasing`, which is on by default.
 
     Returns:
         The resized image: uint8 from uint8, else float64 from float64 and float32 from any
         other floating point (computed in float64).
 
     Raises:
-        KerasNasError: not exactly one of `scale` and `output_shape`, a size or factor that is not
+        KerasNasError: Not exactly one of `scale` and `output_shape`, a size or factor that is not
             positive, or an image of another rank or dtype.
     """
     image = _checked_image(image)

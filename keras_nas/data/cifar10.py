@@ -40,15 +40,15 @@ def load(
 
     Args:
         split: "train" or "test".
-        data_dir: the folder that holds cifar10/, see `prepared_builder`.
-        download: whether to download it where it is missing.
+        data_dir: The folder that holds cifar10/, see `prepared_builder`.
+        download: Whether to download it where it is missing.
 
     Returns:
         The images, uint8 (N, 32, 32, 3) of 0 … 255, and the labels, int64 (N,) of 0 … 9, in the
         order that tensorflow-datasets stores.
 
     Raises:
-        KerasNasError: another split, or the data is missing.
+        KerasNasError: Another split, or the data is missing.
     """
     if split not in ("train", "test"):
         raise UsageError(f"`split` must be one of ['train', 'test']. Received: split={split!r}")

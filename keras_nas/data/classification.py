@@ -90,23 +90,23 @@ def load_in_memory(
     without a `split_ratio` gives the same validation set, and D_w and D_λ joined as `train`.
 
     Args:
-        name: of the data set.
-        source: how its files are read, and what is known of it.
-        data_dir: where the data stands, see `data_directory` and `prepared_builder`.
-        batch_size: images a batch, in all parts.
-        seed: of the choice of examples, of order and of augmentation.
-        train_examples: images to train on (D_w and D_λ together); None for all there are.
-        image_size: the images' side in pixels; None for the data set's own.
-        validation_share: the share of the official training set that is held back, 0 ≤ share < 1;
+        name: Of the data set.
+        source: How its files are read, and what is known of it.
+        data_dir: Where the data stands, see `data_directory` and `prepared_builder`.
+        batch_size: Images a batch, in all parts.
+        seed: Of the choice of examples, of order and of augmentation.
+        train_examples: Images to train on (D_w and D_λ together); None for all there are.
+        image_size: The images' side in pixels; None for the data set's own.
+        validation_share: The share of the official training set that is held back, 0 ≤ share < 1;
             0 for no validation set.
         split_ratio: D_w : D_λ for DSO-NAS, such as "1:1" or "4:1"; None for no D_λ.
         augment: False to train on the images as they are.
-        cutout: the side in pixels of the square that cutout removes; 0 for none.
-        download: whether to fetch data that is missing (Fashion-MNIST is not fetched into a
+        cutout: The side in pixels of the square that cutout removes; 0 for none.
+        download: Whether to fetch data that is missing (Fashion-MNIST is not fetched into a
             `data_dir`, which must hold it).
 
     Raises:
-        KerasNasError: data that is missing or damaged, more `train_examples` than there are, an
+        KerasNasError: Data that is missing or damaged, more `train_examples` than there are, an
             empty part, or a batch larger than the training set.
     """
     if cutout and not augment:
@@ -185,7 +185,7 @@ def load_imagenet2012(
     The arguments are those of `load_in_memory`, the parts slices of the stored random order.
 
     Raises:
-        KerasNasError: as `load_in_memory`.
+        KerasNasError: As `load_in_memory`.
     """
     name = "imagenet2012"
     options = _Options(

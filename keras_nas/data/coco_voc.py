@@ -50,8 +50,8 @@ def voc_labels(
 
     Args:
         panoptic: uint8 (height, width, 3), the segments' numbers as r + 256 g + 65536 b.
-        objects: the segments: "id", "label" and "is_crowd", one entry each.
-        name_of: gives the COCO name of a label.
+        objects: The segments: "id", "label" and "is_crowd", one entry each.
+        name_of: Gives the COCO name of a label.
 
     Returns:
         uint8 (height, width) of 0 … 20, and `VOID`.
@@ -71,14 +71,14 @@ def convert(folder: str | os.PathLike[str], data_dir: str | os.PathLike[str] | N
     """Writes COCO in VOC's layout, from the prepared `coco/2017_panoptic` of tensorflow-datasets.
 
     Args:
-        folder: where to write; a folder that is complete is left alone.
-        data_dir: where tensorflow-datasets keeps its data, see `prepared_builder`.
+        folder: Where to write; a folder that is complete is left alone.
+        data_dir: Where tensorflow-datasets keeps its data, see `prepared_builder`.
 
     Returns:
         The folder.
 
     Raises:
-        KerasNasError: the data set cannot be had.
+        KerasNasError: The data set cannot be had.
     """
     root = Path(folder)
     if all(_listing(root, split).is_file() for split in _SPLITS):
@@ -97,10 +97,10 @@ def write_split(
     """Writes the records that have one of VOC's classes; the list of them last.
 
     Args:
-        root: the folder.
+        root: The folder.
         split: "train" or "val".
         records: "image", "image/id", "panoptic_image" and "panoptic_objects" of each.
-        name_of: gives the COCO name of a label.
+        name_of: Gives the COCO name of a label.
 
     Returns:
         How many images were written.

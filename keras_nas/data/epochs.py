@@ -33,7 +33,7 @@ class EpochDataset(tf.data.Dataset):
     ```
 
     Args:
-        passes: the dataset that plain iteration reads; its cardinality is the steps of an epoch.
+        passes: The dataset that plain iteration reads; its cardinality is the steps of an epoch.
         build_epoch: `build_epoch(epoch, start)` gives an epoch's batches from step `start` on, with
             the elements of `passes`.
     """
@@ -55,7 +55,7 @@ class EpochDataset(tf.data.Dataset):
 
         Args:
             epoch: 0, 1, 2, …
-            start: how many steps to leave out at the front, without computing them; the same
+            start: How many steps to leave out at the front, without computing them; the same
                 batches as `epoch(epoch).skip(start)`.
 
         Raises:

@@ -81,13 +81,13 @@ def load(
 
     Args:
         split: "train" or "test".
-        data_dir: where `fetch` put it, see `find`.
+        data_dir: Where `fetch` put it, see `find`.
 
     Returns:
         The images, uint8 (N, 28, 28, 1) of 0 … 255, and the labels, int64 (N,) of 0 … 9.
 
     Raises:
-        KerasNasError: another split, no such files, or files that are torn or changed.
+        KerasNasError: Another split, no such files, or files that are torn or changed.
     """
     if split not in _FILES:
         raise UsageError(f"`split` must be one of {list(_FILES)}. Received: split={split!r}")
@@ -123,13 +123,13 @@ def fetch(data_dir: str | os.PathLike[str] | None = None) -> Fetched:
     """Makes Fashion-MNIST ready for `load`, unless it is already.
 
     Args:
-        data_dir: where to put it, see `data_directory`.
+        data_dir: Where to put it, see `data_directory`.
 
     Returns:
         What stands where.
 
     Raises:
-        KerasNasError: no way led to the files, or they were not what they should be. Files that
+        KerasNasError: No way led to the files, or they were not what they should be. Files that
             stood in `data_dir` are replaced by complete ones only.
     """
     target = data_directory(data_dir) / "fashion_mnist"

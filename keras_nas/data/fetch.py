@@ -38,15 +38,15 @@ def fetch(task: str, data_dir: str | os.PathLike[str] | None = None) -> Iterator
     """Makes the data of a task ready, one thing after the other. What is there is left alone.
 
     Args:
-        task: one of `TASKS`. For "imagenet2012" the two archives must stand in
+        task: One of `TASKS`. For "imagenet2012" the two archives must stand in
             `data_dir`/downloads/manual, as tensorflow-datasets asks.
-        data_dir: where to put it, see `data_directory`.
+        data_dir: Where to put it, see `data_directory`.
 
     Yields:
         What stands where, as soon as it does.
 
     Raises:
-        KerasNasError: another task, or something cannot be had; the message says how to get it.
+        KerasNasError: Another task, or something cannot be had; the message says how to get it.
     """
     if task not in _TASKS:
         raise UsageError(f"`task` must be one of {list(TASKS)}. Received: task={task!r}")

@@ -11,10 +11,10 @@ class Fetched:
     """What stands where, and whence it came.
 
     Attributes:
-        name: what it is, such as "Fashion-MNIST".
-        path: the folder it stands in.
-        source: whence it came, such as "Debian package dataset-fashion-mnist".
-        content: how much of what, such as "60,000 + 10,000 images".
+        name: What it is, such as "Fashion-MNIST".
+        path: The folder it stands in.
+        source: Whence it came, such as "Debian package dataset-fashion-mnist".
+        content: How much of what, such as "60,000 + 10,000 images".
     """
 
     name: str

@@ -34,13 +34,13 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     """Reads an IDX file, gzipped or not.
 
     Args:
-        path: the file.
+        path: The file.
 
     Returns:
         A new array of the file's shape, in this machine's byte order.
 
     Raises:
-        KerasNasError: there is no such file, its gzip stream is torn or damaged, it is not an IDX
+        KerasNasError: There is no such file, its gzip stream is torn or damaged, it is not an IDX
             file, or it holds fewer or more values than its header says.
     """
     return parse_idx(read_possibly_gzipped(path), str(path))
@@ -50,7 +50,7 @@ def read_possibly_gzipped(path: str | os.PathLike[str]) -> bytes:
     """The content of a file, unpacked where it is gzip.
 
     Raises:
-        KerasNasError: there is no such file, or its gzip stream is torn or damaged.
+        KerasNasError: There is no such file, or its gzip stream is torn or damaged.
     """
     try:
         content = Path(path).read_bytes()
@@ -70,14 +70,14 @@ def parse_idx(content: bytes, name: str) -> np.ndarray:
     """The array in `content`, the unpacked bytes of an IDX file.
 
     Args:
-        content: header and values.
-        name: what the errors call it.
+        content: Header and values.
+        name: What the errors call it.
 
     Returns:
         A new array in this machine's byte order.
 
     Raises:
-        KerasNasError: as in `read_idx`.
+        KerasNasError: As in `read_idx`.
     """
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _DTYPES:
         raise KerasNasError(

@@ -21,7 +21,7 @@ class ImagePair:
     """An image at two resolutions.
 
     Attributes:
-        name: of the image, for tables and messages.
+        name: Of the image, for tables and messages.
         low: uint8, shape (height, width, 3).
         high: uint8, shape (scale · height, scale · width, 3).
     """
@@ -51,18 +51,18 @@ def make_pair(
     """Makes a pair of a high-resolution image.
 
     Args:
-        name: of the image.
+        name: Of the image.
         high: uint8, shape (height, width, 3).
-        scale: high over low resolution, 2 or more.
-        low: the low-resolution image if there is one; else MATLAB's bicubic makes it.
-        shrink: first make `high` smaller by this factor (bicubic); for JPEG photographs, whose
+        scale: High over low resolution, 2 or more.
+        low: The low-resolution image if there is one; else MATLAB's bicubic makes it.
+        shrink: First make `high` smaller by this factor (bicubic); for JPEG photographs, whose
             compression shows at full size. Only without `low`.
 
     Returns:
         The pair; `high` is cut to `scale` times the size of `low`.
 
     Raises:
-        KerasNasError: an image of no pixels is left, or `low` does not fit `high`.
+        KerasNasError: An image of no pixels is left, or `low` does not fit `high`.
     """
     _check_scale(scale, "scale", least=2)
     _check_scale(shrink, "shrink", least=1)
@@ -101,14 +101,14 @@ def find_pair_files(folder: str | os.PathLike[str], scale: int) -> list[PairFile
     - `F_HR/0001.png` where beside it lies `F_LR_bicubic/X2/0001x2.png` (DIV2K's archives).
 
     Args:
-        folder: the folder F, or F_HR.
-        scale: high over low resolution.
+        folder: The folder F, or F_HR.
+        scale: High over low resolution.
 
     Returns:
         The files, `low` being None where there are no low-resolution images.
 
     Raises:
-        KerasNasError: no image is found, or some images have a low-resolution file and others
+        KerasNasError: No image is found, or some images have a low-resolution file and others
             have none.
     """
     _check_scale(scale, "scale", least=2)
@@ -128,11 +128,11 @@ def read_pairs(files: Iterable[PairFiles], scale: int, shrink: int = 1) -> Itera
     """Reads pairs one by one, making the low resolution where no file has it.
 
     Args:
-        files: of `find_pair_files`.
-        scale, shrink: as in `make_pair`.
+        files: Of `find_pair_files`.
+        scale, shrink: As in `make_pair`.
 
     Raises:
-        KerasNasError: an image cannot be read, is too small, or does not fit its pair.
+        KerasNasError: An image cannot be read, is too small, or does not fit its pair.
     """
     for file in files:
         low = None if file.low is None else read_image(file.low)
@@ -151,11 +151,11 @@ def read_tfds_pairs(
         split: "train" (800 images) or "validation" (100), or a slice of tensorflow-datasets such
             as "train[:10]".
         scale: 2, 3 or 4.
-        data_dir: the folder that holds div2k/, see `prepared_builder`.
-        download: whether to download and prepare it where it is missing.
+        data_dir: The folder that holds div2k/, see `prepared_builder`.
+        download: Whether to download and prepare it where it is missing.
 
     Raises:
-        KerasNasError: the dataset is missing, or has no such split.
+        KerasNasError: The dataset is missing, or has no such split.
     """
     if scale not in (2, 3, 4):
         raise UsageError(f"`scale` must be 2, 3 or 4 for DIV2K. Received: scale={scale!r}")

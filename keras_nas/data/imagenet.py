@@ -55,11 +55,11 @@ def training_data(
     """Shuffled, complete batches of standardised training images.
 
     Args:
-        builder: of the prepared data set.
-        split: a tensorflow-datasets split such as "train[:1000]".
-        batch_size: images a batch.
-        seed: of order and crops.
-        image_size: the images' side in pixels.
+        builder: Of the prepared data set.
+        split: A tensorflow-datasets split such as "train[:1000]".
+        batch_size: Images a batch.
+        seed: Of order and crops.
+        image_size: The images' side in pixels.
         augment: False for the central crop of evaluation.
 
     Returns:

@@ -44,13 +44,13 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     A grey image gets three equal channels; transparency is dropped.
 
     Args:
-        path: a PNG, JPEG or BMP file.
+        path: A PNG, JPEG or BMP file.
 
     Returns:
         uint8 array of shape (height, width, 3).
 
     Raises:
-        KerasNasError: the file cannot be read, is damaged or cut short, or has more than 8 bits.
+        KerasNasError: The file cannot be read, is damaged or cut short, or has more than 8 bits.
     """
     try:
         with PIL.Image.open(path) as image:

@@ -55,14 +55,14 @@ def load(
 
     Args:
         split: "train" (91 slices), "validation" (14) or "test" (14).
-        data_dir: where `fetch` put the volumes, see `data_directory`.
+        data_dir: Where `fetch` put the volumes, see `data_directory`.
 
     Returns:
         The T1 slices, uint8 (N, 192, 160, 1), from the lowest to the highest, and the classes of
         their pixels, uint8 (N, 192, 160) of 0 … 3.
 
     Raises:
-        KerasNasError: another split, or the volumes are missing or damaged.
+        KerasNasError: Another split, or the volumes are missing or damaged.
     """
     if split not in _BLOCKS:
         raise UsageError(
@@ -82,10 +82,10 @@ def fetch(data_dir: str | os.PathLike[str] | None = None) -> Fetched:
     """Makes the volumes ready for `load`: copies them out of nilearn, installed or from PyPI.
 
     Args:
-        data_dir: where to put them, see `data_directory`.
+        data_dir: Where to put them, see `data_directory`.
 
     Raises:
-        KerasNasError: nilearn cannot be had, or its files are not what they should be.
+        KerasNasError: Nilearn cannot be had, or its files are not what they should be.
     """
     folder = _folder(data_dir)
     source = "this machine"

@@ -16,11 +16,11 @@ class Normalization:
     """Per-channel mean and standard deviation of pixels in 0 … 1.
 
     Attributes:
-        mean: one float a channel.
-        std: one positive float a channel.
+        mean: One float a channel.
+        std: One positive float a channel.
 
     Raises:
-        KerasNasError: the two lengths differ, or a `std` is not positive.
+        KerasNasError: The two lengths differ, or a `std` is not positive.
     """
 
     mean: tuple[float, ...]

@@ -79,8 +79,8 @@ def python_package(name: str, version: str) -> Iterator[Path]:
     """The files of the Python package `name`: the installed one, else one fetched from PyPI.
 
     Args:
-        name: the name, the same on PyPI and for import.
-        version: the version to fetch where the package is not installed.
+        name: The name, the same on PyPI and for import.
+        version: The version to fetch where the package is not installed.
 
     Yields:
         The package's folder.

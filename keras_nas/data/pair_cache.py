@@ -30,9 +30,9 @@ def cached_pairs(
     step when every image is in it.
 
     Args:
-        folder: the cache; its parents are made. It must be empty, absent or a cache.
-        source: what the pairs are made of, such as files, their times and the scale; JSON-able.
-        read: reads the pairs one by one.
+        folder: The cache; its parents are made. It must be empty, absent or a cache.
+        source: What the pairs are made of, such as files, their times and the scale; JSON-able.
+        read: Reads the pairs one by one.
 
     Returns:
         The pairs in `read`'s order, their arrays read-only memory maps of `folder`.

@@ -83,7 +83,7 @@ def names(split: str) -> tuple[str, ...]:
     """The photographs' names in a split, "train" (29) or "held_out" (7), in alphabetical order.
 
     Raises:
-        KerasNasError: another split.
+        KerasNasError: Another split.
     """
     if split not in _SPLITS:
         raise UsageError(f"`split` must be one of {list(_SPLITS)}. Received: split={split!r}")
@@ -97,14 +97,14 @@ def load(split: str, data_dir: str | os.PathLike[str] | None = None) -> dict[str
 
     Args:
         split: "train" or "held_out".
-        data_dir: where `fetch` put them, see `data_directory`.
+        data_dir: Where `fetch` put them, see `data_directory`.
 
     Returns:
         By name, in alphabetical order: uint8 (height, width, 3), RGB. A photograph that the
         machine's packages did not have is not there.
 
     Raises:
-        KerasNasError: another split, no photograph of the split is there, or one is damaged.
+        KerasNasError: Another split, no photograph of the split is there, or one is damaged.
     """
     folder = _folder(data_dir)
     found = {name: folder / f"{name}.jpg" for name in names(split)}
@@ -122,13 +122,13 @@ def fetch(data_dir: str | os.PathLike[str] | None = None) -> Fetched:
     """Makes the photographs ready for `load`: copies what is missing out of Debian's packages.
 
     Args:
-        data_dir: where to put them, see `data_directory`.
+        data_dir: Where to put them, see `data_directory`.
 
     Returns:
         What stands where; its content says how many of the 36 there are.
 
     Raises:
-        KerasNasError: a split would be empty; the message holds what the packages said.
+        KerasNasError: A split would be empty; the message holds what the packages said.
     """
     folder = _folder(data_dir)
     problems, sources = [], []

@@ -38,13 +38,13 @@ def image_classification_data(
     Args:
         images: uint8 (N, height, width, channels).
         labels: int (N,).
-        batch_size: images a batch.
+        batch_size: Images a batch.
         training: True shuffles, augments, leaves the last incomplete batch out, and gives an
             `EpochDataset`. False keeps the order and every image.
-        normalization: of the images' channels.
-        augmentation: of training images; None for none.
-        seed: of order and augmentation; training only.
-        image_size: the images' side in pixels, to which they are resized (bilinear, antialiased)
+        normalization: Of the images' channels.
+        augmentation: Of training images; None for none.
+        seed: Of order and augmentation; training only.
+        image_size: The images' side in pixels, to which they are resized (bilinear, antialiased)
             after augmentation; None for their own size.
 
     Returns:
@@ -52,7 +52,7 @@ def image_classification_data(
         prefetched, in a deterministic order, with a known cardinality.
 
     Raises:
-        KerasNasError: no images, not one label an image, another shape or dtype, a negative
+        KerasNasError: No images, not one label an image, another shape or dtype, a negative
             seed, or a training set smaller than a batch.
     """
     _check_images(images, labels, normalization)
@@ -82,11 +82,11 @@ def training_data(
     """Shuffled, complete batches of examples that fit in memory.
 
     Args:
-        arrays: any number of arrays (N, …), example by example.
+        arrays: Any number of arrays (N, …), example by example.
         prepare: `prepare(batch, seed)` makes the element of the dataset from the arrays' rows; it
             must draw its random numbers from `seed`, int32 (2,), alone.
-        batch_size: examples a batch.
-        seed: of the order and of `prepare`'s seeds.
+        batch_size: Examples a batch.
+        seed: Of the order and of `prepare`'s seeds.
 
     Raises:
         KerasNasError: `batch_size` is under 1, or over N; `seed` is negative.
@@ -126,9 +126,9 @@ def evaluation_data(
     """Batches of examples that fit in memory, in their order, the last one perhaps smaller.
 
     Args:
-        arrays: any number of arrays (N, …), example by example.
-        prepare: makes the element of the dataset from the arrays' rows.
-        batch_size: examples a batch.
+        arrays: Any number of arrays (N, …), example by example.
+        prepare: Makes the element of the dataset from the arrays' rows.
+        batch_size: Examples a batch.
     """
     check_batch_size(batch_size)
     held = tuple(tf.constant(array) for array in arrays)

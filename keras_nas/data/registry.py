@@ -56,7 +56,7 @@ def task_of(name: str) -> str:
     """The name of the task that a data set is for.
 
     Raises:
-        KerasNasError: there is no data set of that name.
+        KerasNasError: There is no data set of that name.
     """
     return _entry(name).task
 
@@ -65,7 +65,7 @@ def options(name: str) -> frozenset[str]:
     """The names of the options that a data set is loaded with.
 
     Raises:
-        KerasNasError: there is no data set of that name.
+        KerasNasError: There is no data set of that name.
     """
     return frozenset(inspect.signature(_entry(name).resolve()).parameters)
 
@@ -94,8 +94,8 @@ def load(name: str, **settings: Any) -> Any:
     ```
 
     Args:
-        name: one of `names()`.
-        **settings: the data set's options: see `load_in_memory` and `load_imagenet` of
+        name: One of `names()`.
+        **settings: The data set's options: see `load_in_memory` and `load_imagenet` of
             `keras_nas.data.classification`, `load_segmentation` of `keras_nas.data.segmentation`
             and `load_super_resolution` of `keras_nas.data.super_resolution_sets`.
 
@@ -103,7 +103,7 @@ def load(name: str, **settings: Any) -> Any:
         A `DataSet`: `TaskData`, `SegmentationData` or `SuperResolutionData`.
 
     Raises:
-        KerasNasError: another name or option, no such `data_dir`, data that is missing or damaged,
+        KerasNasError: Another name or option, no such `data_dir`, data that is missing or damaged,
             or an option that is out of its range.
     """
     entry = _entry(name)

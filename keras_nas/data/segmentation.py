@@ -72,21 +72,21 @@ def load_segmentation(
     evaluation sees each image whole, in the middle of the window. VOC's `val` is the test set.
 
     Args:
-        name: of the data set.
-        read: gives its arrays, of `data_dir` and `seed`.
-        data_dir: where the data stands: see `data_directory`, and `voc_folder.find` for VOC.
+        name: Of the data set.
+        read: Gives its arrays, of `data_dir` and `seed`.
+        data_dir: Where the data stands: see `data_directory`, and `voc_folder.find` for VOC.
             COCO is written to `data_dir`/coco_voc once.
-        batch_size: images a batch.
-        seed: of the choice of examples, of order and augmentation.
-        train_examples: images to train on; None for all there are.
-        image_size: the window's side in pixels; None for the sizes above.
-        validation_share: the share of the training set that is held back; mni152 has a validation
+        batch_size: Images a batch.
+        seed: Of the choice of examples, of order and augmentation.
+        train_examples: Images to train on; None for all there are.
+        image_size: The window's side in pixels; None for the sizes above.
+        validation_share: The share of the training set that is held back; mni152 has a validation
             set of its own, which 0 leaves out.
         split_ratio: D_w : D_λ for DSO-NAS, such as "4:1"; None for no D_λ.
         augment: False to train on the images as they are.
 
     Raises:
-        KerasNasError: data that is missing, or a part that would be empty.
+        KerasNasError: Data that is missing, or a part that would be empty.
     """
     check_seed(seed)
     source = read(data_dir, seed)

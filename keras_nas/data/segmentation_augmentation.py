@@ -34,8 +34,8 @@ def random_scale_crop_flip(
         labels: uint8 (height, width).
         seed: int (2,).
         size: (height, width) of the window.
-        scales: the least and the greatest factor, drawn evenly in between.
-        flip: whether to mirror.
+        scales: The least and the greatest factor, drawn evenly in between.
+        flip: Whether to mirror.
 
     Returns:
         The window, float32 (*size, channels) of 0 … 255, 0 outside the image; its classes, uint8

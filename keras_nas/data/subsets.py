@@ -16,9 +16,9 @@ def balanced_subset(labels: np.ndarray, examples: int, seed: int) -> np.ndarray:
     the same seed holds the smaller ones.
 
     Args:
-        labels: the classes, int (N,).
-        examples: how many to choose, 1 … N.
-        seed: of the choice.
+        labels: The classes, int (N,).
+        examples: How many to choose, 1 … N.
+        seed: Of the choice.
 
     Returns:
         The chosen positions in rising order, int64 (examples,).
@@ -40,9 +40,9 @@ def split_indices(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarr
     """Splits examples in two, each with the classes in the same shares as the whole.
 
     Args:
-        labels: the classes, int (N,).
-        share: the second part's share of the whole, 0 < share < 1; N · share is rounded.
-        seed: of the choice.
+        labels: The classes, int (N,).
+        share: The second part's share of the whole, 0 < share < 1; N · share is rounded.
+        seed: Of the choice.
 
     Returns:
         The positions of the first and of the second part, each in rising order, int64. They are
@@ -72,9 +72,9 @@ def split(
 
     Args:
         images: (N, …).
-        labels: the classes, int (N,).
+        labels: The classes, int (N,).
         ratio: D_w : D_λ, as "4:1" or (4, 1).
-        seed: of the choice.
+        seed: Of the choice.
 
     Returns:
         D_w's images and labels, and D_λ's.

@@ -34,15 +34,15 @@ class PatchConfig:
     """How training patches are taken. The defaults are FGNAS's (section 4.1) and EDSR's.
 
     Attributes:
-        patch_size: pixels a side at high resolution; a multiple of the scale.
-        batch_size: patches a step.
-        steps_per_epoch: batches an epoch.
-        augment: turn and mirror each patch in one of the 8 ways at random.
-        value_range: the value of white in what the model sees, 1 or 255.
-        seed: of the patches, 0 or more.
+        patch_size: Pixels a side at high resolution; a multiple of the scale.
+        batch_size: Patches a step.
+        steps_per_epoch: Batches an epoch.
+        augment: Turn and mirror each patch in one of the 8 ways at random.
+        value_range: The value of white in what the model sees, 1 or 255.
+        seed: Of the patches, 0 or more.
 
     Raises:
-        KerasNasError: a value is out of its range.
+        KerasNasError: A value is out of its range.
     """
 
     patch_size: int = 96
@@ -74,13 +74,13 @@ def folder_pairs(
     """Reads every image of a folder in one of `find_pair_files`' layouts.
 
     Args:
-        folder: of images, or of a benchmark.
-        scale: high over low resolution.
-        shrink: first make each image smaller by this factor, see `make_pair`.
+        folder: Of images, or of a benchmark.
+        scale: High over low resolution.
+        shrink: First make each image smaller by this factor, see `make_pair`.
         cache_dir: None holds the images in memory; a folder holds them there, decoded.
 
     Raises:
-        KerasNasError: the folder or an image is not as it must be; the file is named.
+        KerasNasError: The folder or an image is not as it must be; the file is named.
     """
     return file_pairs(find_pair_files(folder, scale), scale, shrink, cache_dir)
 
@@ -110,13 +110,13 @@ def div2k_pairs(
     Args:
         split: "train", "validation" or a slice.
         scale: 2, 3 or 4.
-        data_dir: the folder that holds div2k/.
+        data_dir: The folder that holds div2k/.
         cache_dir: None holds the images in memory (10 GB for the 800 of "train"); a folder holds
             them there, decoded.
-        download: whether to download and prepare the dataset where it is missing.
+        download: Whether to download and prepare the dataset where it is missing.
 
     Raises:
-        KerasNasError: the dataset is missing, or has no such split.
+        KerasNasError: The dataset is missing, or has no such split.
     """
 
     def read() -> Iterator[ImagePair]:
@@ -141,8 +141,8 @@ def training_patches(pairs: Sequence[ImagePair], config: PatchConfig | None = No
     ```
 
     Args:
-        pairs: the images; one scale for all.
-        config: how patches are taken.
+        pairs: The images; one scale for all.
+        config: How patches are taken.
 
     Returns:
         Batches (low, high) of float32 in 0 … `value_range`, shapes
@@ -150,7 +150,7 @@ def training_patches(pairs: Sequence[ImagePair], config: PatchConfig | None = No
         (batch_size, patch_size, patch_size, 3).
 
     Raises:
-        KerasNasError: there are no images, their scales differ, `patch_size` is no multiple of
+        KerasNasError: There are no images, their scales differ, `patch_size` is no multiple of
             the scale, or an image is smaller than a patch.
     """
     config = config or PatchConfig()
@@ -184,9 +184,9 @@ def whole_images(
     """Whole images in their order, one a batch, for validation.
 
     Args:
-        pairs: the images; one scale for all.
-        value_range: the value of white, 1 or 255.
-        crop: if given, only the central rectangle of at most this many pixels a side at high
+        pairs: The images; one scale for all.
+        value_range: The value of white, 1 or 255.
+        crop: If given, only the central rectangle of at most this many pixels a side at high
             resolution, which bounds the time that an image takes; a multiple of the scale.
 
     Returns:
@@ -194,7 +194,7 @@ def whole_images(
         width not known beforehand.
 
     Raises:
-        KerasNasError: there are no images, their scales differ, or `crop` is no multiple of the
+        KerasNasError: There are no images, their scales differ, or `crop` is no multiple of the
             scale.
     """
     scale = _common_scale(pairs)

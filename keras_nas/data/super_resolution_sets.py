@@ -35,13 +35,13 @@ class SuperResolutionData(DataSet):
     """Images to learn super-resolution from, and held-out ones to measure it on.
 
     Attributes:
-        name: of the data, such as "photographs".
-        train: batches of random patches; `train.epoch(e, start=n)` gives them anew.
-        validation: the central parts of the held-out images, one a batch.
-        test: the held-out images whole, one a batch.
-        train_pairs, test_pairs: the images themselves.
-        scale: high over low resolution.
-        value_range: the value of white in the batches, 1 or 255.
+        name: Of the data, such as "photographs".
+        train: Batches of random patches; `train.epoch(e, start=n)` gives them anew.
+        validation: The central parts of the held-out images, one a batch.
+        test: The held-out images whole, one a batch.
+        train_pairs, test_pairs: The images themselves.
+        scale: High over low resolution.
+        value_range: The value of white in the batches, 1 or 255.
         structure: None: there is no D_λ for DSO-NAS.
     """
 
@@ -104,25 +104,25 @@ def load_super_resolution(
       the third on, is held out.
 
     Args:
-        name: of the data set.
-        read: gives the images to train on and those held out, of `data_dir` and the options
+        name: Of the data set.
+        read: Gives the images to train on and those held out, of `data_dir` and the options
             `scale`, `shrink`, `cache_dir` and `download`.
-        data_dir: for "photographs" see `data_directory`, for "div2k" `prepared_builder`; for
+        data_dir: For "photographs" see `data_directory`, for "div2k" `prepared_builder`; for
             "folder" the folder.
-        scale: high over low resolution.
-        patch_size: pixels a side of a training patch at high resolution.
-        batch_size: patches a step.
-        steps_per_epoch: batches an epoch.
-        augment: turn and mirror each patch in one of the 8 ways at random.
-        value_range: the value of white in the batches, 1 or 255.
-        seed: of the patches.
-        validation_crop: pixels a side, at high resolution, of the parts in `validation`.
-        shrink: for "folder": make each image smaller by this factor first.
-        cache_dir: hold decoded images in this folder, not in memory; for "div2k" and "folder".
-        download: whether to fetch photographs or DIV2K where they are missing.
+        scale: High over low resolution.
+        patch_size: Pixels a side of a training patch at high resolution.
+        batch_size: Patches a step.
+        steps_per_epoch: Batches an epoch.
+        augment: Turn and mirror each patch in one of the 8 ways at random.
+        value_range: The value of white in the batches, 1 or 255.
+        seed: Of the patches.
+        validation_crop: Pixels a side, at high resolution, of the parts in `validation`.
+        shrink: For "folder": make each image smaller by this factor first.
+        cache_dir: Hold decoded images in this folder, not in memory; for "div2k" and "folder".
+        download: Whether to fetch photographs or DIV2K where they are missing.
 
     Raises:
-        KerasNasError: missing or damaged data, or an image smaller than a patch.
+        KerasNasError: Missing or damaged data, or an image smaller than a patch.
     """
     patches = PatchConfig(
         patch_size, batch_size, steps_per_epoch, augment, float(value_range), seed

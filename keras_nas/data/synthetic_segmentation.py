@@ -40,17 +40,17 @@ def load(
 
     Args:
         split: "train" or "test".
-        count: how many.
-        size: the images' side in pixels, 16 … 256.
-        seed: of all that is random.
-        data_dir: where Fashion-MNIST and the photographs stand, see `data_directory`.
+        count: How many.
+        size: The images' side in pixels, 16 … 256.
+        seed: Of all that is random.
+        data_dir: Where Fashion-MNIST and the photographs stand, see `data_directory`.
 
     Returns:
         The images, uint8 (count, size, size, 3), and the classes of their pixels, uint8
         (count, size, size) of 0 … 10.
 
     Raises:
-        KerasNasError: another split, a bad `count` or `size`, or data that is missing.
+        KerasNasError: Another split, a bad `count` or `size`, or data that is missing.
     """
     if split not in _PHOTOGRAPHS:
         raise UsageError(f"`split` must be one of {list(_PHOTOGRAPHS)}. Received: split={split!r}")

@@ -16,12 +16,12 @@ class DataSet(abc.ABC):
     """Batches of a task, and what a run must know of them.
 
     Attributes:
-        task: the name of the task that they are for; see `keras_nas.tasks.TASKS`.
-        resizes: whether its images are brought to the size that is asked for.
-        name: of the data, such as "cifar10".
-        train: shuffled, augmented batches; `train.epoch(e, start=n)` gives them anew.
-        validation: batches that were held back, in a fixed order; None for none.
-        test: batches to measure on, in a fixed order.
+        task: The name of the task that they are for; see `keras_nas.tasks.TASKS`.
+        resizes: Whether its images are brought to the size that is asked for.
+        name: Of the data, such as "cifar10".
+        train: Shuffled, augmented batches; `train.epoch(e, start=n)` gives them anew.
+        validation: Batches that were held back, in a fixed order; None for none.
+        test: Batches to measure on, in a fixed order.
         structure: D_λ of DSO-NAS; None for none.
     """
 
@@ -45,7 +45,7 @@ class DataSet(abc.ABC):
         """The input (height, width, channels) to count costs at.
 
         Args:
-            input_shape: the network's own, without the batch axis.
+            input_shape: The network's own, without the batch axis.
 
         Returns:
             None for the network's own.
@@ -58,23 +58,23 @@ class TaskData(DataSet):
     """A task's batches, and what a model for them must know.
 
     Attributes:
-        name: of the data, such as "cifar10".
-        train: shuffled, augmented batches; `train.epoch(e, start=n)` gives them anew.
-        validation: batches in a fixed order of examples that were held back from the training set;
+        name: Of the data, such as "cifar10".
+        train: Shuffled, augmented batches; `train.epoch(e, start=n)` gives them anew.
+        validation: Batches in a fixed order of examples that were held back from the training set;
             None where no share was asked for.
-        test: batches in a fixed order of the official test set.
+        test: Batches in a fixed order of the official test set.
         structure: D_λ of DSO-NAS, disjoint from `train`, which then is D_w; None without a
             `split_ratio`.
-        num_classes: classes.
+        num_classes: Classes.
         image_shape: (height, width, channels) of one image in the batches.
-        class_names: one name a class.
-        train_examples: images that `train` draws on.
-        available_examples: images in the official training set.
-        validation_examples: images in `validation`.
-        test_examples: images in `test`.
-        structure_examples: images that `structure` draws on.
-        selection: how the images of the parts were chosen.
-        normalization: what was done to the pixels, for export metadata.
+        class_names: One name a class.
+        train_examples: Images that `train` draws on.
+        available_examples: Images in the official training set.
+        validation_examples: Images in `validation`.
+        test_examples: Images in `test`.
+        structure_examples: Images that `structure` draws on.
+        selection: How the images of the parts were chosen.
+        normalization: What was done to the pixels, for export metadata.
     """
 
     task = "classification"

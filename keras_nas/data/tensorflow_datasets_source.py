@@ -18,13 +18,13 @@ def prepared_builder(
     """The tensorflow-datasets builder of a data set whose files are ready to be read.
 
     Args:
-        name: of the data set, as in `tfds.load`.
-        data_dir: the folder that holds the folder `name`; None for `$KERAS_NAS_DATA`, or where that
+        name: Of the data set, as in `tfds.load`.
+        data_dir: The folder that holds the folder `name`; None for `$KERAS_NAS_DATA`, or where that
             is not set for tensorflow-datasets' own (`$TFDS_DATA_DIR` or ~/tensorflow_datasets).
-        download: whether to download and prepare the data set where it is missing.
+        download: Whether to download and prepare the data set where it is missing.
 
     Raises:
-        KerasNasError: tensorflow-datasets is not installed; the data set is missing and `download`
+        KerasNasError: Tensorflow-datasets is not installed; the data set is missing and `download`
             is False, or it cannot be downloaded and prepared.
     """
     try:

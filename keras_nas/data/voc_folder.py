@@ -25,14 +25,14 @@ def files(split: str, data_dir: str | os.PathLike[str] | None) -> tuple[np.ndarr
     """The images of a split.
 
     Args:
-        split: one of `SPLITS`.
-        data_dir: the folder VOCdevkit, one above it, or VOC2012 itself.
+        split: One of `SPLITS`.
+        data_dir: The folder VOCdevkit, one above it, or VOC2012 itself.
 
     Returns:
         The paths of the images and of their classes, each an array of strings (N,).
 
     Raises:
-        KerasNasError: another split, no such folder, or a file is missing.
+        KerasNasError: Another split, no such folder, or a file is missing.
     """
     if split not in SPLITS:
         raise UsageError(f"`split` must be one of {SPLITS}. Received: split={split!r}")
@@ -58,7 +58,7 @@ def find(data_dir: str | os.PathLike[str] | None) -> Path:
     """The folder that holds JPEGImages.
 
     Raises:
-        KerasNasError: there is none.
+        KerasNasError: There is none.
     """
     given = Path(data_dir or ".")
     for place in (".", "VOC2012", "VOCdevkit/VOC2012"):

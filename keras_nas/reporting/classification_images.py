@@ -24,15 +24,15 @@ def classification_images(
 
     Args:
         images: uint8 (N, height, width, 1 or 3).
-        truth: classes, integers (N,).
-        answers: for each network, by its name, the classes that it gives, integers (N,).
-        class_names: one name a class.
+        truth: Classes, integers (N,).
+        answers: For each network, by its name, the classes that it gives, integers (N,).
+        class_names: One name a class.
 
     Returns:
         The figure; `keras_nas.reporting.plots.save` writes it as PNG.
 
     Raises:
-        KerasNasError: the numbers of images, classes and answers differ, or there is no image.
+        KerasNasError: The numbers of images, classes and answers differ, or there is no image.
     """
     lengths = {len(images), len(truth), *(len(given) for given in answers.values())}
     if len(lengths) > 1 or not len(images):

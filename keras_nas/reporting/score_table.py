@@ -13,7 +13,7 @@ def score_table(scores: Sequence[ImageScore]) -> Table:
     """A row an image and their mean: PSNR (dB) and SSIM of bicubic and the model, and the gain.
 
     Raises:
-        KerasNasError: there are no scores.
+        KerasNasError: There are no scores.
     """
     table = Table(header_style="bold")
     table.add_column("image")

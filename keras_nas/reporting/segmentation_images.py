@@ -22,15 +22,15 @@ def segmentation_images(
 
     Args:
         images: uint8 (N, height, width, 1 or 3).
-        truth: classes, uint8 (N, height, width), 255 for void.
-        predictions: classes, integers (N, height, width).
-        class_names: one name a class.
+        truth: Classes, uint8 (N, height, width), 255 for void.
+        predictions: Classes, integers (N, height, width).
+        class_names: One name a class.
 
     Returns:
         The figure; `keras_nas.reporting.plots.save` writes it as PNG.
 
     Raises:
-        KerasNasError: the shapes do not fit, or there is no image.
+        KerasNasError: The shapes do not fit, or there is no image.
     """
     if not len(images) or not images.shape[:3] == truth.shape == predictions.shape:
         raise UsageError(

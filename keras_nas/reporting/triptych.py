@@ -23,10 +23,10 @@ def triptych(pair: ImagePair, output: np.ndarray, label: str = "ours", zoom: int
     (dB) and SSIM of the whole image, on luma with the border shaved.
 
     Args:
-        pair: the image.
-        output: the model's image, uint8, of the shape of `pair.high`.
-        label: what the model is called.
-        zoom: pixels a side of the part that is zoomed in on; cut to the image.
+        pair: The image.
+        output: The model's image, uint8, of the shape of `pair.high`.
+        label: What the model is called.
+        zoom: Pixels a side of the part that is zoomed in on; cut to the image.
 
     Returns:
         The figure; `keras_nas.reporting.plots.save` writes it as PNG.
@@ -72,7 +72,7 @@ def worst_place(image: np.ndarray, truth: np.ndarray, size: int) -> tuple[int, i
 
     Args:
         image, truth: uint8, shape (height, width, 3), both sides `size` or more.
-        size: pixels a side.
+        size: Pixels a side.
     """
     error = np.abs(np.asarray(rgb_to_y(image)) - np.asarray(rgb_to_y(truth)))[..., 0]
     sums = np.pad(error.astype(np.float64), ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)

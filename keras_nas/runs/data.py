@@ -19,15 +19,15 @@ def load_data(config: Any, settings: Any = None, stage: str = "") -> data.DataSe
     """The data of a run, or of one of its stages.
 
     Args:
-        config: a `keras_nas.runs.config.RunConfig`.
-        settings: the method's configuration. Where it learns structure on data of their own
+        config: A `keras_nas.runs.config.RunConfig`.
+        settings: The method's configuration. Where it learns structure on data of their own
             (DSO's `split` and `split_ratio`), the data has that part, `structure`.
-        stage: the stage that it is for, whose batch size and cutout it has; by default the run's
+        stage: The stage that it is for, whose batch size and cutout it has; by default the run's
             batch size and no cutout.
 
     Raises:
-        KerasNasError: the data is missing or damaged.
-        UsageError: a setting that the data does not have was given.
+        KerasNasError: The data is missing or damaged.
+        UsageError: A setting that the data does not have was given.
     """
     known = options(config.data)
     _refuse_foreign(config, known)

@@ -155,11 +155,11 @@ def is_among_largest(targets, outputs, k: int):
     network that gives every class the same is right nowhere.
 
     Args:
-        targets: integer classes `(batch,)`.
+        targets: Integer classes `(batch,)`.
         outputs: `(batch, classes)`.
 
     Returns:
-        bool tensor `(batch,)`; False where the class's output is not a number.
+        Bool tensor `(batch,)`; False where the class's output is not a number.
     """
     outputs = ops.cast(outputs, "float32")
     chosen = ops.cast(ops.one_hot(targets, outputs.shape[-1]), "bool")

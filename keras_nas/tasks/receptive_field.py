@@ -47,10 +47,10 @@ def receptive_radius(model: keras.Model) -> int:
     upsampler, and half a pixel for the last convolution at twice the resolution).
 
     Args:
-        model: functional, with one input (batch, height, width, channels).
+        model: Functional, with one input (batch, height, width, channels).
 
     Raises:
-        KerasNasError: a layer is not one of these: it shrinks, looks at the whole image, or is
+        KerasNasError: A layer is not one of these: it shrinks, looks at the whole image, or is
             unknown. The layer is named.
     """
     read = graph.read(model)

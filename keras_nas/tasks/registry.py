@@ -21,12 +21,12 @@ def make_task(data: DataSet, model: keras.Model, label_smoothing: float = 0.0) -
     """The task of a network on the data.
 
     Args:
-        data: the data.
-        model: the network.
+        data: The data.
+        model: The network.
         label_smoothing: ε, for tasks that have it (`Task.smooths_labels`).
 
     Raises:
-        KerasNasError: the network's output does not fit the data.
+        KerasNasError: The network's output does not fit the data.
     """
     kind = TASKS[data.task]
     smoothing = {"label_smoothing": label_smoothing} if kind.smooths_labels else {}

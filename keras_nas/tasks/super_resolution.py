@@ -44,12 +44,12 @@ class SuperResolution(Task):
     ```
 
     Args:
-        scale: enlargement, 2 or more; also the pixels shaved at each border.
-        value_range: the value of white, 1 or 255. The loss is in the same unit, so a resource
+        scale: Enlargement, 2 or more; also the pixels shaved at each border.
+        value_range: The value of white, 1 or 255. The loss is in the same unit, so a resource
             weight λ that fits 255 (FGNAS) is divided by 255 for 1.
 
     Raises:
-        KerasNasError: an argument is out of its range.
+        KerasNasError: An argument is out of its range.
 
     References:
         Lim et al., Enhanced Deep Residual Networks for Single Image Super-Resolution (2017),
@@ -70,7 +70,7 @@ class SuperResolution(Task):
         """The task of a model, whose scale is read off its output's shape.
 
         Raises:
-            KerasNasError: the model does not enlarge images.
+            KerasNasError: The model does not enlarge images.
         """
         return cls(scale_of(model), value_range)
 
@@ -132,7 +132,7 @@ def scale_of(model: keras.Model) -> int:
     """How many times a model enlarges the images it is given.
 
     Raises:
-        KerasNasError: the model does not take a batch of images and give images some whole
+        KerasNasError: The model does not take a batch of images and give images some whole
             number of times their size.
     """
     shapes = [tuple(tensor.shape) for tensor in (*model.inputs, *model.outputs)]

@@ -24,9 +24,9 @@ class ImageScore:
     """One image's scores on luma, the border of `scale` pixels shaved.
 
     Attributes:
-        name: of the image.
-        bicubic_psnr, bicubic_ssim: of MATLAB's bicubic enlargement; PSNR in dB.
-        psnr, ssim: of the model; PSNR in dB.
+        name: Of the image.
+        bicubic_psnr, bicubic_ssim: Of MATLAB's bicubic enlargement; PSNR in dB.
+        psnr, ssim: Of the model; PSNR in dB.
     """
 
     name: str
@@ -45,9 +45,9 @@ class Enlarger:
     """A model as a function from 8-bit images to 8-bit images, tile by tile.
 
     Args:
-        model: from (batch, h, w, 3) to (batch, scale·h, scale·w, 3); see `TiledInference`.
-        value_range: the value of white in the model, 1 or 255.
-        tile, overlap, window: as in `TiledInference`.
+        model: From (batch, h, w, 3) to (batch, scale·h, scale·w, 3); see `TiledInference`.
+        value_range: The value of white in the model, 1 or 255.
+        tile, overlap, window: As in `TiledInference`.
     """
 
     def __init__(
@@ -77,17 +77,17 @@ def evaluate_pairs(
     """Scores a model on whole images.
 
     Args:
-        model: from (batch, h, w, 3) to (batch, scale·h, scale·w, 3); or an `Enlarger`, which
+        model: From (batch, h, w, 3) to (batch, scale·h, scale·w, 3); or an `Enlarger`, which
             serves for a .tflite too.
-        pairs: the images.
-        value_range: the value of white in the Keras model, 1 or 255.
-        tile: as in `TiledInference`, for the Keras model.
+        pairs: The images.
+        value_range: The value of white in the Keras model, 1 or 255.
+        tile: As in `TiledInference`, for the Keras model.
 
     Returns:
         One score an image, in the order of `pairs`.
 
     Raises:
-        KerasNasError: the model enlarges by another factor, or an image is too small to measure.
+        KerasNasError: The model enlarges by another factor, or an image is too small to measure.
     """
     enlarge = model if isinstance(model, Enlarger) else Enlarger(model, value_range, tile)
     return [score_output(pair, enlarge(pair.low)) for pair in pairs]
@@ -113,18 +113,18 @@ def evaluate_folder(
     ```
 
     Args:
-        model: as in `evaluate_pairs`.
-        folder: in one of `find_pair_files`' layouts.
-        scale: high over low resolution.
-        value_range: the value of white in the model, 1 or 255.
-        shrink: first make each image smaller by this factor, see `make_pair`.
-        tile: as in `TiledInference`.
+        model: As in `evaluate_pairs`.
+        folder: In one of `find_pair_files`' layouts.
+        scale: High over low resolution.
+        value_range: The value of white in the model, 1 or 255.
+        shrink: First make each image smaller by this factor, see `make_pair`.
+        tile: As in `TiledInference`.
 
     Returns:
         One score an image, sorted by name.
 
     Raises:
-        KerasNasError: the folder or an image is not as it must be (the file is named), or the
+        KerasNasError: The folder or an image is not as it must be (the file is named), or the
             model enlarges by another factor.
     """
     pairs = read_pairs(find_pair_files(folder, scale), scale, shrink)
@@ -135,7 +135,7 @@ def mean_score(scores: Sequence[ImageScore]) -> ImageScore:
     """The mean of each measure over the images, named "mean".
 
     Raises:
-        KerasNasError: there are no scores.
+        KerasNasError: There are no scores.
     """
     if not scores:
         raise UsageError("`scores` must hold one score or more. Received: none")
@@ -148,7 +148,7 @@ def score_output(pair: ImagePair, output: np.ndarray) -> ImageScore:
     """Scores one image that a model made of `pair.low`.
 
     Args:
-        pair: the image.
+        pair: The image.
         output: uint8, of the shape of `pair.high`.
 
     Raises:

@@ -23,7 +23,7 @@ def rgb_to_y(images: tf.Tensor) -> tf.Tensor:
     """Luma of BT.601: Y = 16 + (65.481 R + 128.553 G + 24.966 B) / 255.
 
     Args:
-        images: shape (…, 3), RGB in 0 … 255, any real dtype.
+        images: Shape (…, 3), RGB in 0 … 255, any real dtype.
 
     Returns:
         float32 of shape (…, 1), in 16 … 235.
@@ -38,15 +38,15 @@ def psnr_y(
     """Peak signal-to-noise ratio on luma, in dB, one an image; infinite for equal images.
 
     Args:
-        y_true, y_pred: shape (batch, height, width, 1 or 3), in 0 … `value_range`.
-        shave: pixels left out at each border; papers take the scale.
-        value_range: the value of white, 1 or 255.
+        y_true, y_pred: Shape (batch, height, width, 1 or 3), in 0 … `value_range`.
+        shave: Pixels left out at each border; papers take the scale.
+        value_range: The value of white, 1 or 255.
 
     Returns:
         float32 of shape (batch,).
 
     Raises:
-        KerasNasError: the images have neither 1 nor 3 channels.
+        KerasNasError: The images have neither 1 nor 3 channels.
     """
     truth, prediction = _luma_pair(y_true, y_pred, shave, value_range)
     return tf.image.psnr(truth, prediction, max_val=_PEAK)
@@ -61,17 +61,17 @@ def ssim_y(
     wholly inside (Wang et al., Image Quality Assessment, 2004).
 
     Args:
-        y_true, y_pred: shape (batch, height, width, 1 or 3), in 0 … `value_range`; 11 pixels or
+        y_true, y_pred: Shape (batch, height, width, 1 or 3), in 0 … `value_range`; 11 pixels or
             more a side must be left after shaving.
-        shave: pixels left out at each border; papers take the scale.
-        value_range: the value of white, 1 or 255.
+        shave: Pixels left out at each border; papers take the scale.
+        value_range: The value of white, 1 or 255.
 
     Returns:
         float32 of shape (batch,).
 
     Raises:
-        KerasNasError: the images have neither 1 nor 3 channels.
-        tf.errors.InvalidArgumentError: fewer than 11 pixels are left.
+        KerasNasError: The images have neither 1 nor 3 channels.
+        tf.errors.InvalidArgumentError: Fewer than 11 pixels are left.
     """
     truth, prediction = _luma_pair(y_true, y_pred, shave, value_range)
     return tf.image.ssim(truth, prediction, max_val=_PEAK, filter_size=_SSIM_WINDOW)
@@ -104,9 +104,9 @@ class PsnrY(_LumaMean):
     mean infinite.
 
     Args:
-        scale: enlargement of the task, and the pixels shaved at each border.
-        value_range: the value of white, 1 or 255.
-        name: of the metric.
+        scale: Enlargement of the task, and the pixels shaved at each border.
+        value_range: The value of white, 1 or 255.
+        name: Of the metric.
     """
 
     measure = staticmethod(psnr_y)
@@ -120,9 +120,9 @@ class SsimY(_LumaMean):
     """Mean over images of `ssim_y` with a border of `scale` pixels shaved.
 
     Args:
-        scale: enlargement of the task, and the pixels shaved at each border.
-        value_range: the value of white, 1 or 255.
-        name: of the metric.
+        scale: Enlargement of the task, and the pixels shaved at each border.
+        value_range: The value of white, 1 or 255.
+        name: Of the metric.
     """
 
     measure = staticmethod(ssim_y)

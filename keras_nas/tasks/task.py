@@ -29,7 +29,7 @@ class Task(abc.ABC):
         """The task of a network on data of this task.
 
         Raises:
-            KerasNasError: the network's output does not fit the data.
+            KerasNasError: The network's output does not fit the data.
         """
         raise NotImplementedError(f"{cls.__name__} is no task of a data set.")
 
@@ -42,12 +42,12 @@ class Task(abc.ABC):
         """Compares a network with the data beyond its input, by shapes alone.
 
         Args:
-            data: data of this task.
-            model: the network.
-            where: how a message begins.
+            data: Data of this task.
+            model: The network.
+            where: How a message begins.
 
         Raises:
-            UsageError: the network gives something else than the data has.
+            UsageError: The network gives something else than the data has.
         """
 
     @abc.abstractmethod
@@ -76,7 +76,7 @@ class Task(abc.ABC):
             targets: A batch of targets.
 
         Returns:
-            float `(batch, ..., channels)`, shaped as the model's outputs; zeros where an element
+            Float `(batch, ..., channels)`, shaped as the model's outputs; zeros where an element
             does not count. None where a task has no such thing.
         """
         return None

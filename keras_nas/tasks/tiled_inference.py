@@ -31,11 +31,11 @@ class TiledInference:
     ```
 
     Args:
-        model: from (batch, h, w, c) to (batch, scale·h, scale·w, c'): a Keras model, or a function
+        model: From (batch, h, w, c) to (batch, scale·h, scale·w, c'): a Keras model, or a function
             on NumPy arrays of batch 1, such as one that runs a .tflite.
-        tile: pixels a side of a tile, at the input; a window is this plus twice `overlap`. Ignored
+        tile: Pixels a side of a tile, at the input; a window is this plus twice `overlap`. Ignored
             where the size of the windows is fixed.
-        overlap: pixels of context on each side, at the input; by default the Keras model's
+        overlap: Pixels of context on each side, at the input; by default the Keras model's
             receptive radius, read off its graph. A smaller one gives seams. Needed for a function.
         window: (height, width) that every window must have; by default the Keras model's own input
             size where it has one.
@@ -79,13 +79,13 @@ class TiledInference:
         """Runs the model on one image.
 
         Args:
-            image: shape (height, width, channels), in the model's range of values.
+            image: Shape (height, width, channels), in the model's range of values.
 
         Returns:
             float32, shape (scale · height, scale · width, channels').
 
         Raises:
-            KerasNasError: the image is smaller than the fixed size of the model, or the model
+            KerasNasError: The image is smaller than the fixed size of the model, or the model
                 does not enlarge by a whole number.
         """
         columns = self._windows(image.shape[1], axis=1)

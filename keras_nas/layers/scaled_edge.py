@@ -120,8 +120,10 @@ class ScaledEdge(Gate):
     def factors(self):
         """The factor of the present mode: float32 tensor of shape `(1,)`."""
         soft = self.probabilities()
-        chosen = ops.where(ops.equal(self._mode, 1), soft, ops.maximum(soft, 0))
-        return ops.where(ops.equal(self._mode, 0), ops.ones_like(soft), chosen)
+        hard = ops.equal(self._mode, 2)
+        off = ops.equal(self._mode, 0)
+        followed = ops.logical_not(off | (hard & (soft < 0)))
+        return ops.cast(followed, "float32") * soft + ops.cast(off, "float32")
 
     def assign_mask(self, mask):
         """Opens the edge (λ stays, or becomes 1 where it was not positive) or closes it (λ = 0)."""

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from keras_nas.graph import Graph, read
 from keras_nas.graph.ir import map_values
+from keras_nas.training.stand_ins import on_replica, standing_for
 
 
 class Segments:
@@ -47,7 +48,7 @@ class Segments:
         functions: dict[str, _Alike] = {}
         self._calls: list[Callable] = []
         for segment, found in zip(self.segments, described, strict=True):
-            if found is None or kinds.count(found[0]) == 1:
+            if found is None:
                 self._calls.append(segment)
                 continue
             kind, variables = found
@@ -62,21 +63,16 @@ class Segments:
 
 
 class _Alike:
-    """A segment as a function of its input and its variables' values, traced once."""
+    """A segment as a function of its input and its variables, traced once."""
 
     def __init__(self, segment: keras.Model, variables: Sequence[keras.Variable]):
-        self.moved: list[int] = []
         self._segment = segment
         self._variables = variables
         self.function = tf.function(self._forward, autograph=False)
 
-    def _forward(self, inputs, values, training):
-        mapping = list(zip(self._variables, values, strict=True))
-        with keras.StatelessScope(state_mapping=mapping) as scope:
-            outputs = self._segment(inputs, training=training)
-        after = [scope.get_current_value(variable) for variable in self._variables]
-        self.moved = [i for i, value in enumerate(after) if value is not values[i]]
-        return outputs, [after[i] for i in self.moved]
+    def _forward(self, inputs, others, training):
+        with standing_for(self._variables, others):
+            return self._segment(inputs, training=training)
 
 
 class _Called:
@@ -87,18 +83,14 @@ class _Called:
         self._variables = variables
 
     def __call__(self, inputs, training):
-        values = [tf.convert_to_tensor(variable.value) for variable in self._variables]
-        outputs, moved = self._alike.function(inputs, values, training)
-        for index, value in zip(self._alike.moved, moved, strict=True):
-            self._variables[index].assign(value)
-        return outputs
+        return self._alike.function(inputs, on_replica(self._variables), training)
 
 
 def segments_of(model: keras.Model) -> list[keras.Model]:
     """Models between neighbouring cuts, over the model's own layers.
 
-    A cut is a tensor that every way from the input to the output passes: the tensors between the
-    blocks of a DSO network, of a ResNet or a MobileNet.
+    A cut is a tensor that every way from the input to the output passes, where ways have joined or
+    where they part: the tensors between the blocks of a DSO network, of a ResNet or a MobileNet.
 
     Args:
         model: A functional model with one input and one output.
@@ -111,7 +103,7 @@ def segments_of(model: keras.Model) -> list[keras.Model]:
 
 
 def _cut_tensors(model: keras.Model) -> list[keras.KerasTensor]:
-    """The outputs of joins (two inputs or more) that every way passes, in order."""
+    """What every way passes, of two inputs or more or with two readers or more; in order."""
     graph = read(model)
     last_reader = {}
     for position, node in enumerate(graph.nodes):
@@ -125,8 +117,9 @@ def _cut_tensors(model: keras.Model) -> list[keras.KerasTensor]:
         open_values.update(value for value in node.outputs if value in last_reader)
         masked = any(value.masked for value in open_values)
         layer = own.get(node.operation_name)
-        joined = len(open_values) == 1 and len(node.inputs) > 1 and not masked
-        if joined and layer is not None and layer is node.operation:
+        alone = len(open_values) == 1 and not masked
+        cut = alone and (len(node.inputs) > 1 or any(len(each.readers) > 1 for each in open_values))
+        if cut and layer is not None and layer is node.operation:
             cuts.append(layer.output)
     return [tensor for tensor in cuts if tensor is not model.outputs[0]]
 

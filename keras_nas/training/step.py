@@ -170,23 +170,31 @@ def _scales_loss(part: Learned) -> bool:
     return isinstance(part.optimizer, keras.optimizers.LossScaleOptimizer)
 
 
+@tf.autograph.experimental.do_not_convert
 def _apply(losses: Losses, updates: Sequence[tuple[Learned, list[tf.Tensor]]]) -> StepReport:
     """Moves the variables, unless a loss or a gradient is not finite."""
     checked = {name: losses[name] for name in sorted(losses, key=lambda name: name == "loss")}
+    moved = [variable for part, _ in updates for variable in part.variables]
+    axes = {rank: tf.constant([*range(rank)], tf.int32) for rank in {len(v.shape) for v in moved}}
     for part, gradients in updates:
         if not _scales_loss(part):
             for gradient, variable in zip(gradients, part.variables, strict=True):
-                checked[f"gradient of {variable.path}"] = tf.reduce_sum(gradient)
-    finite = [tf.math.is_finite(tf.cast(tensor, tf.float32)) for tensor in checked.values()]
-    bad = 1 - tf.cast(tf.stack(finite), tf.int32)
+                total = tf.reduce_sum(gradient, axes[len(variable.shape)])
+                checked[f"gradient of {variable.path}"] = total
+    finite = tf.math.is_finite(tf.stack([tf.cast(each, tf.float32) for each in checked.values()]))
+    bad = 1 - tf.cast(finite, tf.int32)
     if replicas() > 1:
         context = tf.distribute.get_replica_context()
         bad = context.all_reduce(tf.distribute.ReduceOp.SUM, bad)
     halted = _halted.get()
     learning = tf.constant(True) if halted is None else tf.equal(halted, 0)
     good = learning & (tf.reduce_sum(bad) == 0)
+    zeros = {shape: tf.zeros(shape) for shape in {tuple(v.shape) for v in moved}}
     for part, gradients in updates:
         kept = learning if _scales_loss(part) else good
-        gradients = [tf.where(kept, each, tf.zeros_like(each)) for each in gradients]
+        gradients = [
+            tf.where(kept, gradient, tf.cast(zeros[tuple(variable.shape)], gradient.dtype))
+            for gradient, variable in zip(gradients, part.variables, strict=True)
+        ]
         part.optimizer.apply_gradients(zip(gradients, part.variables, strict=True))
     return StepReport(losses, bad, tuple(checked))

@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.gates import find
 from keras_nas.tasks import Task
+from keras_nas.training.alike_updates import trace_alike_updates_once
 from keras_nas.training.evaluation import Evaluator
 from keras_nas.training.loop import run_stage
 from keras_nas.training.schedules import EverySteps, learning_rate
@@ -53,6 +54,7 @@ def make_optimizer(
         optimizer = keras.optimizers.Adam(rate, epsilon=config.epsilon, **shared)
     else:
         optimizer = keras.optimizers.SGD(rate, config.momentum, config.nesterov, **shared)
+    trace_alike_updates_once(optimizer)
     if loss_scaling:
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     optimizer.build(variables)

@@ -56,6 +56,7 @@ def test_cuts_lie_between_the_blocks():
     rematerialized = Rematerialized(SPACE.supernet())
     ends = [segment.outputs[0]._keras_history.operation.name for segment in rematerialized.segments]
     assert ends == [
+        "stem_relu",
         "stage1_block1_add",
         "stage1_block2_add",
         "stage1_reduction_add",

@@ -113,3 +113,30 @@ def test_a_model_without_alike_segments_is_called_whole():
         x = keras.layers.Add()([x, x])
     model = keras.Model(inputs, x)
     assert Segments(model).segments == [model]
+
+
+@pytest.mark.parametrize("devices", [["CPU:0"], ["CPU:0", "CPU:1"]], ids=["one", "two"])
+def test_every_replica_uses_variables_of_its_own(devices):
+    def stepped_on_replicas(alike):
+        strategy = tf.distribute.MirroredStrategy(devices)
+        with strategy.scope():
+            model = resnet()
+            forward = Segments(model) if alike else model
+        images = keras.random.normal((4, 8, 8, 3), seed=2)
+
+        @tf.function(autograph=False)
+        def step():
+            def on_one():
+                with tf.GradientTape() as tape:
+                    loss = tf.reduce_sum(tf.square(forward(images, training=True)))
+                return tape.gradient(loss, model.trainable_variables[0].value)
+
+            return strategy.experimental_local_results(strategy.run(on_one))[-1]
+
+        return step().numpy(), arrays(model)
+
+    expected, statistics = stepped_on_replicas(False)
+    found, moved = stepped_on_replicas(True)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+    for name, value in statistics.items():
+        np.testing.assert_allclose(moved[name], value, rtol=0, atol=1e-5, err_msg=name)

@@ -19,6 +19,7 @@ from keras_nas.search.dso.config import DsoConfig, parse_ratio
 from keras_nas.search.dso.edge_gammas import Gammas
 from keras_nas.search.dso.edge_graph import EdgeGraph
 from keras_nas.tasks import Task
+from keras_nas.training.alike_updates import trace_alike_updates_once
 from keras_nas.training.rematerialization import Rematerialized
 from keras_nas.training.segments import Segments
 from keras_nas.training.step import Learned, StepReport, descend, global_mean
@@ -112,6 +113,7 @@ class EdgeStage(FullNetworkStage):
             clip_lookahead=self.settings.clip_lookahead,
             gradient_accumulation_steps=accumulation(self.config),
         )
+        trace_alike_updates_once(self.apg)
         self.edge_optimizer: keras.optimizers.Optimizer = self.apg
         if needs_loss_scaling(self.model):
             self.edge_optimizer = keras.optimizers.LossScaleOptimizer(self.apg)

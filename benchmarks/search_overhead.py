@@ -7,14 +7,21 @@ the ungated network. Two thirds is the limit, the forward pass and the data grad
 0.72. For FGNAS (P): weights and gates together, with the resource regulariser and the test for the
 target, over the same plain step; the mark is 1.10. For DSO: a pair of alternating steps (edges by
 APG-NAG, then weights) over two plain steps of the same full block without edges. Medians of
-interleaved steps, so that another process' load hits both.
+interleaved steps, so that another process' load hits both. Beside them stands what it took to
+trace the step: CPU seconds, and nodes of its graph and of the functions that this calls.
+
+    python -m benchmarks.search_overhead --tracing=dso_share,fgnas_efficientnet_b0
+
+traces only, also what is too large to time here: DSO's supernet for CIFAR-10 at the paper's size.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -23,6 +30,7 @@ from absl import flags
 
 from apps.main import run as run_app
 from keras_nas import models
+from keras_nas.errors import UsageError
 from keras_nas.search.dnal import Dnal, DnalConfig, GateStage
 from keras_nas.search.dso.config import DsoConfig
 from keras_nas.search.dso.edge_gammas import fixed_gammas
@@ -38,9 +46,50 @@ _MODELS = flags.DEFINE_list("models", ["vgg16_cifar", "mobilenet_v2_cifar"], "Ba
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Images a step.", lower_bound=1)
 _ROUNDS = flags.DEFINE_integer("rounds", 12, "Timed steps of each kind.", lower_bound=1)
 _DSO_LEVELS = flags.DEFINE_integer("dso_levels", 4, "Levels of DSO's block; 0 to leave it out.")
+_TRACING = flags.DEFINE_list(
+    "tracing",
+    [],
+    "Trace only, one after the other: dso_share, dso_full, dnal_BACKBONE, fgnas_BACKBONE.",
+)
 _IMAGE_SIZE = flags.DEFINE_integer("image_size", 32, "Side of the images.", lower_bound=8)
 
-Step = Callable[[], object]
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """A step to time: the traced function, and what the loop asks after it."""
+
+    function: Any
+    after: Callable[[], object] = tuple
+
+    def __call__(self):
+        losses = self.function()
+        self.after()
+        return losses
+
+
+@dataclasses.dataclass(frozen=True)
+class Tracing:
+    """What a trace took: CPU seconds, nodes of the graph and of the functions that it calls."""
+
+    seconds: float
+    nodes: int
+    nodes_in_functions: int
+
+    def __str__(self):
+        return (
+            f"traced in {self.seconds:.1f} CPU s, {self.nodes} nodes "
+            f"+ {self.nodes_in_functions} in functions"
+        )
+
+
+def trace(step: Step) -> Tracing:
+    """Traces a step that has not run yet."""
+    began = time.process_time()
+    concrete = step.function.get_concrete_function()
+    seconds = time.process_time() - began
+    graph = concrete.graph.as_graph_def()
+    functions = graph.library.function
+    return Tracing(seconds, len(graph.node), sum(len(each.node_def) for each in functions))
 
 
 def plain_step(model: keras.Model, images: tf.Tensor, labels: tf.Tensor) -> Step:
@@ -57,7 +106,7 @@ def plain_step(model: keras.Model, images: tf.Tensor, labels: tf.Tensor) -> Step
         optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
         return loss
 
-    return step
+    return Step(step)
 
 
 def gate_step(model: keras.Model, images: tf.Tensor, labels: tf.Tensor) -> Step:
@@ -67,7 +116,7 @@ def gate_step(model: keras.Model, images: tf.Tensor, labels: tf.Tensor) -> Step:
     stage = GateStage(supernet, data, None, Classification.of(model), DnalConfig())
     stage.begin(1)
     batch = (images, labels)
-    return tf.function(lambda: stage.train_step(batch).losses)
+    return Step(tf.function(lambda: stage.train_step(batch).losses))
 
 
 def fgnas_step(model: keras.Model, images: tf.Tensor, labels: tf.Tensor) -> Step:
@@ -80,13 +129,7 @@ def fgnas_step(model: keras.Model, images: tf.Tensor, labels: tf.Tensor) -> Step
     stage = FgnasStage(supernet, data, None, Classification.of(model), config)
     stage.begin(1)
     step = tf.function(lambda: stage.train_step((images, labels)).losses)
-
-    def whole_step():
-        losses = step()
-        stage.satisfied()
-        return losses
-
-    return whole_step
+    return Step(step, stage.satisfied)
 
 
 def dso_pair(space: models.DsoSpace, images: tf.Tensor, labels: tf.Tensor) -> Step:
@@ -100,20 +143,18 @@ def dso_pair(space: models.DsoSpace, images: tf.Tensor, labels: tf.Tensor) -> St
     )  # fmt: skip
     stage.begin(1)
     batch = (images[:, tf.newaxis], labels[:, tf.newaxis])
-    return tf.function(lambda: stage.train_step((batch, batch)).losses)
+    return Step(tf.function(lambda: stage.train_step((batch, batch)).losses))
 
 
-def measure_dso(levels: int, batch_size: int, image_size: int, rounds: int) -> dict[str, float]:
-    """Seconds of a plain step of one full DSO block, and of the search's pair of steps on it."""
+def dso_steps(levels: int, images: tf.Tensor, labels: tf.Tensor) -> dict[str, Step]:
+    """A plain step of one full DSO block, and the search's pair of steps on it."""
     space = models.DsoSpace(
-        (image_size, image_size, 3), stage_widths=(48,), stage_blocks=(1,), levels=levels
+        tuple(images.shape[1:]), stage_widths=(48,), stage_blocks=(1,), levels=levels
     )
-    images, labels = batch_of(batch_size, image_size)
-    steps = {
+    return {
         "plain": plain_step(space.network(), images, labels),
         "dso_pair": dso_pair(space, images, labels),
     }
-    return race(steps, rounds)
 
 
 def batch_of(batch_size: int, image_size: int) -> tuple[tf.Tensor, tf.Tensor]:
@@ -121,6 +162,39 @@ def batch_of(batch_size: int, image_size: int) -> tuple[tf.Tensor, tf.Tensor]:
     random = np.random.default_rng(0)
     images = random.normal(size=(batch_size, image_size, image_size, 3))
     return tf.constant(images, tf.float32), tf.constant(random.integers(0, 10, batch_size))
+
+
+def backbone(name: str, images: tf.Tensor) -> keras.Model:
+    """A network of the library for ten classes of these images."""
+    return models.create(name, input_shape=list(images.shape[1:]), num_classes=10)
+
+
+def backbone_steps(name: str, images: tf.Tensor, labels: tf.Tensor) -> dict[str, Step]:
+    """A plain step and each search's step of a backbone."""
+    model = backbone(name, images)
+    return {
+        "plain": plain_step(model, images, labels),
+        "dnal_gates": gate_step(model, images, labels),
+        "fgnas_p": fgnas_step(model, images, labels),
+    }
+
+
+def traced_step(case: str, images: tf.Tensor, labels: tf.Tensor) -> Step:
+    """The step of one of `--tracing`'s cases.
+
+    Raises:
+        UsageError: If it is none.
+    """
+    method, _, name = case.partition("_")
+    if method == "dso" and name in ("share", "full"):
+        return dso_pair(models.DsoSpace(tuple(images.shape[1:]), scope=name), images, labels)
+    make = {"dnal": gate_step, "fgnas": fgnas_step}.get(method)
+    if make is None or not name:
+        raise UsageError(
+            "--tracing takes dso_share, dso_full, dnal_BACKBONE and fgnas_BACKBONE. "
+            f"Received: {case}"
+        )
+    return make(backbone(name, images), images, labels)
 
 
 def race(steps: dict[str, Step], rounds: int) -> dict[str, float]:
@@ -135,32 +209,29 @@ def race(steps: dict[str, Step], rounds: int) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def measure(name: str, batch_size: int, image_size: int, rounds: int) -> dict[str, float]:
-    """Seconds of a plain step and of each search's step of a backbone."""
-    model = models.create(name, input_shape=[image_size, image_size, 3], num_classes=10)
-    images, labels = batch_of(batch_size, image_size)
-    steps = {
-        "plain": plain_step(model, images, labels),
-        "dnal_gates": gate_step(model, images, labels),
-        "fgnas_p": fgnas_step(model, images, labels),
-    }
-    return race(steps, rounds)
+def report(title: str, steps: dict[str, Step], count: int, words: str) -> None:
+    """Prints what tracing and running each step took; the latter over `count` plain steps."""
+    traced = {name: trace(step) for name, step in steps.items()}
+    medians = race(steps, _ROUNDS.value)
+    plain = medians.pop("plain")
+    print(f"{title}  batch {_BATCH_SIZE.value}  plain training step {1e3 * plain:.1f} ms")
+    print(f"  plain  {traced['plain']}")
+    for kind, seconds in medians.items():
+        print(f"  {kind}  {1e3 * seconds:.1f} ms  {seconds / (count * plain):.3f} of {words}")
+        print(f"  {kind}  {traced[kind]}")
 
 
 def main() -> None:
+    images, labels = batch_of(_BATCH_SIZE.value, _IMAGE_SIZE.value)
+    for case in _TRACING.value:
+        print(f"{case}  batch {_BATCH_SIZE.value}  {trace(traced_step(case, images, labels))}")
+    if _TRACING.value:
+        return
     for name in _MODELS.value:
-        medians = measure(name, _BATCH_SIZE.value, _IMAGE_SIZE.value, _ROUNDS.value)
-        plain = medians.pop("plain")
-        print(f"{name}  batch {_BATCH_SIZE.value}  plain training step {1e3 * plain:.1f} ms")
-        for kind, seconds in medians.items():
-            print(f"  {kind}  {1e3 * seconds:.1f} ms  {seconds / plain:.3f} of the plain step")
+        report(name, backbone_steps(name, images, labels), 1, "the plain step")
     if _DSO_LEVELS.value:
-        medians = measure_dso(
-            _DSO_LEVELS.value, _BATCH_SIZE.value, _IMAGE_SIZE.value, _ROUNDS.value
-        )
-        plain, pair = medians["plain"], medians["dso_pair"]
-        print(f"dso block  batch {_BATCH_SIZE.value}  plain training step {1e3 * plain:.1f} ms")
-        print(f"  dso_pair  {1e3 * pair:.1f} ms  {pair / (2 * plain):.3f} of two plain steps")
+        steps = dso_steps(_DSO_LEVELS.value, images, labels)
+        report("dso block", steps, 2, "two plain steps")
 
 
 if __name__ == "__main__":

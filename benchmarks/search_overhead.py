@@ -116,7 +116,7 @@ def gate_step(model: keras.Model, images: tf.Tensor, labels: tf.Tensor) -> Step:
     stage = GateStage(supernet, data, None, Classification.of(model), DnalConfig())
     stage.begin(1)
     batch = (images, labels)
-    return Step(tf.function(lambda: stage.train_step(batch).losses))
+    return Step(tf.function(lambda: stage.train_step(batch).losses, autograph=False))
 
 
 def fgnas_step(model: keras.Model, images: tf.Tensor, labels: tf.Tensor) -> Step:
@@ -128,7 +128,7 @@ def fgnas_step(model: keras.Model, images: tf.Tensor, labels: tf.Tensor) -> Step
     data = tf.data.Dataset.from_tensors((images, labels))
     stage = FgnasStage(supernet, data, None, Classification.of(model), config)
     stage.begin(1)
-    step = tf.function(lambda: stage.train_step((images, labels)).losses)
+    step = tf.function(lambda: stage.train_step((images, labels)).losses, autograph=False)
     return Step(step, stage.satisfied)
 
 
@@ -143,7 +143,8 @@ def dso_pair(space: models.DsoSpace, images: tf.Tensor, labels: tf.Tensor) -> St
     )  # fmt: skip
     stage.begin(1)
     batch = (images[:, tf.newaxis], labels[:, tf.newaxis])
-    return Step(tf.function(lambda: stage.train_step((batch, batch)).losses))
+    step = tf.function(lambda: stage.train_step((batch, batch)).losses, autograph=False)
+    return Step(step)
 
 
 def dso_steps(levels: int, images: tf.Tensor, labels: tf.Tensor) -> dict[str, Step]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import contextvars
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -10,6 +13,10 @@ import numpy as np
 from keras import ops
 
 from keras_nas.errors import UsageError
+
+_together: contextvars.ContextVar[Mapping[int, Any]] = contextvars.ContextVar(
+    "factors_by_edge", default=MappingProxyType({})
+)
 
 
 class EdgeScale:
@@ -84,3 +91,44 @@ def join_scales(edges: Sequence) -> list[keras.Variable]:
         for index, edge in enumerate(group):
             edge.hold_scale(EdgeScale(vector, index))
     return list({id(edge.scale.vector): edge.scale.vector for edge in edges}.values())
+
+
+def edge_factor(edge):
+    """The factor of an edge in its present mode: float32 tensor of shape `(1,)`."""
+    found = _together.get().get(id(edge))
+    return _factors(edge.probabilities(), edge._mode) if found is None else found
+
+
+@contextlib.contextmanager
+def factors_together(layers: Sequence) -> Iterator[None]:
+    """While open, edges among `layers` whose λ are neighbours in a vector compute factors as one.
+
+    A block has many edges: one by one, their factors are most of its graph. Values and gradients
+    stay, where it is opened inside what records them.
+    """
+    groups: dict[int, list] = {}
+    for layer in layers:
+        if isinstance(getattr(layer, "scale", None), EdgeScale):
+            groups.setdefault(id(layer.scale.vector), []).append(layer)
+    found = {}
+    for group in groups.values():
+        group.sort(key=lambda edge: edge.scale.index)
+        first, count = group[0].scale.index, len(group)
+        if [edge.scale.index for edge in group] == list(range(first, first + count)):
+            scales = ops.convert_to_tensor(group[0].scale.vector)[first : first + count]
+            modes = ops.stack([edge._mode.value for edge in group])
+            factors = ops.split(_factors(scales, modes), count)
+            found.update({id(edge): factor for edge, factor in zip(group, factors, strict=True)})
+    token = _together.set(found)
+    try:
+        yield
+    finally:
+        _together.reset(token)
+
+
+def _factors(scale, mode):
+    soft = ops.convert_to_tensor(scale)
+    hard = ops.equal(mode, 2)
+    off = ops.equal(mode, 0)
+    followed = ops.logical_not(off | (hard & (soft < 0)))
+    return ops.cast(followed, "float32") * soft + ops.cast(off, "float32")

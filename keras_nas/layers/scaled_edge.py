@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_nas.layers.edge_place import EdgePlace, place_of
-from keras_nas.layers.edge_scales import EdgeScale
+from keras_nas.layers.edge_scales import EdgeScale, edge_factor
 from keras_nas.layers.gate import Gate
 
 
@@ -119,11 +119,7 @@ class ScaledEdge(Gate):
 
     def factors(self):
         """The factor of the present mode: float32 tensor of shape `(1,)`."""
-        soft = self.probabilities()
-        hard = ops.equal(self._mode, 2)
-        off = ops.equal(self._mode, 0)
-        followed = ops.logical_not(off | (hard & (soft < 0)))
-        return ops.cast(followed, "float32") * soft + ops.cast(off, "float32")
+        return edge_factor(self)
 
     def assign_mask(self, mask):
         """Opens the edge (λ stays, or becomes 1 where it was not positive) or closes it (λ = 0)."""

@@ -180,6 +180,7 @@ class _Run:
             self.function = tf.function(
                 self._step,
                 input_signature=[distributed.element_spec, flag],
+                autograph=False,
                 jit_compile=self.session.jit_compile or None,
             )
         return distributed

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from keras_nas.graph import Graph, read
 from keras_nas.graph.ir import map_values
+from keras_nas.layers.edge_scales import factors_together
 from keras_nas.training.stand_ins import on_replica, standing_for
 
 
@@ -71,7 +72,7 @@ class _Alike:
         self.function = tf.function(self._forward, autograph=False)
 
     def _forward(self, inputs, others, training):
-        with standing_for(self._variables, others):
+        with standing_for(self._variables, others), factors_together(self._segment.layers):
             return self._segment(inputs, training=training)
 
 

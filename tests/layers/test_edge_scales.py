@@ -5,9 +5,10 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_nas.layers import ScaledEdge
-from keras_nas.layers.edge_scales import EdgeScale, join_scales
+from keras_nas.layers.edge_scales import EdgeScale, factors_together, join_scales
 from keras_nas.optimizers import APGNAG
 from tests.layers.two_paths import train_two_paths, two_paths
 
@@ -107,3 +108,27 @@ def test_one_element_starts_again():
     optimizer.apply([keras.ops.convert_to_tensor([0.0, 0.0])])
     assert vector.numpy()[0] == 5.0
     assert vector.numpy()[1] < before
+
+
+@pytest.mark.parametrize("scope", ["all", "neighbours", "apart"])
+def test_factors_computed_together_are_those_of_each_edge(scope):
+    inputs = keras.Input((4,))
+    edges = [ScaledEdge(block="b", source="a", name=f"e{i}") for i in range(5)]
+    keras.Model(inputs, keras.layers.Add()([edge(inputs) for edge in edges]))
+    (vector,) = join_scales(edges)
+    vector.assign([0.5, -0.5, 0.0, -2.0, -0.25])
+    for edge, mode in zip(edges, ["soft", "hard", "hard", "off", "soft"], strict=True):
+        edge.mode = mode
+    layers = {"all": edges, "neighbours": edges[3:0:-1], "apart": edges[::2]}[scope]
+
+    def factors_and_gradient(layers):
+        with tf.GradientTape() as tape, factors_together(layers):
+            found = [edge.factors() for edge in edges]
+            total = tf.reduce_sum(tf.concat(found, 0) * [1.0, 2.0, 3.0, 4.0, 5.0])
+        return tf.concat(found, 0), tf.convert_to_tensor(tape.gradient(total, vector.value))
+
+    alone = factors_and_gradient([])
+    together = factors_and_gradient([*layers, keras.layers.ReLU()])
+    np.testing.assert_array_equal(alone[0], [0.5, 0.0, 0.0, 1.0, -0.25])
+    for a, b in zip(together, alone, strict=True):
+        np.testing.assert_array_equal(a, b)

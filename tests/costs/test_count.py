@@ -166,8 +166,8 @@ class TestOpenSizes:
             count(convolution, input_shapes=shapes)
 
     def test_must_name_an_input(self, convolution):
-        with pytest.raises(KerasNasError, match=r"'image'"):
-            count(convolution, input_shapes={"image": (5, 6, 3)})
+        with pytest.raises(KerasNasError, match=r"'photo'"):
+            count(convolution, input_shapes={"photo": (5, 6, 3)})
 
     def test_several_inputs(self):
         first, second = keras.Input((None,), name="first"), keras.Input((4,), name="second")

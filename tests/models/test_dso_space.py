@@ -46,7 +46,7 @@ def supernet():
 
 
 @pytest.fixture(scope="module")
-def random_images():
+def images():
     return np.random.default_rng(1).normal(size=(3, 8, 8, 3)).astype("float32")
 
 

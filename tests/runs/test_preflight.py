@@ -453,8 +453,8 @@ def test_a_refused_run_that_overwrites_loses_nothing(begun, net_file, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"batch_size": 301}, KerasNasError, r"at most the number of training examples, 300"),
-        ({"train_examples": 10**6}, KerasNasError, r"`train_examples` must be from 1 to the 54000"),
+        ({"batch_size": 301}, UsageError, r"at most the number of training examples, 300"),
+        ({"train_examples": 10**6}, UsageError, r"`train_examples` must be from 1 to the 54000"),
         ({"validation_share": 1e-6}, KerasNasError, r"leave no part empty"),
         ({"data_dir": "/no/such/folder"}, KerasNasError, r"/no/such/folder, which does not exist"),
         ({"data_dir": __file__}, KerasNasError, r"test_preflight.py, which is a file"),

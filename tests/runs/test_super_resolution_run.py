@@ -47,7 +47,7 @@ def config(tmp_path_factory):
         run_dir=str(tmp_path_factory.mktemp("run")), stages=STAGES, model="edsr",
         model_config='{"filters": 8, "blocks": 1}', data="folder", data_dir=str(folder),
         batch_size=4, patch_size=16, steps_per_epoch=5, deterministic=False,
-        session=SessionSettings(progress="off"),
+        session=SessionSettings(progress="off", tensorboard=True),
     )  # fmt: skip
 
 

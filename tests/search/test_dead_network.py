@@ -19,7 +19,6 @@ from keras_nas.runs.run import run
 from keras_nas.search import DeadNetworkError, DnalConfig, Session, TrainConfig, dnal
 from keras_nas.search.dead_network import best_value, check_alive, nearly_empty
 from keras_nas.search.fgnas.config import FgnasConfig
-from keras_nas.search.fgnas.constraint import Protection
 from keras_nas.search.fgnas.method import Fgnas
 from keras_nas.search.fgnas.stage import FgnasStage
 from keras_nas.tasks import Classification, Segmentation, SuperResolution, Task
@@ -270,7 +269,7 @@ def test_a_branch_that_does_not_fit_keeps_no_other_channels_closed():
 
 def test_protection_leaves_open_gates_alone():
     searched = fgnas_stage(FgnasConfig(target_flops="0.5x"))
-    before = [np.copy(gate.logits) for gate in searched.gates]
-    Protection(searched.gates, searched.dependence)()
+    before = [np.array(gate.logits) for gate in searched.gates]
+    protect(searched)
     for gate, logits in zip(searched.gates, before, strict=True):
         np.testing.assert_array_equal(gate.logits, logits)

@@ -114,7 +114,7 @@ class _Entrant:
                 self.interpreter = Interpreter(
                     path, num_threads=threads, experimental_op_resolver_type=resolver
                 )
-                prepare(self.interpreter, config.size or None, config.seed)
+                prepare(self.interpreter, config.size, config.seed)
                 self.init_ms = 1e3 * (time.perf_counter() - start)
                 self.interpreter.invoke()
         except (RuntimeError, ValueError) as error:

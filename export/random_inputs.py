@@ -13,12 +13,12 @@ def prepare(interpreter: Any, size: tuple[int, ...] | None, seed: int) -> None:
     """Allocates an interpreter's tensors and fills its inputs with random numbers.
 
     Raises:
-        UsageError: The model's size is dynamic and `size` is None.
+        UsageError: The model's size is dynamic and no `size` is given.
     """
     for detail in interpreter.get_input_details():
         shape = [int(n) for n in detail["shape_signature"]]
         if -1 in shape[1:]:
-            if size is None or len(shape) != 4:
+            if not size or len(shape) != 4:
                 raise UsageError(
                     f"The model's input `{detail['name']}` has the dynamic shape {shape}: say at "
                     "which `size` (height, width) to measure."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 from collections.abc import Mapping
 from typing import Any
@@ -73,12 +74,10 @@ class Architecture(ArchitectureRecord):
                 for gate in edges
             },
         )
-        return cls(
-            kept_channels=bare.kept_channels,
-            channels=bare.channels,
+        return dataclasses.replace(
+            bare,
             kept_operations=_kept_operations(by_channel, bare.kept_channels),
             kernel_sizes=_kernel_sizes(model, by_channel),
-            kept_edges=bare.kept_edges,
             method=method,
             model=None if source is None else dict(source),
             settings=dict(settings or {}),

@@ -133,8 +133,7 @@ def all_straight_through(gates: Sequence[Gate]) -> list:
     alike = [gate for gate in gates if type(gate) is STEGate]
     found = {}
     if len(alike) > 1:
-        logits = ops.concatenate([ops.convert_to_tensor(gate.logits) for gate in alike])
-        on, off = ops.unstack(logits, axis=1)
+        on, off = _joined_logits(alike)
         factors = straight_through(ops.cast(on >= off, "float32"), ops.sigmoid(on - off))
         ends = np.cumsum([gate.channels for gate in alike])[:-1].tolist()
         parts = ops.split(factors, ends)
@@ -145,3 +144,15 @@ def all_straight_through(gates: Sequence[Gate]) -> list:
         else straight_through(gate.indicator(), gate.probabilities())
         for gate in gates
     ]
+
+
+def opened(gates: Sequence[STEGate]):
+    """Which channels are open: bool `(channels of all,)`, one gate's behind the other's."""
+    on, off = _joined_logits(gates)
+    return on >= off
+
+
+def _joined_logits(gates: Sequence[STEGate]) -> tuple:
+    """ψ_on and ψ_off: float32 `(channels of all,)`, one gate's behind the other's."""
+    logits = ops.concatenate([ops.convert_to_tensor(gate.logits) for gate in gates])
+    return tuple(ops.unstack(logits, axis=1))

@@ -72,8 +72,10 @@ class ExactCounts:
                 counts[node] = Amounts(
                     reads[0],
                     written,
-                    alive() if price.fixed else np.True_,
-                    alive() & rule.gains_bias(call, given, reads) if price.new_bias else np.False_,
+                    alive.any if price.fixed else np.True_,
+                    alive.any & rule.gains_bias(call, given, reads)
+                    if price.new_bias
+                    else np.False_,
                     rule.groups_left(call, written),
                 )
         return counts
@@ -92,14 +94,11 @@ class _Alive:
     def __init__(self, produced: list[Mask]):
         self._produced = produced
 
-    def __call__(self) -> Mask:
-        return self._any
-
     @functools.cached_property
-    def _any(self) -> Mask:
+    def any(self) -> Mask:
         return functools.reduce(either, [some(mask) for mask in self._produced])
 
     def part(self, mask: Mask) -> Mask:
         """The mask if the node is built, else nothing."""
         alone = len(self._produced) == 1 and mask is self._produced[0]
-        return mask if alone or is_filled(mask, False) else both(mask, self._any)
+        return mask if alone or is_filled(mask, False) else both(mask, self.any)

@@ -83,9 +83,9 @@ class Resource:
                 f"Received: what={what!r}, table={table!r}"
             )
         self.what = what
-        self.gates = gates.find(model)
         graph = read(model, input_shapes)
-        self._gate_of = _gates_by_name(graph, self.gates, model.name)
+        self._gate_of = _gates_by_name(graph, gates.find(model), model.name)
+        self.gates = list(self._gate_of.values())
         plan = analyse(
             graph, {name: np.ones(gate.channels) for name, gate in self._gate_of.items()}, "pad"
         )
@@ -102,7 +102,7 @@ class Resource:
         Args:
             value: R, where it is known already: then only what the gradient needs is computed.
         """
-        factors = all_straight_through(list(self._gate_of.values()))
+        factors = all_straight_through(self.gates)
         return self.of(dict(zip(self._gate_of, factors, strict=True)), value)
 
     @tf.autograph.experimental.do_not_convert
@@ -117,12 +117,15 @@ class Resource:
     @tf.autograph.experimental.do_not_convert
     def exact(self, masks: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """The cost of the network under `masks`, bool by the gate's name; without gradient."""
-        joined = tf.concat([masks[name] for name in self._gate_of], axis=0)
+        return self.exact_of_all(tf.concat([masks[name] for name in self._gate_of], axis=0))
+
+    def exact_of_all(self, joined: tf.Tensor) -> tf.Tensor:
+        """The same of the masks of `gates`, one behind the other: bool `(channels of all,)`."""
         return self._function(joined)
 
     def _counted(self, joined: tf.Tensor) -> tf.Tensor:
         """The cost under the masks of all gates, one behind the other."""
-        widths = [gate.channels for gate in self._gate_of.values()]
+        widths = [gate.channels for gate in self.gates]
         masks = dict(zip(self._gate_of, tf.split(joined, widths), strict=True))
         return weighed(self._prices, self._exact(masks))
 
@@ -133,7 +136,7 @@ class Resource:
 
     def full(self) -> float:
         """R with every gate open."""
-        channels = sum(gate.channels for gate in self._gate_of.values())
+        channels = sum(gate.channels for gate in self.gates)
         return float(self._counted(tf.ones(channels, tf.bool)))
 
     def _priced(

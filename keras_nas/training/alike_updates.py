@@ -39,7 +39,6 @@ class _AlikeUpdates:
         self._function = tf.function(self._update, autograph=False)
         self._indices: list[int] = []
 
-    @tf.autograph.experimental.do_not_convert
     def __call__(self, gradients, variables, learning_rate):
         rate = getattr(learning_rate, "value", learning_rate)
         pairs = list(zip(gradients, variables, strict=True))

@@ -170,7 +170,6 @@ def _scales_loss(part: Learned) -> bool:
     return isinstance(part.optimizer, keras.optimizers.LossScaleOptimizer)
 
 
-@tf.autograph.experimental.do_not_convert
 def _apply(losses: Losses, updates: Sequence[tuple[Learned, list[tf.Tensor]]]) -> StepReport:
     """Moves the variables, unless a loss or a gradient is not finite."""
     checked = {name: losses[name] for name in sorted(losses, key=lambda name: name == "loss")}

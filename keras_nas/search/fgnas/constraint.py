@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_nas.layers import STEGate
+from keras_nas.layers.ste_gate import opened
 from keras_nas.search.fgnas.config import FgnasConfig
 from keras_nas.surgery import Dependence
 
@@ -95,10 +96,9 @@ class Protection:
         gates = [(index, gate) for index, group in enumerate(self.groups) for gate in group]
         if not gates:
             return tf.zeros(0, tf.bool)
-        logits = tf.concat([tf.convert_to_tensor(gate.logits) for _, gate in gates], axis=0)
         group = np.repeat([index for index, _ in gates], [gate.channels for _, gate in gates])
-        opened = tf.cast(logits[:, 0] >= logits[:, 1], tf.int32)
-        return tf.math.unsorted_segment_max(opened, group, len(self.groups)) == 0
+        kept = tf.cast(opened([gate for _, gate in gates]), tf.int32)
+        return tf.math.unsorted_segment_max(kept, group, len(self.groups)) == 0
 
 
 def open_channels(gate: STEGate, mask: np.ndarray) -> None:

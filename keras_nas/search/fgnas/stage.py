@@ -78,7 +78,7 @@ class FgnasStage(TrainStage):
         self.target = config.target(self.full)
         with tf.distribute.get_strategy().scope():
             self.strength = keras.Variable(config.lambda_r, trainable=False, name="lambda_r")
-            self.present = PresentCost(self.resource, self.gates, self.full)
+            self.present = PresentCost(self.resource, self.full)
         self.constraint = make_constraint(self.gates, config)
         self.dependence = surgery.Dependence(
             read(supernet), {gate.name: gate for gate in self.gates}
@@ -165,9 +165,7 @@ class FgnasStage(TrainStage):
         if emptied.any():
             self.protection.open_best(emptied)
             measured = self.measured()
-        self.reached = (
-            self.target is not None and measured <= self.target and self.left() <= self.target
-        )
+        self.reached = self.target is not None and measured <= self.target and self.is_met()
         if self.target is not None and self.reached:
             self._land(self.target)
             self.mend()

@@ -104,7 +104,7 @@ def some(mask: Mask) -> Mask:
     return mask.any() if isinstance(mask, np.ndarray) else tf.reduce_any(mask)
 
 
-def widened(vector: Any, width: int) -> Any:
+def of_width(vector: Any, width: int) -> Any:
     """One entry as `width`; as it is where it has that many."""
     if vector.shape[0] == width:
         return vector

@@ -26,9 +26,9 @@ from keras_nas.surgery.rules.known import (
     both,
     either,
     of_array,
+    of_width,
     settled,
     some,
-    widened,
 )
 from keras_nas.surgery.rules.relaxed import broadcast, concat, ones, times, union
 
@@ -103,10 +103,10 @@ class Merge(Rule):
         if kind(node.operation) not in PRODUCTS and any(x.always_live for x in given):
             return None
         made = on_known(node, given, width)
-        live = [made.live, *(widened(x.live, width) for x in given)]
+        live = [made.live, *(of_width(x.live, width) for x in given)]
         known = Known(functools.reduce(either, live), made.constant, made.zero)
         if kind(node.operation) in PRODUCTS:
-            nonzero = [widened(x.nonzero, width) for x in given]
+            nonzero = [of_width(x.nonzero, width) for x in given]
             nonzero += [column != 0 for column in array_columns(node)]
             stays = functools.reduce(both, nonzero)
             constant = known.constant if known.zero else tf.where(stays, known.constant, 0.0)

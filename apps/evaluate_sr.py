@@ -9,16 +9,18 @@ from __future__ import annotations
 from rich.console import Console
 
 from apps import config_flags
+from apps.evaluation_config import SuperResolutionEvaluationConfig
 from apps.main import load_tensorflow
 from apps.main import run as run_app
-from apps.super_resolution_config import SuperResolutionEvaluationConfig
+
+config_flags.define(SuperResolutionEvaluationConfig())
 
 
 def main() -> None:
     config = config_flags.read(SuperResolutionEvaluationConfig())
     config.check_paths()
     load_tensorflow()
-    from apps.super_resolution_files import score_file
+    from apps.super_resolution_evaluation import score_file
     from keras_nas.reporting.score_table import score_table
 
     scores = score_file(config)
@@ -26,5 +28,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    config_flags.define(SuperResolutionEvaluationConfig())
     run_app(main)

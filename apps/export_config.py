@@ -14,7 +14,6 @@ from keras_nas.file_checks import (
     check_input_file,
     check_model_file,
     check_output_folder,
-    is_model_file,
 )
 from keras_nas.settings import check_choices, check_range, group, setting
 
@@ -55,7 +54,6 @@ class ExportConfig:
 
     def __post_init__(self):
         check_choices(self)
-        check_choices(self.options)
         unknown = sorted(set(self.formats) - set(FORMATS))
         if unknown or not self.formats:
             raise UsageError(
@@ -84,10 +82,6 @@ class ExportConfig:
             UsageError: If `model` names no .keras or .h5 file, or `data` is none.
             KerasNasError: If one is missing or of another kind, or cannot be written to.
         """
-        if not is_model_file(self.model):
-            raise UsageError(
-                f"`model` must name a .keras or .h5 file (--model). Received: model={self.model!r}"
-            )
         check_model_file(self.model)
         is_file = self.data.endswith(".npz")
         if self.data and not is_file and self.data not in names("classification"):

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from apps.classification_files import ClassificationFiles
-from apps.segmentation_files import SegmentationFiles
-from apps.super_resolution_files import SuperResolutionFiles
-from apps.task_files import TaskFiles
+from apps.task_files import FILES
 from export.benchmark_config import HostBenchmarkConfig
 from export.export_model import export_model
 from export.export_options import ExportOptions
@@ -20,11 +17,6 @@ from keras_nas.runs.stage import RunStage
 FORMATS = ("float32", "dynamic_int8")
 PARITY_SAMPLES = 200
 MEASUREMENT = HostBenchmarkConfig(runs=200, rounds=20, profile=False, memory=False)
-FILES: dict[str, type[TaskFiles]] = {
-    "classification": ClassificationFiles,
-    "segmentation": SegmentationFiles,
-    "super_resolution": SuperResolutionFiles,
-}
 
 
 class Export(RunStage):

@@ -23,8 +23,9 @@ from rich.console import Console
 from rich.table import Table
 
 from apps import config_flags
+from apps.export_config import ExportConfig
 from apps.main import run as run_app
-from apps.model_export import ExportConfig, export_file
+from apps.model_export import export_file
 from export import tflite
 from export.benchmark_config import HostBenchmarkConfig
 from export.benchmark_schema import BenchmarkReport, BenchmarkResult

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from export.differences import Tolerance
-from keras_nas.settings import check_range, setting
+from keras_nas.settings import check_choices, check_range, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +37,7 @@ class ExportOptions:
     qat_learning_rate: float = setting(1e-4, "Its learning rate (Adam).")
 
     def __post_init__(self):
+        check_choices(self)
         check_range(self, ("representative_samples", "qat_epochs"), 1)
         for name, least in (("parity_samples", 1), ("qat_steps", 0)):
             if getattr(self, name) is not None:

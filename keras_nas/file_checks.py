@@ -96,22 +96,29 @@ def is_model_file(name: str) -> bool:
     return name.lower().endswith(MODEL_SUFFIXES)
 
 
-def check_model_file(path: str | os.PathLike[str], name: str = "model") -> None:
+def check_model_file(
+    path: str | os.PathLike[str], name: str = "model", or_tflite: bool = False
+) -> None:
     """Looks at a model's file without building the model; nothing is said of what it holds.
 
     Args:
         path: The file.
         name: The setting that names it, for messages.
+        or_tflite: Whether it may be a .tflite, of which only is asked whether it can be read.
 
     Raises:
-        UsageError: The path ends in none of `MODEL_SUFFIXES`.
+        UsageError: The path ends in none of `MODEL_SUFFIXES`, nor .tflite where that may be.
         KerasNasError: The file is missing, broken or of another kind.
     """
-    if not is_model_file(str(path)):
+    is_tflite = or_tflite and str(path).endswith(".tflite")
+    if not is_tflite and not is_model_file(str(path)):
+        kinds = ".keras, .h5 or .tflite" if or_tflite else ".keras or .h5"
         raise UsageError(
-            f"`{name}` must be a .keras or .h5 file (--{name}). Received: {name}={str(path)!r}"
+            f"`{name}` must name a {kinds} file (--{name}). Received: {name}={str(path)!r}"
         )
     check_input_file(path, name)
+    if is_tflite:
+        return
     if str(path).lower().endswith(".keras"):
         _check_keras(path)
     else:

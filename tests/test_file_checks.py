@@ -115,5 +115,5 @@ def test_what_is_wrong_with_a_file_is_one_line(files, name, message):
 
 @pytest.mark.parametrize("name", ["model.tflite", "model", ""])
 def test_other_names_are_usage_errors(files, name):
-    with pytest.raises(UsageError, match=r"`model` must be a .keras or .h5 file"):
+    with pytest.raises(UsageError, match=r"`model` must name a .keras or .h5 file"):
         check_model_file(files / name if name else name)

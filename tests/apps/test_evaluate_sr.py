@@ -14,11 +14,9 @@ import PIL.Image
 import pytest
 import skimage.data
 
-from apps.super_resolution_files import (
-    SuperResolutionEvaluationConfig,
-    draw_triptychs,
-    score_file,
-)
+from apps.evaluation_config import SuperResolutionEvaluationConfig
+from apps.super_resolution_evaluation import score_file
+from apps.task_files import SuperResolutionFiles
 from export.tflite import convert
 from keras_nas.data import load
 from keras_nas.errors import KerasNasError, UsageError
@@ -129,7 +127,9 @@ def test_triptychs_of_a_run_are_drawn_of_images_that_were_held_out(files, tmp_pa
     )  # fmt: skip
     assert [pair.name for pair in images.test_pairs] == ["2"]
     model = keras.models.load_model(files / "edsr.keras", compile=False)
-    drawn = draw_triptychs(files / "fixed.tflite", model, images, tmp_path / "plots")
+    small = {"small": files / "fixed.tflite"}
+    SuperResolutionFiles(images).draw(small, model, tmp_path / "plots")
+    drawn = list((tmp_path / "plots").iterdir())
     assert drawn == [tmp_path / "plots" / "triptych_2.png"]
     with PIL.Image.open(drawn[0]) as image:
         assert image.format == "PNG"

@@ -20,8 +20,7 @@ def main() -> None:
     config = config_flags.read(SuperResolutionEvaluationConfig())
     config.check_paths()
     load_tensorflow()
-    from apps.super_resolution_evaluation import score_file
-    from keras_nas.reporting.score_table import score_table
+    from apps.super_resolution_evaluation import score_file, score_table
 
     scores = score_file(config)
     Console(highlight=False).print(score_table(scores))

@@ -22,8 +22,7 @@ def main() -> None:
     config = config_flags.read(ExportConfig())
     config.check_paths()
     load_tensorflow()
-    from apps.model_export import export_file
-    from export.export_table import export_table
+    from apps.model_export import export_file, export_table
 
     Console().print(export_table(export_file(config)))
 

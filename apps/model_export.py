@@ -1,13 +1,15 @@
-"""Exporting a model's file in several formats, with the data of its task."""
+"""Exporting a model's file in several formats, with the data of its task, and the table of it."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
+from rich.table import Table
 
 from apps.export_config import ExportConfig
 from export.choices import IO_DTYPES, NEED_DATA
@@ -67,6 +69,32 @@ def export_file(config: ExportConfig) -> list[tuple[ExportedModel, Parity]]:
         )
         for name in config.formats
     ]
+
+
+def export_table(exports: Sequence[tuple[ExportedModel, Parity]]) -> Table:
+    """One row for each file: its size, its differences and the task metric.
+
+    Differences are percentages of the Keras output's range (of the fake-quantised model's for
+    "qat").
+    """
+    table = Table(header_style="bold")
+    table.add_column("file", min_width=20, overflow="fold")
+    metric = next((parity.metric_name for _, parity in exports if parity.metric_name), "metric")
+    for name in ("size\nMB", "worst\n%", "mean\n%", "same\nargmax %", f"{metric}\nKeras → file"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for exported, parity in exports:
+        agreement = parity.argmax_agreement
+        table.add_row(
+            exported.path.name,
+            f"{exported.size_bytes / 1e6:.3f}",
+            f"{100 * parity.worst_relative:.2g}",
+            f"{100 * parity.mean_relative:.2g}",
+            "" if agreement is None else f"{100 * agreement:.2f}",
+            ""
+            if parity.metric_keras is None
+            else f"{parity.metric_keras:.2f} → {parity.metric_tflite:.2f}",
+        )
+    return table
 
 
 def _source(config: ExportConfig, model: keras.Model) -> _Source:

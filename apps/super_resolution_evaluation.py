@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
+
+from rich.table import Table
 
 from apps.evaluation_config import SuperResolutionEvaluationConfig
 from export.interpreter import Runner
@@ -14,7 +17,7 @@ from keras_nas.files import atomic_write_text
 from keras_nas.loading import load_model
 from keras_nas.reporting.plots import save
 from keras_nas.reporting.triptych import triptych
-from keras_nas.tasks.super_resolution import ImageScore
+from keras_nas.tasks.super_resolution import ImageScore, mean_score
 from keras_nas.tasks.super_resolution_evaluation import Enlarger, score_output
 
 _WHOLE = 1 << 20
@@ -45,6 +48,26 @@ def score_file(config: SuperResolutionEvaluationConfig) -> list[ImageScore]:
         content = json.dumps([dataclasses.asdict(score) for score in scores], indent=2)
         atomic_write_text(config.output, content + "\n")
     return scores
+
+
+def score_table(scores: Sequence[ImageScore]) -> Table:
+    """A row an image and their mean: PSNR (dB) and SSIM of bicubic and the model, and the gain.
+
+    Raises:
+        KerasNasError: There are no scores.
+    """
+    table = Table(header_style="bold")
+    table.add_column("image")
+    for column in ("bicubic dB / SSIM", "model dB / SSIM", "gain dB"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for score in (*scores, mean_score(scores)):
+        table.add_row(
+            score.name,
+            f"{score.bicubic_psnr:.2f} / {score.bicubic_ssim:.4f}",
+            f"{score.psnr:.2f} / {score.ssim:.4f}",
+            f"{score.gain:+.2f}",
+        )
+    return table
 
 
 def _enlarger(config: SuperResolutionEvaluationConfig) -> Enlarger:

@@ -10,19 +10,18 @@ prints no samples in some versions) is `None` or an empty list, never a guess.
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import hashlib
 import json
 import os
 import statistics
 from collections.abc import Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import jsonschema
-
-from keras_nas.errors import KerasNasError, UsageError
+from keras_nas.errors import UsageError
 from keras_nas.files import atomic_write_text
+from keras_nas.json_files import check_json, exactly, read_json
 
 SCHEMA_VERSION = 1
 
@@ -133,14 +132,14 @@ class BenchmarkReport:
     results: list[BenchmarkResult]
     failures: list[BenchmarkFailure] = dataclasses.field(default_factory=list)
     created: str = dataclasses.field(
-        default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds")
     )
     schema_version: int = SCHEMA_VERSION
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the report as plain JSON types, checked against `JSON_SCHEMA`."""
         content = dataclasses.asdict(self)
-        jsonschema.validate(content, JSON_SCHEMA)
+        check_json(content, JSON_SCHEMA, "benchmark report")
         return content
 
     @classmethod
@@ -150,13 +149,11 @@ class BenchmarkReport:
         Raises:
             KerasNasError: `content` is not a benchmark report of this schema.
         """
-        try:
-            jsonschema.validate(content, JSON_SCHEMA)
-        except jsonschema.ValidationError as error:
-            where = "/".join(str(part) for part in error.absolute_path) or "the top"
-            raise KerasNasError(
-                f"This is not a benchmark report: at {where}: {error.message}"
-            ) from error
+        check_json(content, JSON_SCHEMA, "benchmark report")
+        return cls._from(content)
+
+    @classmethod
+    def _from(cls, content: dict[str, Any]) -> BenchmarkReport:
         return cls(
             results=[_result_from_dict(result) for result in content["results"]],
             failures=[BenchmarkFailure(**failure) for failure in content["failures"]],
@@ -175,11 +172,7 @@ class BenchmarkReport:
         Raises:
             KerasNasError: The file is no JSON, or no report of this schema.
         """
-        try:
-            content = json.loads(Path(path).read_text())
-        except (OSError, ValueError) as error:
-            raise KerasNasError(f"Cannot read the benchmark report {path}: {error}") from error
-        return cls.from_dict(content)
+        return cls._from(read_json(path, JSON_SCHEMA, "benchmark report"))
 
 
 def summarise(samples_ms: Sequence[float]) -> dict[str, float]:
@@ -214,15 +207,6 @@ def _result_from_dict(content: dict[str, Any]) -> BenchmarkResult:
     )
 
 
-def _object(**properties: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
-
-
 def _optional(schema: dict[str, Any]) -> dict[str, Any]:
     return {"anyOf": [schema, {"type": "null"}]}
 
@@ -239,13 +223,13 @@ _TIME = {"type": "number", "minimum": 0}
 JSON_SCHEMA: dict[str, Any] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "title": "keras_nas benchmark report",
-    **_object(
+    **exactly(
         schema_version={"const": SCHEMA_VERSION},
         created=_TEXT,
-        failures=_list(_object(model=_TEXT, message=_TEXT)),
+        failures=_list(exactly(model=_TEXT, message=_TEXT)),
         results=_list(
-            _object(
-                device=_object(
+            exactly(
+                device=exactly(
                     kind={"enum": ["host", "android"]},
                     name=_TEXT,
                     abi=_TEXT,
@@ -253,12 +237,12 @@ JSON_SCHEMA: dict[str, Any] = {
                     cpu_count=_optional(_POSITIVE),
                     serial=_optional(_TEXT),
                 ),
-                runtime=_object(
+                runtime=exactly(
                     name=_TEXT,
                     version=_TEXT,
                     delegate={"enum": ["none", "xnnpack", "gpu", "nnapi"]},
                 ),
-                model=_object(
+                model=exactly(
                     path=_TEXT,
                     sha256={"type": "string", "pattern": "^[0-9a-f]{64}$"},
                     size_bytes=_COUNT,
@@ -277,7 +261,7 @@ JSON_SCHEMA: dict[str, Any] = {
                 init_ms=_optional(_TIME),
                 peak_memory_bytes=_optional(_COUNT),
                 profile=_list(
-                    _object(
+                    exactly(
                         name=_TEXT,
                         type=_TEXT,
                         avg_ms=_TIME,

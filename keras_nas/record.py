@@ -8,10 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import jsonschema
-
-from keras_nas.errors import KerasNasError
 from keras_nas.files import atomic_write_text
+from keras_nas.json_files import read_json
 
 SCHEMA_VERSION = 1
 Record = TypeVar("Record", bound="ArchitectureRecord")
@@ -111,18 +109,6 @@ class ArchitectureRecord:
         Raises:
             KerasNasError: If the file is missing, is not JSON, or does not fit the schema.
         """
-        try:
-            record = json.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise KerasNasError(f"Cannot read architecture '{path}': {error.strerror}.") from error
-        except ValueError as error:
-            raise KerasNasError(f"Architecture '{path}' is not JSON: {error}.") from error
-        try:
-            jsonschema.validate(record, SCHEMA)
-        except jsonschema.ValidationError as error:
-            place = "/".join(str(part) for part in error.absolute_path) or "the top"
-            raise KerasNasError(
-                f"Architecture '{path}' does not fit the schema at {place}: {error.message}."
-            ) from error
+        record = read_json(path, SCHEMA, "architecture")
         del record["schema_version"]
         return cls(**record)

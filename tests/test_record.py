@@ -29,14 +29,16 @@ def test_saved_and_loaded_record_is_the_same(tmp_path):
 
 
 def test_files_that_are_no_record_are_refused(tmp_path):
-    with pytest.raises(kn.KerasNasError, match=r"Cannot read architecture .*missing.json"):
+    with pytest.raises(kn.KerasNasError, match=r"Cannot read the architecture .*missing.json"):
         ArchitectureRecord.load(tmp_path / "missing.json")
     (tmp_path / "torn.json").write_text('{"kept')
     with pytest.raises(kn.KerasNasError, match="is not JSON"):
         ArchitectureRecord.load(tmp_path / "torn.json")
     record = {"schema_version": 1, "kept_channels": {"gate": [-1]}, "channels": {"gate": 8}}
     (tmp_path / "odd.json").write_text(json.dumps(record))
-    with pytest.raises(kn.KerasNasError, match="does not fit the schema at kept_channels/gate/0"):
+    with pytest.raises(
+        kn.KerasNasError, match=r"odd.json is no architecture: at kept_channels/gate/0"
+    ):
         ArchitectureRecord.load(tmp_path / "odd.json")
 
 

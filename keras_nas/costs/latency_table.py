@@ -7,10 +7,8 @@ import json
 import math
 import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
-import jsonschema
 import keras
 from absl import logging
 
@@ -20,6 +18,7 @@ from keras_nas.costs.latency_operations import TimedOperation, timed_operations
 from keras_nas.errors import KerasNasError
 from keras_nas.files import atomic_write_text
 from keras_nas.graph import Graph, read
+from keras_nas.json_files import check_json, exactly, read_json
 
 SCHEMA_VERSION = 1
 
@@ -149,13 +148,11 @@ class LatencyTable:
         Raises:
             KerasNasError: `content` is no latency table of this schema.
         """
-        try:
-            jsonschema.validate(content, JSON_SCHEMA)
-        except jsonschema.ValidationError as error:
-            where = "/".join(str(part) for part in error.absolute_path) or "the top"
-            raise KerasNasError(
-                f"This is not a latency table: at {where}: {error.message}"
-            ) from error
+        check_json(content, JSON_SCHEMA, "latency table")
+        return cls._from(content)
+
+    @classmethod
+    def _from(cls, content: dict[str, Any]) -> LatencyTable:
         return cls(
             content["device"],
             content["runtime"],
@@ -176,11 +173,7 @@ class LatencyTable:
         Raises:
             KerasNasError: The file cannot be read or is no latency table.
         """
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise KerasNasError(f"Cannot read the latency table {path}: {error}") from error
-        return cls.from_dict(content)
+        return cls._from(read_json(path, JSON_SCHEMA, "latency table"))
 
 
 def condition_from_dict(content: Mapping[str, Any]) -> Condition:
@@ -214,15 +207,6 @@ def _distance(one: Condition, other: Condition) -> float:
     return area + 2 * window + 0.5 * (one.padding != other.padding)
 
 
-def _object(**properties: Any) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
-
-
 _COUNT = {"type": "integer", "minimum": 1}
 _NUMBER = {"type": "number", "minimum": 0}
 _PAIR = {"type": "array", "items": _COUNT, "minItems": 2, "maxItems": 2}
@@ -230,14 +214,14 @@ _PAIR = {"type": "array", "items": _COUNT, "minItems": 2, "maxItems": 2}
 JSON_SCHEMA: dict[str, Any] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "title": "keras_nas latency table",
-    **_object(
+    **exactly(
         schema_version={"const": SCHEMA_VERSION},
         device={"type": "string"},
         runtime={"type": "string"},
         conditions={
             "type": "array",
-            "items": _object(
-                condition=_object(
+            "items": exactly(
+                condition=exactly(
                     operation={"enum": list(OPERATIONS)},
                     height=_COUNT,
                     width=_COUNT,
@@ -251,14 +235,14 @@ JSON_SCHEMA: dict[str, Any] = {
                 points={
                     "type": "array",
                     "minItems": 1,
-                    "items": _object(
+                    "items": exactly(
                         in_channels=_COUNT,
                         out_channels=_COUNT,
                         flops=_COUNT,
                         ms={"type": "number", "exclusiveMinimum": 0},
                     ),
                 },
-                fit=_object(
+                fit=exactly(
                     slope=_NUMBER,
                     intercept=_NUMBER,
                     points=_COUNT,

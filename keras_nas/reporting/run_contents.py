@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 from keras_nas.architecture import Architecture
 from keras_nas.errors import KerasNasError
+from keras_nas.json_files import OBJECT, read_json
+from keras_nas.runs.config import read_config
 from keras_nas.runs.folder import RunFolder
 from keras_nas.training.records import read_records
 
@@ -61,20 +62,11 @@ def read_run(path: str | Path) -> RunContents:
     folder = RunFolder(Path(path))
     if not folder.path.is_dir():
         raise KerasNasError(f"{path} is not a folder: give the folder of a run (--run_dir).")
-    if not folder.config.exists():
-        raise KerasNasError(
-            f"{path} holds no run: config.json is missing. apps.search writes it when it starts."
-        )
-    config = _mapping(folder.config)
-    for part in ("run", "settings"):
-        if not isinstance(config.get(part), dict):
-            raise KerasNasError(
-                f"{folder.config} is not the config.json of a run: it has no '{part}'."
-            )
+    config = read_config(path)
     return RunContents(
         folder=folder,
         config=config,
-        results=_mapping(folder.results) if folder.results.exists() else {},
+        results=folder.read_results(),
         records=_records(folder.metrics),
         architecture=(
             Architecture.load(folder.architecture) if folder.architecture.exists() else None
@@ -82,16 +74,6 @@ def read_run(path: str | Path) -> RunContents:
         benchmarks=_benchmarks(folder.path),
         images=_images(folder),
     )
-
-
-def _mapping(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise KerasNasError(f"{path} is not JSON: {error}.") from error
-    if not isinstance(content, dict):
-        raise KerasNasError(f"{path} must hold a JSON object. Received: {type(content).__name__}")
-    return content
 
 
 def _records(path: Path) -> list[dict[str, Any]]:
@@ -104,7 +86,7 @@ def _records(path: Path) -> list[dict[str, Any]]:
 def _benchmarks(path: Path) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for file in sorted(path.glob("benchmark*.json")):
-        found += _mapping(file).get("results", [])
+        found += read_json(file, OBJECT, "benchmark report").get("results", [])
     return found
 
 

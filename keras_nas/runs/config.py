@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from keras_nas.file_checks import (
     check_output_folder,
     is_model_file,
 )
+from keras_nas.json_files import OBJECT, read_json
 from keras_nas.search.registry import default_config, names
 from keras_nas.settings import (
     LATER_STAGES,
@@ -40,6 +40,11 @@ SHARED = ("weights", BASELINE)
 TRAINING_STAGES = tuple(stage for stage in STAGES if stage != "surgery")
 TFLITE_STAGES = ("export", "benchmark")
 """Stages of the apps, after `run`'s own: export/ stands above this package."""
+_SAVED = {
+    **OBJECT,
+    "required": ["run", "settings"],
+    "properties": {"run": OBJECT, "settings": OBJECT},
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,12 +211,7 @@ def read_config(run_dir: str | Path) -> dict[str, Any]:
     """
     path = Path(run_dir, "config.json")
     if not path.exists():
-        raise KerasNasError(f"{run_dir} holds no run: config.json is missing.")
-    try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise KerasNasError(f"{path} cannot be read: {error}.") from error
-    for part in ("run", "settings"):
-        if not isinstance(saved, dict) or not isinstance(saved.get(part), dict):
-            raise KerasNasError(f"{path} is not the config.json of a run: it has no '{part}'.")
-    return saved
+        raise KerasNasError(
+            f"{run_dir} holds no run: config.json is missing. apps.search writes it when it starts."
+        )
+    return read_json(path, _SAVED, "config.json of a run")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_nas.errors import KerasNasError
 from keras_nas.files import atomic_path, atomic_write_text
+from keras_nas.json_files import OBJECT, read_json
 
 if TYPE_CHECKING:
     import keras
@@ -118,7 +119,7 @@ class RunFolder:
         """The content of results.json; empty if there is none yet."""
         if not self.results.exists():
             return {}
-        return json.loads(self.results.read_text(encoding="utf-8"))
+        return read_json(self.results, OBJECT, "results.json of a run")
 
     def update_results(self, **changes: Any) -> dict[str, Any]:
         """Puts values into results.json; mappings are merged, other values replaced.

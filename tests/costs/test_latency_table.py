@@ -139,7 +139,7 @@ def test_the_table_survives_its_file(tmp_path):
 def test_a_file_of_another_form_is_refused(tmp_path, change, where):
     path = tmp_path / "table.json"
     path.write_text(json.dumps({**table(CONV).to_dict(), **change}))
-    with pytest.raises(KerasNasError, match=f"This is not a latency table: at {where}"):
+    with pytest.raises(KerasNasError, match=rf"table.json is no latency table: at {where}"):
         LatencyTable.load(path)
 
 

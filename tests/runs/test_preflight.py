@@ -295,7 +295,7 @@ TABLES = [
     ("missing.json", r"(`latency_table` must be a file|Cannot read).*missing.json"),
     ("folder.json", r"(`latency_table` must be a file|Cannot read).*folder.json"),
     ("torn.json", r"Cannot read the latency table .*torn.json"),
-    ("alien.json", r"This is not a latency table"),
+    ("alien.json", r"alien.json is no latency table: at the top"),
     ("other.json", r"The latency table of host \(litert\) has no "),
 ]
 
@@ -430,7 +430,7 @@ def test_resuming_with_other_settings_names_the_first_that_matters(begun, net_fi
 @pytest.mark.parametrize("content", ["{", "[]", '{"run": {}}'])
 def test_a_damaged_config_is_said(begun, net_file, content):
     begun.config.write_text(content)
-    message = "config.json (cannot be read|is not the config.json)"
+    message = "config.json( is no config.json|: it is not JSON)"
     refused(KerasNasError, message, begun.path, model=net_file, resume=True)
     assert begun.config.read_text() == content
 

@@ -6,11 +6,13 @@ import dataclasses
 import functools
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
 from keras_nas.data import cifar10, fashion_mnist, imagenet
 from keras_nas.data.augmentation import Augmentation
+from keras_nas.data.class_folders import normalization_of, read_class_folders
 from keras_nas.data.normalization import Normalization
 from keras_nas.data.pipeline import check_seed, image_classification_data
 from keras_nas.data.subsets import balanced_subset, ratio_share, split_indices
@@ -21,12 +23,20 @@ from keras_nas.errors import UsageError
 Arrays = tuple[np.ndarray, np.ndarray]
 
 
+TEST_SHARE = 0.2
+"""The share of a folder's pictures that is tested on where it has no part for that."""
+
+
 @dataclasses.dataclass(frozen=True)
 class _InMemory:
-    read: Callable[[str, str | os.PathLike[str] | None, bool], Arrays]
     class_names: tuple[str, ...]
     normalization: Normalization
     augmentation: Augmentation
+
+
+@dataclasses.dataclass(frozen=True)
+class _Published(_InMemory):
+    read: Callable[[str, str | os.PathLike[str] | None, bool], Arrays]
 
 
 def _read_fashion_mnist(
@@ -48,8 +58,13 @@ class _Options:
     split_ratio: str | tuple[int, int] | None
     augment: bool
     download: bool
+    cutout: int = 0
 
     def __post_init__(self) -> None:
+        if self.cutout and not self.augment:
+            raise UsageError(
+                f"`cutout` must be 0 without `augment`. Received: cutout={self.cutout}"
+            )
         if not 0.0 <= self.validation_share < 1.0:
             raise UsageError(
                 "`validation_share` must be at least 0 and less than 1. "
@@ -69,7 +84,7 @@ class _Options:
 
 def load_in_memory(
     name: str,
-    source: _InMemory,
+    source: _Published,
     *,
     data_dir: str | os.PathLike[str] | None = None,
     batch_size: int = 128,
@@ -109,15 +124,68 @@ def load_in_memory(
         KerasNasError: Data that is missing or damaged, more `train_examples` than there are, an
             empty part, or a batch larger than the training set.
     """
-    if cutout and not augment:
-        raise UsageError(f"`cutout` must be 0 without `augment`. Received: cutout={cutout}")
     options = _Options(
         data_dir, batch_size, seed, train_examples, image_size, validation_share, split_ratio,
-        augment, download,
+        augment, download, cutout,
     )  # fmt: skip
-    changes = dataclasses.replace(source.augmentation, cutout=cutout)
-    images, labels = source.read("train", options.data_dir, options.download)
+    training = source.read("train", options.data_dir, options.download)
     test = source.read("test", options.data_dir, options.download)
+    return _task_data(name, source, options, training, test)
+
+
+def load_class_folders(
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    batch_size: int = 128,
+    seed: int = 0,
+    train_examples: int | None = None,
+    image_size: int | None = None,
+    validation_share: float = 0.1,
+    split_ratio: str | tuple[int, int] | None = None,
+    augment: bool = True,
+    cutout: int = 0,
+) -> TaskData:
+    """Loads one's own pictures: `data_dir/CLASS/*.png`, or `data_dir/train/CLASS/*.png`.
+
+    `read_class_folders` says what is read. Where there is no folder `test`, a fifth of the pictures
+    (the classes in equal shares) is kept for testing; where there is none for validation,
+    `validation_share` of the rest. Pixels are standardised by the training pictures' own mean and
+    deviation. All pictures are held in memory as uint8.
+
+    The arguments are those of `load_in_memory`; `image_size` is needed where pictures differ in
+    size.
+
+    Raises:
+        KerasNasError: As `load_in_memory` and `read_class_folders`.
+    """
+    options = _Options(
+        data_dir, batch_size, seed, train_examples, image_size, validation_share, split_ratio,
+        augment, False, cutout,
+    )  # fmt: skip
+    found = read_class_folders(options.data_dir, options.image_size)
+    (images, labels), test = found.train, found.test
+    if test is None:
+        kept, held = split_indices(labels, TEST_SHARE, options.seed)
+        test = (images[held], labels[held])
+        images, labels = images[kept], labels[kept]
+    source = _InMemory(found.class_names, normalization_of(images), Augmentation())
+    return _task_data(
+        Path(os.fspath(data_dir or "")).name, source, options, (images, labels), test,
+        found.validation,
+    )  # fmt: skip
+
+
+def _task_data(
+    name: str,
+    source: _InMemory,
+    options: _Options,
+    training: Arrays,
+    test: Arrays,
+    held_out: Arrays | None = None,
+) -> TaskData:
+    """The parts of a set in memory; `held_out` are images to validate on, where a set has some."""
+    images, labels = training
+    changes = dataclasses.replace(source.augmentation, cutout=options.cutout)
 
     def batches(arrays: Arrays, training: bool):
         return image_classification_data(
@@ -130,23 +198,26 @@ def load_in_memory(
             image_size=options.image_size,
         )
 
-    def part(positions: np.ndarray, training: bool):
-        return batches((images[positions], labels[positions]), training) if len(positions) else None
+    def part(arrays: Arrays, training: bool):
+        return batches(arrays, training) if len(arrays[0]) else None
 
+    if held_out is not None:
+        options = dataclasses.replace(options, validation_share=0.0)
     kept, validation, structure = _parts(labels, options)
+    held_out = (images[validation], labels[validation]) if held_out is None else held_out
     side = images.shape[1:3] if options.image_size is None else (options.image_size,) * 2
     return TaskData(
         name=name,
-        train=part(kept, True),
-        validation=part(validation, False),
+        train=part((images[kept], labels[kept]), True),
+        validation=part(held_out, False),
         test=batches(test, False),
-        structure=part(structure, True),
+        structure=part((images[structure], labels[structure]), True),
         num_classes=len(source.class_names),
         image_shape=(*side, images.shape[-1]),
         class_names=source.class_names,
         train_examples=len(kept),
         available_examples=len(labels),
-        validation_examples=len(validation),
+        validation_examples=len(held_out[0]),
         test_examples=len(test[1]),
         structure_examples=len(structure),
         selection=f"class-balanced, seed {options.seed}",
@@ -245,15 +316,15 @@ def _slices(examples: int, options: _Options) -> tuple[range, range, range]:
 load_fashion_mnist = functools.partial(
     load_in_memory,
     "fashion_mnist",
-    _InMemory(
-        _read_fashion_mnist,
+    _Published(
         fashion_mnist.CLASS_NAMES,
         fashion_mnist.NORMALIZATION,
         Augmentation(pad=2, pad_with="black"),
+        _read_fashion_mnist,
     ),
 )
 load_cifar10 = functools.partial(
     load_in_memory,
     "cifar10",
-    _InMemory(cifar10.load, cifar10.CLASS_NAMES, cifar10.NORMALIZATION, Augmentation(pad=4)),
+    _Published(cifar10.CLASS_NAMES, cifar10.NORMALIZATION, Augmentation(pad=4), cifar10.load),
 )

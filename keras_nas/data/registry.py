@@ -78,6 +78,7 @@ def load(name: str, **settings: Any) -> Any:
     | fashion_mnist          | classification   | 28×28×1    | pad 2 with black, crop, flip        |
     | cifar10                | classification   | 32×32×3    | pad 4 with the mean, crop, flip     |
     | imagenet2012           | classification   | 224×224×3  | Inception's crop, flip              |
+    | class_folders          | classification   | any        | pad 4 with the mean, crop, flip     |
     | mni152                 | segmentation     | 192×160×1  | scale 0.9 to 1.1, crop, mirror      |
     | synthetic_segmentation | segmentation     | 96×96×3    | scale 0.75 to 1.5, crop, mirror     |
     | voc2012, coco_voc      | segmentation     | 513×513×3  | scale 0.5 to 2, crop, mirror        |
@@ -123,7 +124,7 @@ def _entry(name: str) -> _Entry:
     return _DATA_SETS[name]
 
 
-for _name in ("fashion_mnist", "cifar10", "imagenet2012"):
+for _name in ("fashion_mnist", "cifar10", "imagenet2012", "class_folders"):
     register(_name, "classification", f"keras_nas.data.classification.load_{_name}")
 for _name in ("mni152", "synthetic_segmentation", "voc2012", "coco_voc"):
     register(_name, "segmentation", f"keras_nas.data.segmentation.load_{_name}")

@@ -155,14 +155,16 @@ def test_imagenet_refuses_likewise(prepared: Path) -> None:
 
 
 def test_an_unknown_name_lists_the_known() -> None:
-    assert names("classification") == ("fashion_mnist", "cifar10", "imagenet2012")
+    assert names("classification") == (
+        "fashion_mnist", "cifar10", "imagenet2012", "class_folders",
+    )  # fmt: skip
     with pytest.raises(KerasNasError, match=r"one of \['fashion_mnist', 'cifar10', 'imagenet2012'"):
         load("mnist")
 
 
 def test_missing_data_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("keras_nas.data.fashion_mnist.SYSTEM_DIRECTORY", tmp_path / "no")
-    for name in names("classification"):
+    for name in ("fashion_mnist", "cifar10", "imagenet2012"):
         with pytest.raises(KerasNasError, match=f"fetch_data --task={name}"):
             load(name, data_dir=tmp_path, download=False)
 

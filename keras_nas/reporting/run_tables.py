@@ -26,6 +26,7 @@ STAGES_OF_ROWS = {
     "baseline": "trained by itself",
     "gated": "before surgery",
     "pruned": "after surgery",
+    "reestimated": "statistics estimated anew",
     "finetuned": "after finetuning",
 }
 

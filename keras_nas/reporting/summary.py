@@ -86,6 +86,9 @@ def _changes(rows: dict[str, Any]) -> list[str]:
             f"{quality.name} just after surgery ({pruned}) {relation} that of the searched network "
             f"({gated})."
         )
+    if "reestimated" in rows:
+        renewed = quality.shown(rows["reestimated"][quality.key])
+        lines.append(f"{quality.name} with its statistics estimated anew: {renewed}.")
     if "finetuned" in rows:
         drop = original[quality.key] - rows["finetuned"][quality.key]
         share = rows["finetuned"]["macs"] / original["macs"]

@@ -10,7 +10,7 @@ from keras_nas.runs.environment import set_seed
 from keras_nas.runs.network import create_model
 from keras_nas.runs.preflight import check_fits
 from keras_nas.runs.stage import RunStage
-from keras_nas.search.method import surgery_record
+from keras_nas.search.method import evaluation, surgery_record
 from keras_nas.training.records import write_records
 
 
@@ -79,7 +79,7 @@ class FindArchitecture(RunStage):
 
 
 class Surgery(RunStage):
-    """Rebuilds the network without what is not kept."""
+    """Rebuilds the network without what is not kept; judges it with new statistics too."""
 
     name = "surgery"
 
@@ -97,7 +97,11 @@ class Surgery(RunStage):
             bench.check_result(supernet, architecture)
         small = bench.method.rebuild(supernet, architecture)
         bench.record("pruned", small, folder.small)
-        record = surgery_record(supernet, small, bench.context(supernet))
+        context = bench.context(supernet)
+        record = surgery_record(supernet, small, context)
+        if bench.method.renew_statistics(small, context):
+            record.update(evaluation("reestimated", small, context))
+            folder.update_results(rows={"reestimated": bench.evaluate(small)})
         write_records(folder.metrics, self.name, [record])
 
 
@@ -116,6 +120,7 @@ class Finetune(RunStage):
         folder, method = bench.folder, bench.method
         small = folder.load_model(folder.small, Surgery.name)
         architecture = _found(folder)
+        method.renew_statistics(small, bench.context(small))
         small = method.retrained(small, architecture)
         method.finetune(small, bench.context(small))
         bench.record("finetuned", small, folder.finetuned)

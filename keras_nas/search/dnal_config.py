@@ -72,6 +72,12 @@ class DnalConfig:
         ("auto", "extend", "pad"),
         decides=LATER_STAGES,
     )
+    reestimate_batches: int = setting(
+        20,
+        "Training batches on which BatchNormalization's statistics are estimated anew after "
+        "surgery, before finetuning; 0 for none, as in the papers.",
+        decides=LATER_STAGES,
+    )
     finetune: TrainConfig = setting(
         TrainConfig(epochs=130, schedule="piecewise", boundaries=(30.0, 80.0)),
         "Stage 3: the small network's weights.",
@@ -80,5 +86,5 @@ class DnalConfig:
 
     def __post_init__(self):
         check_choices(self)
-        check_range(self, ("lambda_a",), 0)
+        check_range(self, ("lambda_a", "reestimate_batches"), 0)
         check_range(self, ("delta_max", "round_to"), 1)

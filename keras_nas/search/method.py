@@ -18,11 +18,12 @@ from keras_nas.architecture import Architecture
 from keras_nas.layers import Gate
 from keras_nas.search.dead_network import check_alive
 from keras_nas.settings import flatten
+from keras_nas.statistics import reestimate
 from keras_nas.tasks import Classification, Task
 from keras_nas.training.evaluation import Evaluator
 from keras_nas.training.mixed_data import MixedData
 from keras_nas.training.session import Session
-from keras_nas.training.stage import Data
+from keras_nas.training.stage import Data, epoch_of
 from keras_nas.training.trainer import TrainConfig, train
 
 Records = list[dict[str, Any]]
@@ -146,6 +147,14 @@ class Method(abc.ABC):
     def original(self, supernet: keras.Model) -> keras.Model:
         """The full network with the supernet's weights, of stock layers."""
 
+    def renew_statistics(self, small: keras.Model, context: Context) -> bool:
+        """Readies the small network's moving statistics for finetuning, in place.
+
+        Returns:
+            Whether it did anything.
+        """
+        return False
+
     def retrained(self, small: keras.Model, architecture: Architecture) -> keras.Model:
         """The network that `finetune` trains: the small one, or a new one of its structure."""
         return small
@@ -173,8 +182,8 @@ class Method(abc.ABC):
 class GatedMethod(Method):
     """A method that puts gates into the user's network and finetunes what surgery leaves of it.
 
-    Its configuration has `order`, `include`, `exclude`, `weights`, `round_to`, `align` and
-    `finetune`.
+    Its configuration has `order`, `include`, `exclude`, `weights`, `round_to`, `align`,
+    `reestimate_batches` and `finetune`.
 
     Attributes:
         gate: The kind of its gates.
@@ -225,6 +234,11 @@ class GatedMethod(Method):
     def original(self, supernet):
         return surgery.build(supernet, None)
 
+    def renew_statistics(self, small, context):
+        """Re-estimates them on the first `reestimate_batches` of the training data."""
+        batches = self.config.reestimate_batches
+        return bool(batches and reestimate(small, epoch_of(context.all_data(), 0), batches))
+
     def finetune(self, small, context, name="finetune"):
         """Trains the small network's weights, which are the gated one's; nothing for 0 epochs."""
         return self.train(name, small, self.config.finetune, context)
@@ -271,9 +285,11 @@ def search(
     record = surgery_record(supernet, small, context)
     value = record.get(f"val_{context.task.monitor}")
     check_result(method, supernet, architecture, context, validation_data, value, history)
-    history.append(record)
     with tf.distribute.get_strategy().scope():
+        if method.renew_statistics(small, context):
+            record.update(evaluation("reestimated", small, context))
         small = method.retrained(small, architecture)
+    history.append(record)
     history += method.finetune(small, context)
     return SearchResult(supernet, architecture, small, history)
 
@@ -297,8 +313,14 @@ def check_result(
 def surgery_record(supernet: keras.Model, small: keras.Model, context: Context) -> dict[str, Any]:
     """The record of a surgery: the gated network's evaluation beside the small network's."""
     record: dict[str, Any] = {"stage": "surgery", "epoch": 0}
-    if context.validation_data is not None:
-        for prefix, model in (("gated", supernet), ("val", small)):
-            values = Evaluator(model, context.task, context.validation_data)()
-            record.update({f"{prefix}_{name}": value for name, value in values.items()})
+    for prefix, model in (("gated", supernet), ("val", small)):
+        record.update(evaluation(prefix, model, context))
     return record
+
+
+def evaluation(prefix: str, model: keras.Model, context: Context) -> dict[str, float]:
+    """Loss and metrics on the validation data, their names begun with `prefix`; {} without it."""
+    if context.validation_data is None:
+        return {}
+    values = Evaluator(model, context.task, context.validation_data)()
+    return {f"{prefix}_{name}": value for name, value in values.items()}

@@ -80,6 +80,7 @@ def test_the_table_has_each_network_beside_the_original(finished):
     rows = {row[0]: row[1:] for row in cells(finished.sections["Accuracy and cost"]) if row}
     assert rows["original"][:4] == ["before the search", "90.00", "99.00", "1 k (1.00×)"]
     assert rows["pruned"][:4] == ["after surgery", "80.00", "", "400 (0.40×)"]
+    assert rows["reestimated"][:2] == ["statistics estimated anew", "85.00"]
     assert rows["finetuned"][4] == "9 M (0.45×)"
     assert rows["small.tflite"][0] == "as .tflite"
     assert rows["small.tflite"][-1] == "0.250"

@@ -79,8 +79,9 @@ def test_every_stage_leaves_its_files(finished):
 
 def test_results_tell_accuracy_costs_and_sizes(finished):
     rows = finished.read_results()["rows"]
-    assert list(rows) == ["original", "gated", "pruned", "finetuned"]
+    assert list(rows) == ["original", "gated", "pruned", "reestimated", "finetuned"]
     assert rows["pruned"]["top1"] == rows["gated"]["top1"]
+    assert rows["reestimated"]["loss"] != pytest.approx(rows["pruned"]["loss"], rel=1e-3)
     assert rows["pruned"]["macs"] < rows["original"]["macs"]
     assert rows["finetuned"]["params"] == rows["pruned"]["params"]
     for row, path in (("original", finished.original), ("finetuned", finished.finetuned)):
@@ -113,6 +114,16 @@ def test_small_from_the_files_is_the_gated_network(finished):
     small = finished.load_model(finished.small, "surgery")
     expected = supernet(images, training=False).numpy()
     np.testing.assert_allclose(small(images), expected, atol=1e-4 * np.ptp(expected))
+
+
+def test_finetuning_begins_with_the_reestimated_network(finished, tmp_path):
+    for path in (finished.small, finished.architecture):
+        shutil.copy(path, tmp_path)
+    still = dataclasses.replace(SETTINGS, finetune=TrainConfig(epochs=0))
+    run(dataclasses.replace(config(tmp_path), stages=("finetune",)), still)
+    rows = RunFolder(tmp_path).read_results()["rows"]
+    reestimated = finished.read_results()["rows"]["reestimated"]
+    assert rows["finetuned"]["loss"] == pytest.approx(reestimated["loss"], rel=1e-5)
 
 
 def test_a_stage_runs_alone_from_files(finished, tmp_path):
@@ -255,7 +266,7 @@ def with_baseline(tmp_path_factory):
 def test_the_baseline_is_the_network_without_gates_trained_by_itself(with_baseline):
     folder, results, _ = with_baseline
     rows = results["rows"]
-    assert list(rows) == ["original", "baseline", "gated", "pruned", "finetuned"]
+    assert list(rows) == ["original", "baseline", "gated", "pruned", "reestimated", "finetuned"]
     own = kn.models.small_resnet((8, 8, 2), 4, stage_widths=[4, 4, 4])
     assert rows["baseline"]["macs"] == kn.costs.count(own).macs
     assert rows["original"]["macs"] > rows["baseline"]["macs"]  # further operations

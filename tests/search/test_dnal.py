@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_nas import costs, gates
+from keras_nas import costs, gates, statistics, surgery
 from keras_nas.errors import KerasNasError
 from keras_nas.layers import Gate, ScaledSigmoidGate
 from keras_nas.search import DnalConfig, Session, TrainConfig, dnal, run_stage
 from keras_nas.search.dnal import Dnal, GateStage, JointStage
 from keras_nas.tasks import Classification
+from keras_nas.training.evaluation import Evaluator
 from tests.training.nets import arrays, random_images, small_net
 
 QUIET = Session(progress="off")
@@ -144,6 +145,29 @@ def test_small_equals_the_gated_network_and_has_stock_layers(result):
     assert surgery["gated_loss"] == pytest.approx(surgery["val_loss"], rel=1e-5)
     assert not any(isinstance(layer, Gate) for layer in result.small.layers)
     assert all(gate.mode == "hard" for gate in gates.find(result.supernet))
+
+
+@pytest.mark.parametrize("batches", [0, 2])
+def test_finetuning_starts_from_statistics_of_the_small_networks_own(batches):
+    keras.utils.set_random_seed(0)
+    config = dataclasses.replace(
+        SHORT, finetune=dataclasses.replace(SHORT.finetune, epochs=0), reestimate_batches=batches
+    )
+    held_out = random_images(seed=1)
+    result = dnal(
+        small_net(), random_images(), validation_data=held_out, config=config, session=QUIET
+    )
+    expected = surgery.build(result.supernet, result.architecture)
+    record = result.history[-1]
+    assert record["gated_loss"] == pytest.approx(record["val_loss"], rel=1e-5)
+    if batches:
+        statistics.reestimate(expected, random_images(), batches)
+        evaluated = Evaluator(result.small, Classification.of(result.small), held_out)()
+        assert record["reestimated_loss"] == pytest.approx(evaluated["loss"], rel=1e-5)
+        assert record["reestimated_loss"] != pytest.approx(record["val_loss"], rel=1e-3)
+    assert ("reestimated_loss" in record) == bool(batches)
+    for value, own in zip(expected.get_weights(), result.small.get_weights(), strict=True):
+        np.testing.assert_allclose(own, value, rtol=1e-5, atol=1e-6)
 
 
 def test_architecture_tells_costs_and_settings(result):

@@ -137,6 +137,12 @@ class FgnasConfig:
         ("auto", "extend", "pad"),
         decides=LATER_STAGES,
     )
+    reestimate_batches: int = setting(
+        20,
+        "Training batches on which BatchNormalization's statistics are estimated anew after "
+        "surgery, before finetuning; 0 for none, as in the papers.",
+        decides=LATER_STAGES,
+    )
     finetune: TrainConfig = setting(
         TrainConfig(
             epochs=160, learning_rate=0.01, nesterov=True, schedule="piecewise",
@@ -148,6 +154,7 @@ class FgnasConfig:
     def __post_init__(self):
         check_choices(self)
         check_range(self, ("lambda_r", "steer_gain", "gate_learning_rate"), 0)
+        check_range(self, ("reestimate_batches",), 0)
         check_range(self, ("round_to",), 1)
         named = [name for name in RESOURCES if is_given(getattr(self, f"target_{name}"))]
         if len(named) > 1:

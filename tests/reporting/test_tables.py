@@ -85,7 +85,7 @@ def test_the_console_leaves_the_second_metrics_to_the_page():
 
 
 def test_findings_say_what_was_gained():
-    rows = {**ROWS, "gated": {"top1": 0.3692}}
+    rows = {**ROWS, "gated": {"top1": 0.3692}, "reestimated": {"top1": 0.8012}}
     records = [
         {"delta": 10.0, "undecided": 12, "channels": 560},
         {"delta": 1e4, "undecided": 0, "channels": 560},
@@ -93,6 +93,7 @@ def test_findings_say_what_was_gained():
     text = "\n".join(findings({"rows": rows, "speedup": 1.43}, records))
     assert "560 (further than 1e-3 from 0 and 1) by δ: 10: 12, 1e+04: 0" in text
     assert "after surgery (36.92) equals" in text
+    assert "top-1 with its statistics estimated anew: 80.12." in text
     assert "0.38× the MACs, top-1 0.91 points below" in text
     assert "1.43× as fast" in text
 

@@ -23,7 +23,7 @@ def main() -> None:
     check_paths(config, settings)
     load_tensorflow()
     from apps.tflite_stages import tflite_stages
-    from keras_nas.reporting.run_plots import draw_run
+    from keras_nas.reporting.plots import draw_run
     from keras_nas.reporting.summary import print_summary
     from keras_nas.runs.folder import RunFolder
     from keras_nas.runs.run import run

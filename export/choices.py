@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 FORMATS = ("float32", "float16", "dynamic_int8", "int8", "int16x8", "qat")
-QUANTIZED_FORMATS = ("dynamic_int8", "int8", "int16x8", "qat")
 IO_DTYPES = {
     "float32": ("float32",),
     "float16": ("float32",),

@@ -1,9 +1,12 @@
-"""The record of one thing that a fetch made ready."""
+"""Fetched data: where it stands on this machine, and the record of one thing that is ready."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
+
+ENVIRONMENT_VARIABLE = "KERAS_NAS_DATA"
 
 
 @dataclass(frozen=True)
@@ -24,3 +27,14 @@ class Fetched:
 
     def __str__(self) -> str:
         return f"{self.name}: {self.content}, from {self.source}, in {self.path}"
+
+
+def data_directory(data_dir: str | os.PathLike[str] | None = None) -> Path:
+    """The folder that fetched data stands in.
+
+    Args:
+        data_dir: A folder, or None for `$KERAS_NAS_DATA`, or where that is not set
+            `~/.cache/keras_nas`. It need not exist.
+    """
+    chosen = data_dir or os.environ.get(ENVIRONMENT_VARIABLE) or "~/.cache/keras_nas"
+    return Path(chosen).expanduser()

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from keras_nas.data import coco_voc, mni152, synthetic_segmentation, voc_folder
 from keras_nas.data.epochs import EpochDataset
-from keras_nas.data.locations import data_directory
+from keras_nas.data.fetched import data_directory
 from keras_nas.data.normalization import Normalization
 from keras_nas.data.pipeline import check_seed, evaluation_data, training_data
 from keras_nas.data.segmentation_augmentation import centred, random_scale_crop_flip

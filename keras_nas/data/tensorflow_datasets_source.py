@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from keras_nas.data.locations import ENVIRONMENT_VARIABLE
+from keras_nas.data.fetched import ENVIRONMENT_VARIABLE
 from keras_nas.errors import KerasNasError
 
 if TYPE_CHECKING:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import keras
 from keras import layers, ops
 
-from keras_nas.models.conv_block import apply_conv_bn_block
-from keras_nas.models.named_operation import name_operation
+from keras_nas.models.conv_block import apply_conv_bn_block, name_operation
 
 
 def apply_basic_block(

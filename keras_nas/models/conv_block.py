@@ -1,4 +1,4 @@
-"""The convolution, BatchNormalization, activation sequence that all backbones are made of."""
+"""What all backbones are made of: Conv-BN-activation, the classifier, named operations."""
 
 from __future__ import annotations
 
@@ -95,3 +95,13 @@ def apply_classifier(
     if activation is not None:
         x = layers.Activation(activation, dtype=dtype, name="predictions")(x)
     return x
+
+
+def name_operation(tensor: keras.KerasTensor, name: str) -> keras.KerasTensor:
+    """Names the op that made `tensor`, and returns `tensor`.
+
+    `keras.ops` takes no names: it counts (`pad`, `pad_1`, ...) through the whole process, so that
+    two builds of one backbone would differ.
+    """
+    tensor._keras_history.operation.name = name
+    return tensor

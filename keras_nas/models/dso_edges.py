@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from keras_nas.layers.edge_place import place_of
 
 Edge = tuple[str, str]
 """Source and target: "input", "l{level}_{operation}" (levels from 1) or "output"."""
 
 INPUT = "input"
 OUTPUT = "output"
+SHARED = "every block"
+"""Stands for the block of edges that all blocks share."""
 
 
 def node_levels(levels: int, operations: Sequence[str]) -> list[list[str]]:
@@ -74,3 +79,31 @@ def live_edges(edges: Iterable[Edge]) -> list[Edge]:
 def live_nodes(edges: Iterable[Edge]) -> set[str]:
     """The nodes that live edges touch, without the block's input and output."""
     return {node for edge in live_edges(edges) for node in edge} - {INPUT, OUTPUT}
+
+
+def edges_by_block(kept_edges: Mapping[str, float]) -> dict[str, list[Edge]]:
+    """The live edges of each block.
+
+    Args:
+        kept_edges: λ by the edge's name, such as `stage1_block1_edge_l1_sep3_to_output`; without a
+            block's name in front the edges are those of every block. 0 removes an edge.
+
+    >>> edges_by_block({"b1_edge_l1_sep3_to_output": 0.5, "b1_edge_l1_max3_to_output": 0.0})
+    {'b1': [('l1_sep3', 'output')]}
+    """
+    blocks: dict[str, list[Edge]] = {}
+    for name, scale in kept_edges.items():
+        block, source, target = place_of(name)
+        if target:
+            edges = blocks.setdefault(block or SHARED, [])
+            if scale > 0:
+                edges.append((source, target))
+    return {block: live_edges(edges) for block, edges in blocks.items()}
+
+
+def operations_by_block(kept_edges: Mapping[str, float]) -> dict[str, list[str]]:
+    """The operations that live edges touch in each block: `{"stage1_block1": ["sep3", "max3"]}`."""
+    return {
+        block: [re.sub(r"^l\d+_", "", node) for node in sorted(live_nodes(edges))]
+        for block, edges in edges_by_block(kept_edges).items()
+    }

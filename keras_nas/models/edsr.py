@@ -8,7 +8,7 @@ import keras
 from keras import layers, ops
 
 from keras_nas.errors import KerasNasError, UsageError
-from keras_nas.models.named_operation import name_operation
+from keras_nas.models.conv_block import name_operation
 from keras_nas.models.registry import register
 from keras_nas.models.widths import resolve_widths
 

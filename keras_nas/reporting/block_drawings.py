@@ -26,7 +26,7 @@ def block_drawings(blocks: Mapping[str, Sequence[Edge]]) -> Figure:
     """Draws each block as a graph from its input (left) to its output (right), a column a level.
 
     Args:
-        blocks: The live edges of each block; see `block_edges.edges_by_block`. Operations of the
+        blocks: The live edges of each block; see `dso_edges.edges_by_block`. Operations of the
             first level always read the input.
     """
     rows = math.ceil(len(blocks) / COLUMNS)

@@ -6,8 +6,8 @@ import dataclasses
 from pathlib import Path
 
 from keras_nas.architecture import Architecture
+from keras_nas.models.dso_edges import edges_by_block, operations_by_block
 from keras_nas.reporting.block_drawings import block_drawings
-from keras_nas.reporting.block_edges import edges_by_block, operations_by_block
 from keras_nas.reporting.curves import held_out_curves
 from keras_nas.reporting.embedding import Image, embed_figure, embed_file
 from keras_nas.reporting.latency_bars import latency_bars
@@ -17,7 +17,7 @@ from keras_nas.reporting.run_contents import RunContents
 from keras_nas.reporting.run_tables import Table, networks_table
 
 DRAWN_HERE = frozenset({"channels.png", "gates.png", "curves.png"})
-"""Images of `run_plots.draw_run` that the page draws anew from the same files."""
+"""Images of `plots.draw_run` that the page draws anew from the same files."""
 BLOCK_WORDS = ("block", "genotype")
 
 

@@ -14,7 +14,7 @@ from keras_nas.runs.config import read_config
 from keras_nas.runs.folder import RunFolder
 from keras_nas.settings import check_settings
 from keras_nas.tasks import make_task
-from keras_nas.tasks.shapes import shown
+from keras_nas.tasks.task import shown_shape
 from keras_nas.training.loop import checkpoint_directory
 from keras_nas.training.stage import epoch_of
 
@@ -88,7 +88,7 @@ def _check_input(model: keras.Model, run_data: DataSet, where: str) -> None:
     wanted = tuple(inputs[0].shape)[1:]
     if not _compatible(wanted, given):
         raise UsageError(
-            f"{where} takes inputs of {shown(wanted)}, and the data has {shown(given)}"
+            f"{where} takes inputs of {shown_shape(wanted)}, and the data has {shown_shape(given)}"
             f"{_advice(wanted, given, run_data)}."
         )
     if not keras.backend.is_float_dtype(inputs[0].dtype):

@@ -8,8 +8,7 @@ from keras import ops
 
 from keras_nas.errors import UsageError
 from keras_nas.tasks.heads import head_of
-from keras_nas.tasks.shapes import check_classes
-from keras_nas.tasks.task import Task
+from keras_nas.tasks.task import Task, check_classes
 
 
 class Classification(Task):

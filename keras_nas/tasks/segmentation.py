@@ -7,8 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_nas.errors import UsageError
-from keras_nas.tasks.shapes import check_classes, shown
-from keras_nas.tasks.task import Task
+from keras_nas.tasks.task import Task, check_classes, shown_shape
 
 IGNORE = 255
 """The label of pixels that count neither in the loss nor in the metrics (VOC's void)."""
@@ -62,8 +61,8 @@ class Segmentation(Task):
             given = tuple(model.compute_output_shape((1, *data.image_shape)))[1:3]
         if given != wanted:
             raise UsageError(
-                f"{where} gives classes for {shown(given)} pixels, and the data has them for "
-                f"{shown(wanted)}."
+                f"{where} gives classes for {shown_shape(given)} pixels, and the data has them for "
+                f"{shown_shape(wanted)}."
             )
 
     def loss(self, targets, outputs):

@@ -9,7 +9,6 @@ from keras import ops
 from keras_nas.data.bicubic import imresize
 from keras_nas.data.super_resolution import check_value_range
 from keras_nas.errors import KerasNasError, UsageError
-from keras_nas.tasks.shapes import shown
 from keras_nas.tasks.super_resolution_evaluation import (
     ImageScore,
     evaluate_folder,
@@ -17,7 +16,7 @@ from keras_nas.tasks.super_resolution_evaluation import (
     mean_score,
 )
 from keras_nas.tasks.super_resolution_metrics import PsnrY, SsimY
-from keras_nas.tasks.task import Task
+from keras_nas.tasks.task import Task, shown_shape
 
 __all__ = [
     "ImageScore",
@@ -99,7 +98,7 @@ class SuperResolution(Task):
         sizes = {pair.low.shape[:2] for pair in data.test_pairs}
         if None not in wanted and sizes != {wanted[:2]}:
             raise UsageError(
-                f"{where} takes images of {shown(wanted)} alone, and the held-out ones have "
+                f"{where} takes images of {shown_shape(wanted)} alone, and the held-out ones have "
                 f"other sizes: build it with keras.Input((None, None, {wanted[2]}))."
             )
 

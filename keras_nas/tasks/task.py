@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_nas.data.task_data import DataSet
+from keras_nas.errors import UsageError
 
 
 class Task(abc.ABC):
@@ -93,3 +94,15 @@ class Task(abc.ABC):
             uint8 `(images, height, width, 3)`, or None: classification has none to show.
         """
         return None
+
+
+def shown_shape(shape: tuple) -> str:
+    """A shape as text, such as "any×any×3"."""
+    return "×".join("any" if size is None else str(size) for size in shape) or "no axis"
+
+
+def check_classes(model: keras.Model, classes: int, where: str) -> None:
+    """Raises `UsageError` unless a network gives `classes`, or one output for two."""
+    channels = model.outputs[0].shape[-1]
+    if channels != classes and not (channels == 1 and classes == 2):
+        raise UsageError(f"{where} gives {channels} classes, and the data has {classes}.")

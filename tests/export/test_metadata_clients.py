@@ -6,6 +6,9 @@ Each client runs in an environment of its own that the test makes (half a gigaby
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import keras
@@ -18,7 +21,6 @@ from export.export_model import ExportData, export_model
 from export.export_options import ExportOptions
 from export.interpreter import Runner
 from export.task_metrics import mean_iou
-from tests.export.environments import environment, run_in
 
 pytestmark = pytest.mark.slow
 
@@ -26,6 +28,37 @@ CLIENTS = Path(__file__).parent / "clients"
 REQUIREMENTS = {"mediapipe": "mediapipe==1.2.2", "task_library": "tflite-support==0.4.4"}
 DIGITS = tuple(f"digit {i}" for i in range(10))
 PARTS = ("paper", "outline", "ink")
+
+
+def environment(folder: Path, *requirements: str) -> Path:
+    """Returns the interpreter of a virtual environment with `requirements`, made if need be.
+
+    A folder is used again once its installation was finished.
+    """
+    python = folder / "bin" / "python"
+    finished = folder / "finished.txt"
+    wanted = "\n".join(requirements)
+    if not finished.exists() or finished.read_text() != wanted:
+        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *requirements], check=True)
+        finished.write_text(wanted)
+    return python
+
+
+def run_in(python: Path, script: Path, *arguments: object) -> str:
+    """Runs a program in an environment, without this one's modules, and returns its output."""
+    variables = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "KERAS"))}
+    process = subprocess.run(
+        [python, script, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=variables,
+        cwd=script.parent,
+        timeout=300,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr[-2000:]
+    return process.stdout
 
 
 @pytest.fixture(scope="module", params=list(REQUIREMENTS))

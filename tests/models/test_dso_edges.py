@@ -6,9 +6,11 @@ from hypothesis import strategies as st
 
 from keras_nas.models.dso_edges import (
     block_edges,
+    edges_by_block,
     live_edges,
     live_nodes,
     node_levels,
+    operations_by_block,
 )
 from keras_nas.models.dso_operations import OPERATIONS
 
@@ -76,3 +78,9 @@ def test_every_live_edge_lies_on_a_path(chosen):
 
 def test_node_names():
     assert node_levels(2, ["sep3", "max3"]) == [["l1_sep3", "l1_max3"], ["l2_sep3", "l2_max3"]]
+
+
+def test_edges_without_a_block_are_shared_and_dead_ends_go():
+    edges = {"edge_l1_sep3_to_output": 1.0, "edge_l1_max3_to_l2_avg3": 1.0}
+    assert edges_by_block(edges) == {"every block": [("l1_sep3", "output")]}
+    assert operations_by_block(edges) == {"every block": ["sep3"]}

@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_nas.reporting.block_drawings import bend_around
-from keras_nas.reporting.block_edges import edges_by_block, operations_by_block
 from keras_nas.reporting.operation_plots import kernel_size, kernels_per_layer
 from keras_nas.reporting.paper_rows import paper_rows
 from keras_nas.reporting.pareto import Point, front, pareto_plot
@@ -59,12 +58,6 @@ def test_kernel_sizes_are_read_off_names():
     names = {"conv_3x3_relu": "3×3", "sep5": "5×5", "mb_7x7_e6": "7×7", "identity": None}
     assert {name: kernel_size(name) for name in names} == names
     assert kernels_per_layer({"a": ["identity"]}) is None
-
-
-def test_edges_without_a_block_are_shared_and_dead_ends_go():
-    edges = {"edge_l1_sep3_to_output": 1.0, "edge_l1_max3_to_l2_avg3": 1.0}
-    assert edges_by_block(edges) == {"every block": [("l1_sep3", "output")]}
-    assert operations_by_block(edges) == {"every block": ["sep3"]}
 
 
 def test_arrows_of_a_block_go_around_its_operations():

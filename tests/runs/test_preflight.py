@@ -34,8 +34,7 @@ from keras_nas.search.registry import make_method
 from keras_nas.settings import unflatten
 from keras_nas.tasks import Classification
 from keras_nas.training import loop as loop_module
-from tests.training.made_data import MadeData
-from tests.training.nets import small_net
+from tests.training.nets import MadeData, small_net
 
 
 @pytest.fixture(autouse=True)

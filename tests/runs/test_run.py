@@ -19,8 +19,7 @@ from keras_nas.runs.stage import RunStage
 from keras_nas.search import DnalConfig, FgnasConfig, TrainConfig
 from keras_nas.settings import unflatten
 from keras_nas.training.records import read_records, write_records
-from tests.training.made_data import MadeData
-from tests.training.nets import random_images, small_net
+from tests.training.nets import MadeData, random_images, small_net
 
 SETTINGS = DnalConfig(
     lambda_a=5e-3,

@@ -7,6 +7,8 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
+from keras_nas.data import DataSet
+
 
 def small_net(classes=4, dtype=None):
     """Two convolutions, a residual one, and a classifier: 3 × 8 channels that can be gated."""
@@ -38,3 +40,21 @@ def random_images(examples=64, batch=16, classes=4, seed=0):
 def arrays(model):
     """The values of all variables by path."""
     return {v.path: np.copy(keras.ops.convert_to_numpy(v)) for v in model.variables}
+
+
+class MadeData(DataSet):
+    """What `keras_nas.data.load` gives: four classes, 8×8 pixels of two channels."""
+
+    task = "classification"
+    num_classes = 4
+    image_shape = (8, 8, 2)
+    train = random_images()
+    validation = random_images(16, seed=1)
+    test = random_images(48, seed=2)
+    structure = None
+
+    def describe(self):
+        return "quadrants: 64 of 64 training images"
+
+    def builder_arguments(self):
+        return {"input_shape": list(self.image_shape), "num_classes": self.num_classes}

@@ -18,6 +18,7 @@ from keras_nas.search.method import GatedMethod, SearchResult, search
 from keras_nas.tasks import Task
 from keras_nas.training.evaluation import Evaluator
 from keras_nas.training.loop import run_stage
+from keras_nas.training.rematerialization import Rematerialized
 from keras_nas.training.session import Session
 from keras_nas.training.stage import Data, Stage, inputs_of
 from keras_nas.training.step import Learned, descend, global_mean, with_penalty
@@ -65,6 +66,7 @@ class GateStage(Stage):
         self.model = supernet
         self.task = task
         self.config = config
+        self.network = Rematerialized(supernet) if config.architecture.rematerialize else supernet
         self.gates = gates.learnable(supernet, ScaledSigmoidGate)
         self.logits = [gate.logits for gate in self.gates]
         self.penalty = GateSum(config.lambda_a, config.penalty_scaled)
@@ -105,7 +107,7 @@ class GateStage(Stage):
 
     def forward(self, inputs):
         """The gated network's outputs, in inference mode."""
-        return self.model(inputs, training=False)
+        return self.network(inputs, training=False)
 
     def learned(self) -> list[Learned]:
         """What a step moves."""
@@ -155,6 +157,8 @@ class JointStage(GateStage):
         )
         self.flags = "weights"
         self._training = TrainStage("joint", supernet, train_data, None, task, config.weights)
+        if config.weights.rematerialize:
+            self.network = self._training.network
 
     def begin(self, steps):
         super().begin(steps)
@@ -164,7 +168,7 @@ class JointStage(GateStage):
         self.weight_optimizer = make_optimizer(config, steps, self.weights, scaling)
 
     def forward(self, inputs):
-        return self.model(inputs, training=True)
+        return self.network(inputs, training=True)
 
     def learned(self):
         return [Learned(self.weights, self.weight_optimizer), *super().learned()]

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_nas.tasks import Task
+from keras_nas.training.segments import Segments
 from keras_nas.training.stage import Data, epoch_of
 
 
@@ -20,12 +21,12 @@ class Evaluator:
     ```
 
     Args:
-        model: The model.
+        model: The model, or what gives its outputs, such as its `Segments`.
         task: Its loss and metrics.
         data: The batches `(inputs, targets)`.
     """
 
-    def __init__(self, model: keras.Model, task: Task, data: Data):
+    def __init__(self, model: keras.Model | Segments, task: Task, data: Data):
         self._model = model
         self._task = task
         self._source = data

@@ -42,7 +42,7 @@ class Segments:
     def __init__(self, model: keras.Model):
         one = len(model.inputs) == len(model.outputs) == 1
         self.segments = segments_of(model) if one else [model]
-        described = [_describe(segment) if one else None for segment in self.segments]
+        described = [description(segment) if one else None for segment in self.segments]
         kinds = [found[0] for found in described if found is not None]
         if len(set(kinds)) == len(kinds):  # the cuts alone would change the order of sums
             self.segments, described = [model], [None]
@@ -125,7 +125,7 @@ def _cut_tensors(model: keras.Model) -> list[keras.KerasTensor]:
     return [tensor for tensor in cuts if tensor is not model.outputs[0]]
 
 
-def _describe(segment: keras.Model) -> tuple[str, list[keras.Variable]] | None:
+def description(segment: keras.Model) -> tuple[str, list[keras.Variable]] | None:
     """What alike segments have in common, and the variables in order; None if it cannot be said."""
     graph = read(segment)
     if not all(_is_known(node.operation) for node in graph.nodes):

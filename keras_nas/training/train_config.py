@@ -30,6 +30,9 @@ class TrainConfig:
     accumulate_steps: int = setting(
         1, "Batches whose gradients are averaged for one step of the optimizer."
     )
+    rematerialize: bool = setting(
+        False, "Compute activations again for the gradients: less memory, more time."
+    )
     momentum: float = setting(0.9, "Momentum of SGD.")
     nesterov: bool = setting(False, "Nesterov's form of the momentum.")
     epsilon: float = setting(1e-7, "ε of Adam, whose β are 0.9 and 0.999.")

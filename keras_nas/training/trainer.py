@@ -14,6 +14,7 @@ from keras_nas.tasks import Task
 from keras_nas.training.alike_updates import trace_alike_updates_once
 from keras_nas.training.evaluation import Evaluator
 from keras_nas.training.loop import run_stage
+from keras_nas.training.rematerialization import Rematerialized
 from keras_nas.training.schedules import EverySteps, learning_rate
 from keras_nas.training.session import Session
 from keras_nas.training.stage import Data, Stage
@@ -137,6 +138,7 @@ class TrainStage(Stage):
         self.model = model
         self.task = task
         self.config = config
+        self.network = Rematerialized(model) if config.rematerialize else model
         self.weights = trainable_weights(model)
         self.kernels = kernels(model)
         self._evaluator = None
@@ -158,7 +160,7 @@ class TrainStage(Stage):
 
     def forward(self, inputs):
         """The network's outputs in training."""
-        return self.model(inputs, training=True)
+        return self.network(inputs, training=True)
 
     def learned(self) -> list[Learned]:
         """What a step moves."""

@@ -11,6 +11,8 @@ from keras_nas import models
 from keras_nas.layers.edge_scales import join_scales
 from keras_nas.models import DsoSpace
 from keras_nas.search.dso.edge_stage import scaled_edges
+from keras_nas.tasks import Classification
+from keras_nas.training.evaluation import Evaluator
 from keras_nas.training.segments import Segments, segments_of
 from tests.training.nets import arrays
 
@@ -91,6 +93,15 @@ def test_inference_moves_no_statistics():
     np.testing.assert_allclose(found, model(images, training=False), rtol=1e-5, atol=1e-6)
     for name, value in arrays(model).items():
         np.testing.assert_array_equal(value, before[name])
+
+
+def test_an_evaluation_by_segments_gives_the_models_values_to_the_last_bit():
+    model = dso_net("share")
+    random = np.random.default_rng(3)
+    images = random.normal(size=(24, 8, 8, 3)).astype("float32")
+    data = tf.data.Dataset.from_tensor_slices((images, random.integers(0, 4, 24))).batch(10)
+    task = Classification.of(model)
+    assert Evaluator(Segments(model), task, data)() == Evaluator(model, task, data)()
 
 
 def test_a_layer_of_the_users_is_called_as_it_is():

@@ -82,9 +82,6 @@ class DsoConfig:
     hold_bn_scale: bool = setting(
         True, "Hold the scales of BatchNormalization (at 1 when new) in the first two stages."
     )
-    rematerialize: bool = setting(
-        False, "Compute activations again for the gradients of stages 1 and 2: less memory."
-    )
     align: str = setting(
         "auto",
         "How surgery aligns channels at joins.",

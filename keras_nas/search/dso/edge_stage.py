@@ -20,6 +20,7 @@ from keras_nas.search.dso.edge_gammas import Gammas
 from keras_nas.search.dso.edge_graph import EdgeGraph
 from keras_nas.tasks import Task
 from keras_nas.training.alike_updates import trace_alike_updates_once
+from keras_nas.training.evaluation import Evaluator
 from keras_nas.training.rematerialization import Rematerialized
 from keras_nas.training.segments import Segments
 from keras_nas.training.step import Learned, StepReport, descend, global_mean
@@ -34,18 +35,20 @@ from keras_nas.training.trainer import (
 class FullNetworkStage(TrainStage):
     """Trains the weights of the full network, edges as they are, BatchNormalization's scale held.
 
-    The arguments are those of `TrainStage`; `rematerialize` saves memory (see `Rematerialized`).
+    Its alike blocks are traced once, for a step and for the evaluation. The arguments are those of
+    `TrainStage`, and DSO's settings.
     """
 
     def __init__(self, name, supernet, train_data, validation_data, task, config, settings):
-        super().__init__(name, supernet, train_data, validation_data, task, config)
-        self.network = (Rematerialized if settings.rematerialize else Segments)(supernet)
+        super().__init__(name, supernet, train_data, None, task, config)
+        alike = Segments(supernet)
+        if validation_data is not None:
+            self._evaluator = Evaluator(alike, task, validation_data)
+        pieces = alike.segments if len(alike.segments) > 1 else None
+        self.network = Rematerialized(supernet, pieces) if config.rematerialize else alike
         if settings.hold_bn_scale:
             held = {id(scale) for scale in batch_normalization_scales(supernet)}
             self.weights = [weight for weight in self.weights if id(weight) not in held]
-
-    def forward(self, inputs):
-        return self.network(inputs, training=True)
 
 
 class EdgeStage(FullNetworkStage):

@@ -23,6 +23,7 @@ from keras_nas.search.fgnas.folded_gates import fold_gates
 from keras_nas.search.fgnas.present_cost import PresentCost
 from keras_nas.search.gate_statistics import gate_statistics, probabilities
 from keras_nas.tasks import Task
+from keras_nas.training.rematerialization import Rematerialized
 from keras_nas.training.stage import Data
 from keras_nas.training.step import Learned, with_penalty
 from keras_nas.training.trainer import (
@@ -72,7 +73,8 @@ class FgnasStage(TrainStage):
         self.settings = config
         self.gates = gates.learnable(supernet, STEGate)
         self.logits = [gate.logits for gate in self.gates]
-        self.folded = fold_gates(supernet)
+        folded = fold_gates(supernet)
+        self.network = Rematerialized(folded) if self.config.rematerialize else folded
         self.resource = make_resource(supernet, config)
         self.full = self.resource.full()
         self.target = config.target(self.full)
@@ -140,9 +142,6 @@ class FgnasStage(TrainStage):
         start = self.settings.lambda_r
         moved = self._lambda() * math.exp(self.settings.steer_gain * excess)
         self.strength.assign(min(max(moved, start / STEERING_RANGE), start * STEERING_RANGE))
-
-    def forward(self, inputs):
-        return self.folded(inputs, training=True)
 
     def learned(self):
         return [*super().learned(), Learned(self.logits, self.gate_optimizer)]

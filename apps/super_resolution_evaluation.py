@@ -15,8 +15,8 @@ from keras_nas.data.image_pairs import find_pair_files, read_pairs
 from keras_nas.errors import UsageError
 from keras_nas.files import atomic_write_text
 from keras_nas.loading import load_model
+from keras_nas.reporting.held_out_images import triptych
 from keras_nas.reporting.plots import save
-from keras_nas.reporting.triptych import triptych
 from keras_nas.tasks.super_resolution import ImageScore, mean_score
 from keras_nas.tasks.super_resolution_evaluation import Enlarger, score_output
 

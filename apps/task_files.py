@@ -13,10 +13,12 @@ import numpy as np
 from apps.model_evaluation import evaluate_tflite
 from export.export_model import ExportData
 from export.interpreter import Runner
-from keras_nas.reporting.classification_images import classification_images
+from keras_nas.reporting.held_out_images import (
+    classification_images,
+    segmentation_images,
+    triptych,
+)
 from keras_nas.reporting.plots import save
-from keras_nas.reporting.segmentation_images import segmentation_images
-from keras_nas.reporting.triptych import triptych
 from keras_nas.tasks import Classification, Segmentation
 from keras_nas.tasks.receptive_field import receptive_radius
 from keras_nas.tasks.super_resolution import evaluate_pairs, mean_score

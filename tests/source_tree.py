@@ -47,20 +47,7 @@ PART_ORDER = (
 )
 
 # The parts that are a file beside `keras_nas/__init__.py`; the others are folders.
-FILE_PARTS = frozenset(
-    {
-        "version",
-        "errors",
-        "choices",
-        "files",
-        "json_files",
-        "file_checks",
-        "settings",
-        "targets",
-        "record",
-        "architecture",
-    }
-)
+FILE_PARTS = frozenset(part for part in PART_ORDER if (ROOT / "keras_nas" / f"{part}.py").is_file())
 
 # Where the name that is imported is not the name that is installed.
 DISTRIBUTIONS = {

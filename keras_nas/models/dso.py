@@ -8,11 +8,10 @@ from collections.abc import Sequence
 import keras
 
 from keras_nas.models.dso_space import CIFAR_STEM, IMAGENET_STEM, DsoSpace, Genotype
-from keras_nas.models.registry import register
+from keras_nas.models.registry import register, register_variant
 
 
-@register
-def dso_cifar(
+def _dso(
     input_shape: Sequence[int] = (32, 32, 3),
     num_classes: int = 10,
     stage_widths: Sequence[int] = (48, 96, 192),
@@ -23,8 +22,10 @@ def dso_cifar(
     scaled_reductions: bool = False,
     stem: str = CIFAR_STEM,
     last_stage_dilation: int = 1,
+    *,
+    called: str,
 ) -> keras.Model:
-    """DSO's full network for CIFAR-10, with an edge to be learned on each connection.
+    """DSO's full network.
 
     The arguments are those of `DsoSpace`.
     """
@@ -39,35 +40,27 @@ def dso_cifar(
         scaled_reductions=scaled_reductions,
         stem=stem,
         last_stage_dilation=last_stage_dilation,
-    ).supernet("dso_cifar")
+    ).supernet(called)
 
 
-@register
-def dso_imagenet(
-    input_shape: Sequence[int] = (224, 224, 3),
-    num_classes: int = 1000,
-    stage_widths: Sequence[int] = (28, 56, 112, 224),
-    stage_blocks: Sequence[int] = (2, 2, 13, 6),
-    levels: int = 4,
-    operations: Sequence[str] = ("sep3", "sep5", "avg3", "max3"),
-    scope: str = "share",
-    scaled_reductions: bool = False,
-    stem: str = IMAGENET_STEM,
-    last_stage_dilation: int = 1,
-) -> keras.Model:
-    """DSO's full network for ImageNet. The arguments are those of `DsoSpace`."""
-    return DsoSpace.imagenet(
-        input_shape=tuple(input_shape),
-        num_classes=num_classes,
-        stage_widths=tuple(stage_widths),
-        stage_blocks=tuple(stage_blocks),
-        levels=levels,
-        operations=tuple(operations),
-        scope=scope,
-        scaled_reductions=scaled_reductions,
-        stem=stem,
-        last_stage_dilation=last_stage_dilation,
-    ).supernet("dso_imagenet")
+dso_cifar = register_variant(
+    "dso_cifar",
+    _dso,
+    "DSO's full network for CIFAR-10, with an edge to be learned on each connection.",
+    called="dso_cifar",
+)
+dso_imagenet = register_variant(
+    "dso_imagenet",
+    _dso,
+    "DSO's full network for ImageNet, with an edge to be learned on each connection.",
+    called="dso_imagenet",
+    input_shape=(224, 224, 3),
+    num_classes=1000,
+    stage_widths=(28, 56, 112, 224),
+    stage_blocks=(2, 2, 13, 6),
+    scope="share",
+    stem=IMAGENET_STEM,
+)
 
 
 @register

@@ -1,4 +1,4 @@
-"""The plots of a run's folder: channels a layer, the gates' histogram as δ grows, the curves."""
+"""The plots of a run: its channels, its gates as δ grows, its curves, its latencies."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from matplotlib.figure import Figure
 
 from keras_nas.architecture import Architecture
 from keras_nas.files import atomic_path
-from keras_nas.reporting.curves import held_out_curves
+from keras_nas.reporting.quality import QUALITIES
 from keras_nas.runs.folder import RunFolder
 from keras_nas.training.records import read_records
 
 KEPT, FULL = "#1f6fb4", "#d5dce4"
+CURVE, BESIDE = "#1f6fb4", "#3b4754"
+MEDIAN, SPREAD = "#1f6fb4", "#3b4754"
+BESIDE_STAGES = ("baseline",)
+"""Stages that train another network: their curves begin at epoch 0 again."""
 
 
 def draw_run(folder: RunFolder) -> list[Path]:
@@ -92,6 +96,89 @@ def gate_histograms(records: Sequence[Mapping[str, Any]]) -> Figure:
     axes.set_title(f"{records[-1]['channels']:,} gates by δ")
     figure.colorbar(image, ax=axes, label="% of channels", pad=0.12)
     return figure
+
+
+def held_out_curves(records: Sequence[Mapping[str, Any]]) -> Figure | None:
+    """The main metric after each epoch, the stages one behind the other (DNAL's Fig. 4 and 5).
+
+    The baseline and random networks have curves of their own, from the first epoch on.
+
+    Args:
+        records: Of metrics.jsonl: one mapping an epoch, in order.
+
+    Returns:
+        The figure; None where nothing was evaluated after epochs.
+    """
+    epochs = [record for record in records if record["stage"] != "surgery"]
+    quality = next((q for q in QUALITIES if any(f"val_{q.key}" in r for r in epochs)), None)
+    if quality is None:
+        return None
+    stages: dict[str, list[float]] = {}
+    for record in epochs:
+        if f"val_{quality.key}" in record:
+            value = quality.factor * record[f"val_{quality.key}"]
+            stages.setdefault(record["stage"], []).append(value)
+    figure = Figure(figsize=(8.0, 4.8), layout="constrained")
+    axes = figure.add_subplot()
+    searched = [stage for stage in stages if not _stands_beside(stage)]
+    values = [value for stage in searched for value in stages[stage]]
+    axes.plot(range(1, len(values) + 1), values, color=CURVE, label="search")
+    begin = 0
+    for stage in searched:
+        axes.axvline(begin + 0.5, color="#d5dce4", zorder=0)
+        axes.text(begin + 0.5, 1.01, f" {stage}", transform=axes.get_xaxis_transform(), fontsize=8)
+        begin += len(stages[stage])
+    for stage in stages:
+        if _stands_beside(stage):
+            own = stages[stage]
+            axes.plot(range(1, len(own) + 1), own, color=BESIDE, linestyle="--", label=stage)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(f"{quality.label}, held out")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="lower right")
+    return figure
+
+
+def _stands_beside(stage: str) -> bool:
+    return stage in BESIDE_STAGES or stage.startswith("random_")
+
+
+def latency_bars(results: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draws the median of each measurement, and a whisker from the fastest to the 90th percentile.
+
+    Args:
+        results: Entries of a benchmark's JSON: `model.path`, `device.name`, `runtime`, `threads`,
+            `median_ms`, `min_ms`, `p90_ms`.
+    """
+    figure = Figure(figsize=(9.0, 0.62 * len(results) + 1.3), layout="constrained")
+    axes = figure.add_subplot()
+    places = range(len(results))
+    medians = [result["median_ms"] for result in results]
+    below = [result["median_ms"] - result["min_ms"] for result in results]
+    above = [result["p90_ms"] - result["median_ms"] for result in results]
+    axes.barh(places, medians, height=0.55, color=MEDIAN)
+    axes.errorbar(
+        medians, places, xerr=[below, above], fmt="none", ecolor=SPREAD, capsize=3, linewidth=1
+    )
+    for place, result in enumerate(results):
+        axes.annotate(
+            f"{result['median_ms']:.3f} ms", (result["p90_ms"], place),
+            xytext=(6, 0), textcoords="offset points", va="center", fontsize=9,
+        )  # fmt: skip
+    axes.set_yticks(places, [_label(result) for result in results], fontsize=9)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.18 * max(result["p90_ms"] for result in results))
+    axes.set_xlabel("ms an inference: median; whiskers from the fastest to the 90th percentile")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _label(result: Mapping[str, Any]) -> str:
+    device, runtime = result["device"], result["runtime"]
+    threads = f"{result['threads']} thread" + ("s" if result["threads"] != 1 else "")
+    return (
+        f"{Path(result['model']['path']).name}\n{device['name']}, {runtime['delegate']}, {threads}"
+    )
 
 
 def save(figure: Figure, path: Path, dpi: int = 130) -> Path:

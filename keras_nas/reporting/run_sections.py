@@ -8,11 +8,14 @@ from pathlib import Path
 from keras_nas.architecture import Architecture
 from keras_nas.models.dso_edges import edges_by_block, operations_by_block
 from keras_nas.reporting.block_drawings import block_drawings
-from keras_nas.reporting.curves import held_out_curves
 from keras_nas.reporting.embedding import Image, embed_figure, embed_file
-from keras_nas.reporting.latency_bars import latency_bars
 from keras_nas.reporting.operation_plots import kernels_per_layer, operations_per_layer
-from keras_nas.reporting.plots import channels_per_layer, gate_histograms
+from keras_nas.reporting.plots import (
+    channels_per_layer,
+    gate_histograms,
+    held_out_curves,
+    latency_bars,
+)
 from keras_nas.reporting.run_contents import RunContents
 from keras_nas.reporting.run_tables import Table, networks_table
 

@@ -21,9 +21,8 @@ from keras_nas.settings import flatten
 from keras_nas.statistics import reestimate
 from keras_nas.tasks import Classification, Task
 from keras_nas.training.evaluation import Evaluator
-from keras_nas.training.mixed_data import MixedData
 from keras_nas.training.session import Session
-from keras_nas.training.stage import Data, epoch_of
+from keras_nas.training.stage import Data, MixedData, epoch_of
 from keras_nas.training.trainer import TrainConfig, train
 
 Records = list[dict[str, Any]]

@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras_nas.costs.costs import LayerCosts
 from keras_nas.costs.layer_costs import layer_costs
 from keras_nas.graph import Node, Value
+from keras_nas.graph.kinds import is_channels_last
 from keras_nas.surgery.channels import Channels, all_live
 from keras_nas.surgery.rules.known import Known, Mask, Masks, as_column, of_column, some
 from keras_nas.surgery.rules.relaxed import Clip, Factors, Vector, ones
@@ -53,6 +54,16 @@ class Call:
         channels = self.inputs[0]
         assert channels is not None
         return channels
+
+    @property
+    def channels_are_last(self) -> bool:
+        """Whether the first input has channels, and they and the layer's stand on the last axis."""
+        first = self.inputs[0]
+        return (
+            first is not None
+            and first.is_last(self.node.inputs[0])
+            and is_channels_last(self.layer)
+        )
 
 
 class Builder(Protocol):

@@ -8,7 +8,6 @@ import numpy as np
 import tensorflow as tf
 
 from keras_nas.costs.layer_costs import layer_costs
-from keras_nas.graph.kinds import is_channels_last
 from keras_nas.surgery.channels import all_live
 from keras_nas.surgery.rules.base import Rule, positions
 from keras_nas.surgery.rules.evaluate import activated, apply_activation, own_activation
@@ -37,12 +36,7 @@ class DenseLike(Rule):
     """Whether a constant may ever go into the bias."""
 
     def accepts(self, call):
-        channels = call.inputs[0]
-        return (
-            channels is not None
-            and channels.is_last(call.node.inputs[0])
-            and is_channels_last(call.layer)
-        )
+        return call.channels_are_last
 
     def takes_factors(self, call, binary):
         return own_activation(call).lets_through(binary)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from keras_nas.graph.kinds import is_channels_last
 from keras_nas.surgery.channels import Channels
 from keras_nas.surgery.rules.base import Rule, positions
 from keras_nas.surgery.rules.convolution import pads
@@ -20,13 +19,7 @@ class DepthwiseConvolution(Rule):
     stateful = True
 
     def accepts(self, call):
-        channels = call.inputs[0]
-        return (
-            channels is not None
-            and channels.is_last(call.node.inputs[0])
-            and is_channels_last(call.layer)
-            and own_activation(call).elementwise
-        )
+        return call.channels_are_last and own_activation(call).elementwise
 
     def takes_factors(self, call, binary):
         return own_activation(call).lets_through(binary)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from keras_nas.graph.kinds import is_channels_last
 from keras_nas.surgery.channels import Channels
 from keras_nas.surgery.rules.base import Rule
 from keras_nas.surgery.rules.known import settled
@@ -24,12 +23,7 @@ class DepthToSpace(Rule):
     """
 
     def accepts(self, call):
-        channels = call.inputs[0]
-        return (
-            channels is not None
-            and channels.is_last(call.node.inputs[0])
-            and is_channels_last(call.layer)
-        )
+        return call.channels_are_last
 
     def constants(self, call):
         parts = self._parts(call, call.input.constants)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from keras_nas.graph.kinds import is_channels_last, kind
+from keras_nas.graph.kinds import kind
 from keras_nas.surgery.channels import Channels
 from keras_nas.surgery.rules.base import SameChannels
 from keras_nas.surgery.rules.known import either, of_array, settled
@@ -20,12 +20,7 @@ class Spatial(SameChannels):
     """
 
     def accepts(self, call):
-        channels = call.inputs[0]
-        return (
-            channels is not None
-            and channels.is_last(call.node.inputs[0])
-            and is_channels_last(call.layer)
-        )
+        return call.channels_are_last
 
     def commutes(self, call, binary):
         return True

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from keras_nas.training.mixed_data import MixedData
-from keras_nas.training.stage import steps_of
+from keras_nas.training.stage import MixedData, steps_of
 
 
 def test_two_data_sets_are_mixed_evenly_and_nothing_is_lost():

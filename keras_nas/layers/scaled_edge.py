@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_nas.layers.edge_place import EdgePlace, place_of
-from keras_nas.layers.edge_scales import EdgeScale, edge_factor
+from keras_nas.layers.edge_scales import Element, edge_factor
 from keras_nas.layers.gate import Gate
 
 
@@ -83,18 +83,19 @@ class ScaledEdge(Gate):
             name="scale", shape=(1,), dtype="float32", initializer="ones", autocast=False
         )
 
-    def hold_scale(self, scale: EdgeScale):
-        """Takes an element of the block's vector for its λ; see `edge_scales.join_scales`."""
-        self._untrack_variable(self.scale)
-        self._delete_tracking("scale")
-        self.__dict__["scale"] = scale
+    def hold(self, scale: Element, mode: Element):
+        """Takes elements of the block's vectors for its λ and its mode; see `join_scales`."""
+        for name, element in (("scale", scale), ("_mode", mode)):
+            self._untrack_variable(getattr(self, name))
+            self._delete_tracking(name)
+            self.__dict__[name] = element
         self._tracker.unlock()
-        self._scales = scale.vector
+        self._scales, self._modes = scale.vector, mode.vector
         self._tracker.lock()
 
     def __setattr__(self, name, value):
         held = self.__dict__.get(name)
-        if isinstance(held, EdgeScale):
+        if isinstance(held, Element):
             self._assign(name, held, value)
         else:
             super().__setattr__(name, value)

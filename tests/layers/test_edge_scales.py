@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_nas.layers import ScaledEdge
-from keras_nas.layers.edge_scales import EdgeScale, factors_together, join_scales
+from keras_nas.layers.edge_scales import Element, factors_together, join_scales
 from keras_nas.optimizers import APGNAG
 from tests.layers.two_paths import train_two_paths, two_paths
 
@@ -47,17 +47,30 @@ def test_an_edge_sets_its_own_element():
     edges[1].scale.assign([0.5])
     edges[0].scale = [2.0]
     np.testing.assert_array_equal(vector, [2.0, 0.5])
-    assert isinstance(edges[0].scale, EdgeScale)
+    assert isinstance(edges[0].scale, Element)
     with pytest.raises(ValueError, match=r"shape \(1,\)"):
         edges[0].scale.assign([1.0, 2.0])
     edges[0].set_mask([False])
     np.testing.assert_array_equal(vector, [0.0, 0.5])
 
 
-def test_files_hold_each_edges_own_scale(tmp_path):
+def test_an_edge_sets_its_own_mode():
+    model = two_paths()
+    edges, _ = joined(model)
+    edges[1].mode = "off"
+    assert [edge.mode for edge in edges] == ["soft", "off"]
+    modes = model.non_trainable_variables[-1]
+    np.testing.assert_array_equal(modes, [1, 0])
+    edges[1].mode = "hard"
+    edges[1].scale.assign([-1.0])
+    np.testing.assert_array_equal(edges[1](X), 0 * X)
+
+
+def test_files_hold_each_edges_own_scale_and_mode(tmp_path):
     model = two_paths()
     joined(model)
     model.get_layer("bad").scale.assign([0.25])
+    model.get_layer("bad").mode = "off"
     model.save(tmp_path / "joined.keras")
     again = keras.saving.load_model(tmp_path / "joined.keras", safe_mode=True)
     np.testing.assert_array_equal(again.get_layer("bad").scale, [0.25])
@@ -66,6 +79,7 @@ def test_files_hold_each_edges_own_scale(tmp_path):
     model.save_weights(tmp_path / "joined.weights.h5")
     plain.load_weights(tmp_path / "joined.weights.h5")
     np.testing.assert_array_equal(plain(X), model(X))
+    assert plain.get_layer("bad").mode == again.get_layer("bad").mode == "off"
 
 
 def test_mixed_precision_keeps_the_vector_in_float32():
@@ -132,3 +146,17 @@ def test_factors_computed_together_are_those_of_each_edge(scope):
     np.testing.assert_array_equal(alone[0], [0.5, 0.0, 0.0, 1.0, -0.25])
     for a, b in zip(together, alone, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_step_reads_two_variables_for_all_edges_of_a_block():
+    inputs = keras.Input((4,))
+    edges = [ScaledEdge(block="b", source="a", name=f"e{i}") for i in range(5)]
+    keras.Model(inputs, keras.layers.Add()([edge(inputs) for edge in edges]))
+    join_scales(edges)
+
+    @tf.function(autograph=False)
+    def total():
+        with factors_together(edges):
+            return tf.add_n([edge.factors() for edge in edges])
+
+    assert len(total.get_concrete_function().captured_inputs) == 2

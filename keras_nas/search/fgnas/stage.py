@@ -166,7 +166,7 @@ class FgnasStage(TrainStage):
             measured = self.measured()
         self.reached = self.target is not None and measured <= self.target and self.is_met()
         if self.target is not None and self.reached:
-            self._land(self.target)
+            self._reopen_surplus(self.target)
             self.mend()
         return self.reached
 
@@ -224,7 +224,7 @@ class FgnasStage(TrainStage):
         multiple = self.settings.round_to
         return {gate.name: rounded_mask(gate, multiple, masks[gate.name]) for gate in self.gates}
 
-    def _land(self, target: float) -> None:
+    def _reopen_surplus(self, target: float) -> None:
         """Opens again, best first, what the last step closed beyond the target.
 
         Channels that are as good as each other are opened by turns, one of each gate: where λ is so

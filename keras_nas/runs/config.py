@@ -63,6 +63,12 @@ class RunConfig:
     model: str = setting(
         "resnet56_cifar", "A backbone's name, or the path of a .keras or .h5 file."
     )
+    teacher: str = setting(
+        "",
+        "A .keras or .h5 file that stage finetune learns from, with --finetune_distill_weight; by "
+        "default the run's original.keras.",
+        decides=LATER_STAGES,
+    )
     model_config: str = setting("{}", "JSON object of arguments for the backbone's builder.")
     data: str = setting("cifar10", "Data set.", data_registry.names)
     data_dir: str = setting(
@@ -159,6 +165,13 @@ def check_paths(config: RunConfig, settings: Any) -> None:
     check_data_directory(config.data_dir)
     if "weights" in config.stages and is_model_file(config.model):
         check_model_file(config.model)
+    if config.teacher and "finetune" in config.stages:
+        check_model_file(config.teacher, "teacher")
+        if not settings.finetune_distill.on:
+            raise UsageError(
+                "`teacher` is learned from with `finetune_distill_weight` or "
+                "`finetune_distill_features` only. Received: neither"
+            )
     table = getattr(settings, "latency_table", "")
     if table and {"weights", "architecture"} & set(config.stages):
         check_input_file(table, "latency_table")

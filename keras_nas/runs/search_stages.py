@@ -5,12 +5,13 @@ from __future__ import annotations
 import keras
 
 from keras_nas.architecture import Architecture
+from keras_nas.loading import load_model
 from keras_nas.runs.config import BASELINE
 from keras_nas.runs.environment import set_seed
 from keras_nas.runs.network import create_model
 from keras_nas.runs.preflight import check_fits
 from keras_nas.runs.stage import RunStage
-from keras_nas.search.method import evaluation, surgery_record
+from keras_nas.search.method import check_features, evaluation, surgery_record
 from keras_nas.training.records import write_records
 
 
@@ -31,6 +32,7 @@ class Weights(RunStage):
         source = bench.source
         self._supernet = bench.method.make_supernet(model, from_file="path" in source)
         bench.method.check(self._supernet, bench.context(self._supernet), source)
+        check_features(bench.method, self._supernet)
 
     def run(self, bench):
         bench.method.train_weights(self._supernet, bench.context(self._supernet))
@@ -106,9 +108,10 @@ class Surgery(RunStage):
 
 
 class Finetune(RunStage):
-    """Trains the small network, and those that it is compared with."""
+    """Trains the small network, and those that it is compared with; all may have a teacher."""
 
     name = "finetune"
+    _teacher: keras.Model | None = None
 
     def reads(self, folder):
         return folder.small, folder.architecture
@@ -116,16 +119,29 @@ class Finetune(RunStage):
     def writes(self, folder):
         return (folder.finetuned,)
 
+    def prepare(self, bench):
+        """Finds the teacher's file, where there is to be one."""
+        config = bench.config
+        if bench.method.distill is None:
+            return
+        if config.teacher:
+            self._teacher = load_model(config.teacher)
+            check_fits(self._teacher, bench.data, config.data)
+        elif Weights.name not in config.stages:
+            bench.folder.require(bench.folder.original, Weights.name)
+
     def run(self, bench):
         folder, method = bench.folder, bench.method
+        if method.distill is not None and self._teacher is None:
+            self._teacher = folder.load_model(folder.original, Weights.name)
         small = folder.load_model(folder.small, Surgery.name)
         architecture = _found(folder)
         method.renew_statistics(small, bench.context(small))
         small = method.retrained(small, architecture)
-        method.finetune(small, bench.context(small))
+        method.finetune(small, bench.context(small, self._teacher))
         bench.record("finetuned", small, folder.finetuned)
         for name, baseline in method.random_baselines(small, architecture, bench.config.seed):
-            method.finetune(baseline, bench.context(baseline), name)
+            method.finetune(baseline, bench.context(baseline, self._teacher), name)
             bench.record(name, baseline, folder.path / f"{name}.keras")
 
 

@@ -63,12 +63,12 @@ class Workbench:
         """Where the untrained network comes from."""
         return model_source(self.config, self.data)
 
-    def context(self, model: keras.Model) -> Context:
+    def context(self, model: keras.Model, teacher: keras.Model | None = None) -> Context:
         """What the method trains a network on; refuses one that does not fit the data."""
         check_fits(model, self.data, self.config.data)
         task = make_task(self.data, model, self.config.label_smoothing)
         return Context(
-            task, self.data.train, self.data.validation, self.data.structure, self.session
+            task, self.data.train, self.data.validation, self.data.structure, self.session, teacher
         )
 
     def record(self, row: str, model: keras.Model, path: Path) -> None:

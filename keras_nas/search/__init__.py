@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from keras_nas.search.dnal_config import DnalConfig
 from keras_nas.search.dso.config import DsoConfig
 from keras_nas.search.fgnas.config import FgnasConfig
+from keras_nas.training.distill_config import DistillConfig
 from keras_nas.training.session import Session
 from keras_nas.training.train_config import TrainConfig
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING or "KERAS_NAS_DEFER" not in os.environ:  # see keras_nas/__init
 
 __all__ = [
     "DeadNetworkError",
+    "DistillConfig",
     "DivergedError",
     "DnalConfig",
     "DsoConfig",

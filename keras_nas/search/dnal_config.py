@@ -6,6 +6,7 @@ import dataclasses
 
 from keras_nas.search.registry import register
 from keras_nas.settings import LATER_STAGES, check_choices, check_range, setting
+from keras_nas.training.distill_config import DistillConfig
 from keras_nas.training.train_config import TrainConfig
 
 DELTA_SCHEDULES = ("epoch", "step", "authors")
@@ -81,6 +82,11 @@ class DnalConfig:
     finetune: TrainConfig = setting(
         TrainConfig(epochs=130, schedule="piecewise", boundaries=(30.0, 80.0)),
         "Stage 3: the small network's weights.",
+        decides=LATER_STAGES,
+    )
+    finetune_distill: DistillConfig = setting(
+        DistillConfig(),
+        "What the last stage learns from the network as it was before the search.",
         decides=LATER_STAGES,
     )
 

@@ -20,6 +20,8 @@ from keras_nas.search.dead_network import check_alive
 from keras_nas.settings import flatten
 from keras_nas.statistics import reestimate
 from keras_nas.tasks import Classification, Task
+from keras_nas.training.distill_config import DistillConfig
+from keras_nas.training.distillation import layer_outputs
 from keras_nas.training.evaluation import Evaluator
 from keras_nas.training.session import Session
 from keras_nas.training.stage import Data, MixedData, epoch_of
@@ -38,6 +40,7 @@ class Context:
         validation_data: Evaluated after each epoch; None for none.
         structure_data: DSO's D_λ; None where a method learns all from `train_data`.
         session: Where to write, resuming, progress.
+        teacher: The network that finetuning learns from, where `Method.distill` says how.
     """
 
     task: Task
@@ -45,6 +48,7 @@ class Context:
     validation_data: Data | None = None
     structure_data: Data | None = None
     session: Session = dataclasses.field(default_factory=Session)
+    teacher: keras.Model | None = None
 
     def all_data(self) -> Data:
         """What there is to train weights on: `train_data` and `structure_data`, evenly mixed."""
@@ -162,13 +166,33 @@ class Method(abc.ABC):
     def finetune(self, small: keras.Model, context: Context, name: str = "finetune") -> Records:
         """Trains the small network, in place, in a stage of that name."""
 
+    @property
+    def distill(self) -> DistillConfig | None:
+        """How `finetune` learns from the original network besides; None for not at all."""
+        config = getattr(self.config, "finetune_distill", None)
+        return config if config is not None and config.on else None
+
     def train(
-        self, name: str, model: keras.Model, config: TrainConfig, context: Context
+        self,
+        name: str,
+        model: keras.Model,
+        config: TrainConfig,
+        context: Context,
+        distill: DistillConfig | None = None,
     ) -> Records:
-        """Trains all the weights of a network, in place, in a stage of that name."""
+        """Trains all the weights of a network, in place, in a stage of that name.
+
+        Args:
+            name: The stage's name.
+            model: The network.
+            config: The settings.
+            context: The data; its teacher counts with `distill` only.
+            distill: How the network learns from the teacher; None for not at all.
+        """
         return train(
             model, context.all_data(), context.validation_data, config,
             task=context.task, session=context.session, name=name,
+            teacher=context.teacher if distill else None, distill=distill,
         )  # fmt: skip
 
     def random_baselines(
@@ -182,7 +206,7 @@ class GatedMethod(Method):
     """A method that puts gates into the user's network and finetunes what surgery leaves of it.
 
     Its configuration has `order`, `include`, `exclude`, `weights`, `round_to`, `align`,
-    `reestimate_batches` and `finetune`.
+    `reestimate_batches`, `finetune` and `finetune_distill`.
 
     Attributes:
         gate: The kind of its gates.
@@ -240,7 +264,7 @@ class GatedMethod(Method):
 
     def finetune(self, small, context, name="finetune"):
         """Trains the small network's weights, which are the gated one's; nothing for 0 epochs."""
-        return self.train(name, small, self.config.finetune, context)
+        return self.train(name, small, self.config.finetune, context, self.distill)
 
 
 def search(
@@ -276,7 +300,11 @@ def search(
     with tf.distribute.get_strategy().scope():
         supernet = method.make_supernet(model)
         method.check(supernet, context, source)
+        check_features(method, supernet)
     history = method.train_weights(supernet, context)
+    if method.distill is not None:
+        with tf.distribute.get_strategy().scope():
+            context = dataclasses.replace(context, teacher=method.original(supernet))
     history += method.learn(supernet, context)
     architecture = method.architecture(supernet, source=source)
     with tf.distribute.get_strategy().scope():
@@ -291,6 +319,16 @@ def search(
     history.append(record)
     history += method.finetune(small, context)
     return SearchResult(supernet, architecture, small, history)
+
+
+def check_features(method: Method, supernet: keras.Model) -> None:
+    """Looks for the layers that the finetuning learns from, before anything is trained.
+
+    Raises:
+        UsageError: The original network lacks one.
+    """
+    if method.distill is not None and method.distill.features:
+        layer_outputs(method.original(supernet), method.distill.features)
 
 
 def check_result(

@@ -8,6 +8,12 @@ from keras import ops
 
 from keras_nas.errors import UsageError
 from keras_nas.tasks.heads import head_of
+from keras_nas.tasks.soft_targets import (
+    sigmoid_divergence,
+    sigmoid_logits,
+    softmax_divergence,
+    softmax_logits,
+)
 from keras_nas.tasks.task import Task, check_classes
 
 
@@ -120,6 +126,23 @@ class Classification(Task):
             from_logits=self.from_logits,
             label_smoothing=self.label_smoothing,
         )
+
+    def distill_loss(self, taught, outputs, temperature):
+        """T² KL of the softened classes, whether the outputs are logits or probabilities."""
+        if self.sigmoid:
+            return sigmoid_divergence(sigmoid_logits(taught), sigmoid_logits(outputs), temperature)
+        if not self.from_logits:
+            taught, outputs = softmax_logits(taught), softmax_logits(outputs)
+        return softmax_divergence(taught, outputs, temperature)
+
+    def check_teacher(self, teacher, model):
+        """Both end in logits, in a softmax or in sigmoids."""
+        of_teacher, own = (head_of(each) or "no softmax or sigmoid" for each in (teacher, model))
+        if of_teacher != own:
+            raise UsageError(
+                f"A teacher must end as the network does: teacher '{teacher.name}' ends in "
+                f"{of_teacher}, '{model.name}' in {own}."
+            )
 
     def metrics(self):
         """Top-1; top-5 of more than five classes; `binary_accuracy` of several sigmoids."""

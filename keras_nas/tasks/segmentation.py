@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_nas.errors import UsageError
+from keras_nas.tasks.soft_targets import softmax_divergence
 from keras_nas.tasks.task import Task, check_classes, shown_shape
 
 IGNORE = 255
@@ -74,6 +75,10 @@ class Segmentation(Task):
         )
         total = ops.sum(losses * counts, axis=(1, 2))
         return total / ops.maximum(ops.sum(counts, axis=(1, 2)), 1)
+
+    def distill_loss(self, taught, outputs, temperature):
+        """T² KL of the softened classes, the mean over all pixels."""
+        return ops.mean(softmax_divergence(taught, outputs, temperature), axis=(1, 2))
 
     def metrics(self):
         """Mean IoU, and the share of pixels that are right."""

@@ -67,6 +67,32 @@ class Task(abc.ABC):
     def metrics(self) -> list[keras.metrics.Metric]:
         """Fresh metrics, each with `update_state(targets, outputs)`; one is named `monitor`."""
 
+    def distill_loss(self, taught, outputs, temperature: float):
+        """How far each example's outputs are from those of a teacher.
+
+        Args:
+            taught: The teacher's outputs for a batch.
+            outputs: The network's, alike.
+            temperature: What softens both, where the task has classes.
+
+        Returns:
+            float32 tensor of shape `(batch,)`.
+
+        Raises:
+            UsageError: If the task does not say.
+        """
+        raise UsageError(
+            f"{type(self).__name__} does not say how far outputs are from a teacher's: give it "
+            "`distill_loss`, or learn from `features` alone, with weight=0."
+        )
+
+    def check_teacher(self, teacher: keras.Model, model: keras.Model) -> None:  # noqa: B027
+        """Compares a teacher with the network that learns from it, beyond their shapes.
+
+        Raises:
+            UsageError: Their outputs mean different things.
+        """
+
     def right_outputs(self, targets: Any) -> np.ndarray | None:
         """The outputs that would be right, such as the classes' one-hot code.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -12,13 +13,22 @@ from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.gates import find
 from keras_nas.tasks import Task
 from keras_nas.training.alike_updates import trace_alike_updates_once
+from keras_nas.training.distill_config import DistillConfig
+from keras_nas.training.distillation import Distillation
 from keras_nas.training.evaluation import Evaluator
 from keras_nas.training.loop import run_stage
 from keras_nas.training.rematerialization import Rematerialized
 from keras_nas.training.schedules import EverySteps, learning_rate
 from keras_nas.training.session import Session
 from keras_nas.training.stage import Data, Stage
-from keras_nas.training.step import Learned, descend, global_mean, replica_share, replicas
+from keras_nas.training.step import (
+    Learned,
+    Losses,
+    descend,
+    global_mean,
+    replica_share,
+    replicas,
+)
 from keras_nas.training.train_config import TrainConfig
 
 
@@ -119,6 +129,7 @@ class TrainStage(Stage):
         validation_data: Evaluated after each epoch; None for none.
         task: Loss and metrics.
         config: The settings.
+        distillation: What it learns from a teacher besides; None for nothing.
 
     Raises:
         KerasNasError: When the stage begins, if the model has no weights to train.
@@ -132,12 +143,14 @@ class TrainStage(Stage):
         validation_data: Data | None,
         task: Task,
         config: TrainConfig,
+        distillation: Distillation | None = None,
     ):
         with tf.distribute.get_strategy().scope():
             super().__init__(name, config.epochs, train_data, task.metrics())
         self.model = model
         self.task = task
         self.config = config
+        self.distillation = distillation
         self.network = Rematerialized(model) if config.rematerialize else model
         self.weights = trainable_weights(model)
         self.kernels = kernels(model)
@@ -156,11 +169,19 @@ class TrainStage(Stage):
         self.optimizer = make_optimizer(self.config, steps, self.weights, scaling)
 
     def train_step(self, batch):
-        return descend(batch, self.forward, self.losses, self.learned(), self.metrics)
+        forward, judged = self.forward, self.judged
+        losses: Callable[[Any, Any], Losses] = self.losses
+        if self.distillation is not None:
+            forward, losses, judged = self.distillation.around(batch[0], forward, losses, judged)
+        return descend(batch, forward, losses, self.learned(), self.metrics, judged)
 
     def forward(self, inputs):
         """The network's outputs in training."""
         return self.network(inputs, training=True)
+
+    def judged(self, outputs):
+        """What of the outputs the metrics are for."""
+        return outputs
 
     def learned(self) -> list[Learned]:
         """What a step moves."""
@@ -215,7 +236,35 @@ def train(
     task: Task,
     session: Session | None = None,
     name: str = "train",
+    teacher: keras.Model | None = None,
+    distill: DistillConfig | None = None,
 ) -> list[dict[str, Any]]:
-    """Trains a model in place; see `TrainStage` and `run_stage`. Returns one record an epoch."""
-    stage = TrainStage(name, model, train_data, validation_data, task, config)
+    """Trains a model in place.
+
+    Example:
+
+    ```python
+    train(
+        small, train_data, None, TrainConfig(epochs=10), task=Classification.of(small),
+        teacher=original, distill=DistillConfig(weight=0.5),
+    )
+    ```
+
+    Args:
+        model, train_data, validation_data, config, task, name: As in `TrainStage`.
+        session: As in `run_stage`.
+        teacher: A network with the same inputs and outputs to learn from, as `distill` says; it is
+            not changed, and nothing of it is saved.
+        distill: How; None for not at all.
+
+    Returns:
+        One record an epoch; with a teacher, it has `distill_loss`.
+
+    Raises:
+        UsageError: If the teacher does not suit the model.
+        KerasNasError: As in `run_stage`.
+    """
+    with tf.distribute.get_strategy().scope():
+        distillation = Distillation.of(teacher, model, task, distill)
+    stage = TrainStage(name, model, train_data, validation_data, task, config, distillation)
     return run_stage(stage, session)

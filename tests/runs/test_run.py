@@ -16,9 +16,10 @@ from keras_nas.runs.folder import RunFolder
 from keras_nas.runs.network import model_source
 from keras_nas.runs.run import run
 from keras_nas.runs.stage import RunStage
-from keras_nas.search import DnalConfig, FgnasConfig, TrainConfig
+from keras_nas.search import DistillConfig, DnalConfig, FgnasConfig, TrainConfig
 from keras_nas.settings import unflatten
 from keras_nas.training.records import read_records, write_records
+from keras_nas.training.stage import Stage
 from tests.training.nets import MadeData, random_images, small_net
 
 SETTINGS = DnalConfig(
@@ -123,6 +124,69 @@ def test_finetuning_begins_with_the_reestimated_network(finished, tmp_path):
     rows = RunFolder(tmp_path).read_results()["rows"]
     reestimated = finished.read_results()["rows"]["reestimated"]
     assert rows["finetuned"]["loss"] == pytest.approx(reestimated["loss"], rel=1e-5)
+
+
+DISTILLED = dataclasses.replace(
+    SETTINGS,
+    finetune=TrainConfig(epochs=2, learning_rate=0.02),
+    finetune_distill=DistillConfig(weight=0.5),
+)
+
+
+def finetune_of(finished, path, settings=DISTILLED, **changes):
+    """Finetunes what another run found, in a folder of its own."""
+    for file in (finished.small, finished.architecture, finished.original):
+        shutil.copy(file, path)
+    run(dataclasses.replace(config(path, **changes), stages=("finetune",)), settings)
+    return [r for r in read_records(RunFolder(path).metrics) if r["stage"] == "finetune"]
+
+
+def test_finetuning_learns_from_the_runs_original_or_from_a_file(finished, tmp_path):
+    folders = [tmp_path / name for name in ("own", "same", "other")]
+    for folder in folders:
+        folder.mkdir()
+    own = finetune_of(finished, folders[0])
+    same = finetune_of(finished, folders[1], teacher=str(finished.original))
+    other = finetune_of(finished, folders[2], teacher=str(finished.finetuned))
+    losses = [[record["distill_loss"] for record in records] for records in (own, same, other)]
+    assert losses[0] == losses[1]
+    assert losses[0] != pytest.approx(losses[2], rel=1e-2)
+
+
+def test_a_killed_finetuning_with_a_teacher_resumes_to_the_same(finished, tmp_path, monkeypatch):
+    unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
+    unbroken.mkdir()
+    killed.mkdir()
+    finetune_of(finished, unbroken)
+
+    def deadly(self, epoch, step, steps):
+        if (epoch, step) == (1, 2):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Stage, "before_step", deadly)
+        with pytest.raises(KeyboardInterrupt):
+            finetune_of(finished, killed, checkpoint_every=1)
+    finetune_of(finished, killed, checkpoint_every=1, resume=True)
+    models = [
+        RunFolder(path).load_model(RunFolder(path).finetuned, "") for path in (unbroken, killed)
+    ]
+    for a, b in zip(*(model.get_weights() for model in models), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_what_a_teacher_lacks_is_said_before_any_training(finished, tmp_path):
+    wide = tmp_path / "wide.keras"
+    small_net(classes=6).save(wide)
+    with pytest.raises(UsageError, match="gives 6 classes, and the data has 4"):
+        finetune_of(finished, tmp_path, teacher=str(wide))
+    with pytest.raises(UsageError, match="`teacher` is learned from with"):
+        finetune_of(finished, tmp_path, SETTINGS, teacher=str(wide))
+    (tmp_path / "original.keras").unlink()
+    alone = dataclasses.replace(config(tmp_path), stages=("finetune",))
+    with pytest.raises(KerasNasError, match=r"original\.keras does not exist: run the stage"):
+        run(alone, DISTILLED)
+    assert not (tmp_path / "checkpoint").exists()
 
 
 def test_a_stage_runs_alone_from_files(finished, tmp_path):

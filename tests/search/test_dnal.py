@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 
 from keras_nas import costs, gates, statistics, surgery
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.layers import Gate, ScaledSigmoidGate
-from keras_nas.search import DnalConfig, Session, TrainConfig, dnal, run_stage
+from keras_nas.search import DistillConfig, DnalConfig, Session, TrainConfig, dnal, run_stage
 from keras_nas.search.dnal import Dnal, GateStage, JointStage
 from keras_nas.tasks import Classification
 from keras_nas.training.evaluation import Evaluator
@@ -168,6 +168,31 @@ def test_finetuning_starts_from_statistics_of_the_small_networks_own(batches):
     assert ("reestimated_loss" in record) == bool(batches)
     for value, own in zip(expected.get_weights(), result.small.get_weights(), strict=True):
         np.testing.assert_allclose(own, value, rtol=1e-5, atol=1e-6)
+
+
+def test_finetuning_learns_from_the_network_before_the_search(monkeypatch):
+    taught = []
+
+    def watched(self, small, context, name="finetune"):
+        taught.append(context.teacher)
+        return finetune(self, small, context, name)
+
+    finetune = Dnal.finetune
+    monkeypatch.setattr(Dnal, "finetune", watched)
+    config = dataclasses.replace(
+        SHORT, finetune_distill=DistillConfig(weight=0.5), weights=TrainConfig(epochs=0)
+    )
+    model = small_net()
+    result = dnal(model, random_images(), config=config, session=QUIET)
+    (teacher,) = taught
+    images = next(iter(random_images()))[0]
+    np.testing.assert_allclose(teacher(images), model(images, training=False), atol=1e-5)
+    assert result.history[-1]["distill_loss"] > 0
+    assert "distill_loss" not in result.history[0]
+    absent = dataclasses.replace(config, finetune_distill=DistillConfig(features=("none",)))
+    with pytest.raises(UsageError, match="`features` must name layers"):
+        dnal(model, random_images(), config=absent, session=QUIET)
+    assert len(taught) == 1  # it was said before any stage
 
 
 def test_architecture_tells_costs_and_settings(result):

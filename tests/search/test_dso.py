@@ -14,6 +14,7 @@ from keras_nas.costs.latency_operations import timed_operations
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.models import DsoSpace
 from keras_nas.models.proxyless import proxyless
+from keras_nas.search.dso.auxiliary_stage import AuxiliaryStage
 from keras_nas.search.dso.config import DsoConfig
 from keras_nas.search.dso.edge_gammas import fixed_gammas
 from keras_nas.search.dso.edge_graph import EdgeGraph
@@ -21,6 +22,8 @@ from keras_nas.search.dso.edge_stage import EdgeStage, FullNetworkStage
 from keras_nas.search.dso.method import Dso, dso
 from keras_nas.search.method import Context, search
 from keras_nas.tasks import Classification
+from keras_nas.training.distill_config import DistillConfig
+from keras_nas.training.distillation import Distillation
 from keras_nas.training.loop import run_stage
 from keras_nas.training.session import Session
 from keras_nas.training.trainer import TrainConfig
@@ -151,6 +154,25 @@ def test_one_step_moves_the_edges_on_one_set_and_then_the_weights_on_the_other()
     gradient = np.outer(x_w[0], (softmax((1 + scale) * a) - np.eye(4)[1]) * (1 + scale))
     expected = kernel - 0.5 * 1.9 * gradient
     np.testing.assert_allclose(model.get_layer("a").kernel.numpy(), expected, atol=1e-5)
+
+
+def test_a_teacher_is_learned_from_beside_the_auxiliary_tower():
+    model = tiny_net()
+    x = keras.layers.GlobalAveragePooling2D()(model.layers[1].output)
+    tower = keras.Model(model.input, [model.output, keras.layers.Dense(4)(x)])
+    task, settings = Classification(4), DistillConfig(weight=0.25, features=(model.layers[1].name,))
+    still = TrainConfig(epochs=1, learning_rate=0.0, weight_decay=0.0)
+    teacher = keras.models.clone_model(model)
+    stage = AuxiliaryStage(
+        "finetune", model, tower, 0.4, random_images(64), random_images(16), task, still,
+        Distillation.of(teacher, tower, task, settings),
+    )  # fmt: skip
+    (record,) = run_stage(stage)
+    parts = record["task_loss"], record["distill_loss"]
+    expected = 0.75 * parts[0] + 0.25 * parts[1] + 0.4 * record["auxiliary_loss"]
+    assert record["loss"] == pytest.approx(expected + record["feature_loss"], rel=1e-4)
+    assert min(parts) > 0
+    assert 0 <= record["val_top1"] <= 1
 
 
 @pytest.mark.parametrize(("ratio", "steps"), [("1:1", 12), ("3:1", 4)])

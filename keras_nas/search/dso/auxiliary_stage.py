@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import operator
-
 import keras
 
 from keras_nas.tasks import Task
+from keras_nas.training.distillation import Distillation
 from keras_nas.training.evaluation import Evaluator
 from keras_nas.training.stage import Data
-from keras_nas.training.step import descend, global_mean
+from keras_nas.training.step import global_mean
 from keras_nas.training.trainer import TrainConfig, TrainStage
 
 
@@ -23,7 +22,7 @@ class AuxiliaryStage(TrainStage):
         model: The network.
         tower: The network with its tower: outputs `[the model's, the tower's]`.
         weight: Weight of the tower's loss; 0.4 in the paper (section 4.2).
-        train_data, validation_data, task, config: As in `TrainStage`.
+        train_data, validation_data, task, config, distillation: As in `TrainStage`.
     """
 
     def __init__(
@@ -36,15 +35,15 @@ class AuxiliaryStage(TrainStage):
         validation_data: Data | None,
         task: Task,
         config: TrainConfig,
+        distillation: Distillation | None = None,
     ):
-        super().__init__(name, tower, train_data, None, task, config)
+        super().__init__(name, tower, train_data, None, task, config, distillation)
         self.auxiliary_weight = weight
         if validation_data is not None:
             self._evaluator = Evaluator(model, task, validation_data)
 
-    def train_step(self, batch):
-        first = operator.itemgetter(0)
-        return descend(batch, self.forward, self.losses, self.learned(), self.metrics, first)
+    def judged(self, outputs):
+        return outputs[0]
 
     def losses(self, targets, outputs):
         losses = super().losses(targets, outputs[0])

@@ -8,6 +8,7 @@ from keras_nas.errors import UsageError
 from keras_nas.search.registry import register
 from keras_nas.settings import LATER_STAGES, check_choices, check_range, setting
 from keras_nas.targets import Target, is_given, parse_target
+from keras_nas.training.distill_config import DistillConfig
 from keras_nas.training.train_config import TrainConfig
 
 BUDGETS = ("none", "flops", "mac", "latency")
@@ -125,6 +126,11 @@ class DsoConfig:
             weight_decay=3e-4,
         ),
         "Stage 3: the found network's weights, on all data.",
+        decides=LATER_STAGES,
+    )
+    finetune_distill: DistillConfig = setting(
+        DistillConfig(),
+        "What the last stage learns from the network as it was before the search.",
         decides=LATER_STAGES,
     )
 

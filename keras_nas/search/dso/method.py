@@ -37,6 +37,7 @@ from keras_nas.search.dso.width_multiplier import NEARER, solve_widths
 from keras_nas.search.method import Context, Method, SearchResult, search
 from keras_nas.settings import flatten
 from keras_nas.tasks import Classification, Task
+from keras_nas.training.distillation import Distillation
 from keras_nas.training.loop import run_stage
 from keras_nas.training.session import Session
 from keras_nas.training.stage import Data, inputs_of
@@ -221,12 +222,13 @@ class Dso(Method):
         if self.config.auxiliary_weight and place and _takes_tower(task):
             with tf.distribute.get_strategy().scope():
                 tower = with_auxiliary_tower(small, place, task.classes)
+                distillation = Distillation.of(context.teacher, tower, task, self.distill)
             stage = AuxiliaryStage(
-                name, small, tower, self.config.auxiliary_weight,
-                context.all_data(), context.validation_data, task, self.config.finetune,
+                name, small, tower, self.config.auxiliary_weight, context.all_data(),
+                context.validation_data, task, self.config.finetune, distillation,
             )  # fmt: skip
             return run_stage(stage, context.session)
-        return self.train(name, small, self.config.finetune, context)
+        return self.train(name, small, self.config.finetune, context, self.distill)
 
 
 def dso(

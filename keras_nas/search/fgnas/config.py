@@ -9,6 +9,7 @@ from keras_nas.errors import UsageError
 from keras_nas.search.registry import register
 from keras_nas.settings import LATER_STAGES, check_choices, check_range, setting
 from keras_nas.targets import is_given, parse_target
+from keras_nas.training.distill_config import DistillConfig
 from keras_nas.training.train_config import TrainConfig
 
 
@@ -150,6 +151,11 @@ class FgnasConfig:
         ),
         "Step 4: the small network's weights, the gates being fixed.", decides=LATER_STAGES,
     )  # fmt: skip
+    finetune_distill: DistillConfig = setting(
+        DistillConfig(),
+        "What the last stage learns from the network as it was before the search.",
+        decides=LATER_STAGES,
+    )
 
     def __post_init__(self):
         check_choices(self)

@@ -48,7 +48,8 @@ METHOD_FLAGS = {
         "--delta_schedule=step",
     ),
     "fgnas": (
-        "--search_epochs=8", "--target_macs=0.7x", "--lambda_r=1e-6", "--steer",
+        "--search_epochs=8", "--target_macs=0.7x", "--lambda_r=1e-6", "--lambda_unit=one",
+        "--steer=lambda", "--start=even", "--min_share=0",
         "--gate_learning_rate=0.1", "--weights_schedule=constant",
     ),
     "dso": (

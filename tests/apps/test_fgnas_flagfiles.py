@@ -10,6 +10,7 @@ import keras_nas as kn
 from keras_nas.search import FgnasConfig
 from keras_nas.settings import unflatten
 from tests.apps.parsed_flagfiles import FOLDER, parse
+from tests.search.fgnas_settings import PAPER
 
 FILES = sorted(FOLDER.glob("fgnas_*.cfg"))
 # Tables 3 to 8: the target, the operations, λ where it is printed.
@@ -54,6 +55,11 @@ def test_settings_are_the_papers(parsed, row):
     if values["data"] == "imagenet2012":
         assert (values["batch_size"], values["weights_learning_rate"]) == (256, 0.01)
         assert (values["weights_epochs"], values["weights_boundaries"]) == (400, [200, 300])
+
+
+def test_gates_are_led_by_lambda_alone_in_the_papers_rows_and_the_demos(parsed):
+    for values in parsed.values():
+        assert {name: values[name] for name in PAPER} == PAPER
 
 
 @pytest.mark.parametrize("row", ROWS)

@@ -20,6 +20,7 @@ from keras_nas.search import DistillConfig, DnalConfig, FgnasConfig, TrainConfig
 from keras_nas.settings import unflatten
 from keras_nas.training.records import read_records, write_records
 from keras_nas.training.stage import Stage
+from tests.search.fgnas_settings import PAPER
 from tests.training.nets import MadeData, random_images, small_net
 
 SETTINGS = DnalConfig(
@@ -309,7 +310,7 @@ def with_baseline(tmp_path_factory):
         return data
 
     settings = FgnasConfig(
-        kernels=(1,), weights=TrainConfig(epochs=1), search=TrainConfig(epochs=4),
+        **PAPER, kernels=(1,), weights=TrainConfig(epochs=1), search=TrainConfig(epochs=4),
         finetune=TrainConfig(epochs=1), target_flops="0.9x", lambda_r=1e-5, gate_learning_rate=0.3,
     )  # fmt: skip
     changes = {"baseline_batch_size": 8, "architecture_batch_size": 32, "finetune_batch_size": 4}

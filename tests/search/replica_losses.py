@@ -32,6 +32,7 @@ from keras_nas.search.fgnas.stage import FgnasStage
 from keras_nas.tasks import Classification
 from keras_nas.training.evaluation import Evaluator
 from keras_nas.training.trainer import TrainStage
+from tests.search.fgnas_settings import PAPER
 from tests.training.nets import random_images, small_net
 
 TRAINING = TrainConfig(epochs=4, learning_rate=0.05, weight_decay=1e-3)
@@ -81,7 +82,7 @@ def ste_losses(strategy: tf.distribute.Strategy) -> dict[str, list[float]]:
         model = gates.insert(synchronised(small_net()), STEGate)
         stage = FgnasStage(
             model, random_images(78, 16), None, Classification.of(model),
-            FgnasConfig(lambda_r=3e-5, search=TRAINING),
+            FgnasConfig(**PAPER, lambda_r=3e-5, search=TRAINING),
         )  # fmt: skip
         records = run_stage(stage, Session(progress="off"))
         copies = [strategy.experimental_local_results(logits.value) for logits in stage.logits]

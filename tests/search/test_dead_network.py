@@ -23,6 +23,7 @@ from keras_nas.search.fgnas.method import Fgnas
 from keras_nas.search.fgnas.stage import FgnasStage
 from keras_nas.tasks import Classification, Segmentation, SuperResolution, Task
 from keras_nas.training.session import SessionSettings
+from tests.search.fgnas_settings import PAPER
 from tests.training.nets import MadeData, random_images, small_net
 
 FOUND = kn.Architecture({"a": [], "b": [0, 1]}, {"a": 8, "b": 2})
@@ -187,7 +188,7 @@ def protect(searched):
 
 
 def test_fgnas_protects_what_has_no_way_round():
-    searched = fgnas_stage(FgnasConfig(target_flops="0.5x"))
+    searched = fgnas_stage(FgnasConfig(**PAPER, target_flops="0.5x"))
     a, b, c = searched.gates
     assert searched.protection.groups == [[a], [b]]  # c stands beside a shortcut
     a.logits.assign(np.stack([-np.arange(8.0) - 1, np.zeros(8)], axis=-1))
@@ -199,7 +200,7 @@ def test_fgnas_protects_what_has_no_way_round():
 
 
 def test_operations_of_a_mixed_layer_are_ways_round_each_other():
-    searched = fgnas_stage(FgnasConfig(target_flops="0.5x", kernels=(1,)))
+    searched = fgnas_stage(FgnasConfig(**PAPER, target_flops="0.5x", kernels=(1,)))
     protected = [[gate.name for gate in group] for group in searched.protection.groups]
     assert [len(group) for group in protected] == [2, 2]
     first = searched.protection.groups[0]
@@ -220,7 +221,7 @@ def test_gates_that_cut_together_are_counted_as_a_rescue_leaves_them():
         branches.append(STEGate(name=name)(keras.layers.ReLU()(x)))
     x = keras.layers.GlobalAveragePooling2D()(keras.layers.Add()(branches))
     searched = fgnas_stage(
-        FgnasConfig(target_macs="0.3x"), keras.Model(inputs, keras.layers.Dense(4)(x))
+        FgnasConfig(**PAPER, target_macs="0.3x"), keras.Model(inputs, keras.layers.Dense(4)(x))
     )
     a, b = searched.gates
     assert searched.protection.groups == []
@@ -236,7 +237,7 @@ def test_gates_that_cut_together_are_counted_as_a_rescue_leaves_them():
 
 def test_channels_that_closed_alike_come_back_by_turns():
     """λ has closed every channel of a and b in one step: each gets its share back."""
-    searched = fgnas_stage(FgnasConfig(target_flops="0.4x"))
+    searched = fgnas_stage(FgnasConfig(**PAPER, target_flops="0.4x"))
     a, b, c = searched.gates
     for gate in (a, b):
         gate.logits.assign(np.stack([np.full(8, -0.5), np.zeros(8)], axis=-1))
@@ -258,7 +259,7 @@ def test_a_branch_that_does_not_fit_keeps_no_other_channels_closed():
     x = keras.layers.Add()([stem, STEGate(name="last")(y)])
     x = keras.layers.GlobalAveragePooling2D()(x)
     model = keras.Model(inputs, keras.layers.Dense(4)(x))
-    searched = fgnas_stage(FgnasConfig(target_macs="0.1x"), model)
+    searched = fgnas_stage(FgnasConfig(**PAPER, target_macs="0.1x"), model)
     gate, last = searched.gates
     gate.logits.assign(np.stack([np.full(4, -2.0), np.zeros(4)], axis=-1))
     last.logits.assign(np.stack([np.full(4, -1.0), np.zeros(4)], axis=-1))
@@ -267,7 +268,7 @@ def test_a_branch_that_does_not_fit_keeps_no_other_channels_closed():
 
 
 def test_protection_leaves_open_gates_alone():
-    searched = fgnas_stage(FgnasConfig(target_flops="0.5x"))
+    searched = fgnas_stage(FgnasConfig(**PAPER, target_flops="0.5x"))
     before = [np.array(gate.logits) for gate in searched.gates]
     protect(searched)
     for gate, logits in zip(searched.gates, before, strict=True):

@@ -19,6 +19,7 @@ from keras_nas.search.dso.edge_stage import EdgeStage
 from keras_nas.search.fgnas.stage import FgnasStage
 from keras_nas.tasks import Classification
 from keras_nas.training.trainer import TrainStage
+from tests.search.fgnas_settings import PAPER
 from tests.training.nets import arrays, random_images
 
 QUIET = Session(progress="off")
@@ -48,7 +49,7 @@ def dnal(kind):
 
 def fgnas(model, data, config):
     supernet = gates.insert(model, STEGate, order="conv_bn_relu_gate")
-    settings = FgnasConfig(lambda_r=1e-6, search=config)
+    settings = FgnasConfig(**PAPER, lambda_r=1e-6, search=config)
     return FgnasStage(supernet, data, None, Classification.of(model), settings)
 
 

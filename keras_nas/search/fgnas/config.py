@@ -16,15 +16,16 @@ from keras_nas.training.train_config import TrainConfig
 @register("fgnas", method="keras_nas.search.fgnas.method.Fgnas")
 @dataclasses.dataclass(frozen=True)
 class FgnasConfig:
-    """FGNAS' settings; the defaults are the paper's for CIFAR-10 (section 4.2), channels only.
+    """FGNAS' settings; the stages' are the paper's for CIFAR-10 (section 4.2), channels only.
 
-    What the paper leaves open is ours: the gates' optimizer and its rate, and how long each step
-    takes at most.
+    What leads the gates to the target is ours by default: they start in the order of a criterion,
+    close after a plan, and leave each layer a share, on any network. The paper's way is
+    `start="even", min_share=0, steer="none", lambda_unit="one"` with a λ that suits the network.
 
     Example:
 
     ```python
-    FgnasConfig(target_flops="0.35x", lambda_r=1e-8, search=TrainConfig(epochs=20))
+    FgnasConfig(target_flops="0.35x", weights=TrainConfig(epochs=0), search=TrainConfig(epochs=3))
     ```
     """
 
@@ -96,19 +97,40 @@ class FgnasConfig:
     resource_shape: tuple[int, ...] = setting(
         (), "Input shape (without batch) that costs are counted at, where the model leaves it open."
     )
-    lambda_r: float = setting(
-        1e-9,
-        "λ of Eq. (7), for each unit of the resource (a param, a flop, a millisecond).",
+    start: str = setting(
+        "l1",
+        "How the gates start: 'even', all alike, as in the paper; else in the order that a "
+        "criterion of channels gives the trained weights, the same share of each layer first.",
+        ("even", "l1", "l2", "gamma", "taylor"),
         decides=LATER_STAGES,
     )
-    steer: bool = setting(
-        False,
-        "Steer λ so that the resource falls evenly to the target over the search's epochs.",
+    min_share: float = setting(
+        0.1,
+        "The smallest share of a gate's channels that stays open; 0 for the paper's, where a layer "
+        "may go.",
+        decides=LATER_STAGES,
+    )
+    lambda_r: float = setting(
+        0.0, "λ of Eq. (7), times R as lambda_unit has it.", decides=LATER_STAGES
+    )
+    lambda_unit: str = setting(
+        "full",
+        "What λ is for: 'one' unit of the resource (a param, a flop, a millisecond), as in the "
+        "paper; 'full', all that the full network has, which suits networks of any size.",
+        ("full", "one"),
+        decides=LATER_STAGES,
+    )
+    steer: str = setting(
+        "gates",
+        "How the resource is led to the target, evenly over the search's epochs: 'gates' closes, "
+        "after each step, those that are nearest to closed, as many as the plan asks for; 'lambda' "
+        "moves λ; 'none' leaves λ as it is, as in the paper.",
+        ("gates", "lambda", "none"),
         decides=LATER_STAGES,
     )
     steer_gain: float = setting(
         1.0,
-        "log λ grows by this times (R − plan) / R at the start, in each step.",
+        "With steer='lambda': log λ grows by this times (R − plan) / R at the start, in each step.",
         decides=LATER_STAGES,
     )
     gate_optimizer: str = setting(
@@ -160,8 +182,10 @@ class FgnasConfig:
     def __post_init__(self):
         check_choices(self)
         check_range(self, ("lambda_r", "steer_gain", "gate_learning_rate"), 0)
-        check_range(self, ("reestimate_batches",), 0)
+        check_range(self, ("reestimate_batches", "min_share"), 0)
         check_range(self, ("round_to",), 1)
+        if self.min_share > 1:
+            raise UsageError(f"`min_share` must be 1 or less. Received: min_share={self.min_share}")
         named = [name for name in RESOURCES if is_given(getattr(self, f"target_{name}"))]
         if len(named) > 1:
             raise UsageError(
@@ -179,8 +203,8 @@ class FgnasConfig:
                 "`prune_channels` and `multiple_operations` may be False with `kernels`, "
                 "`activations` or `types` only. Received: none of these"
             )
-        if self.steer and not named:
-            raise UsageError("`steer` needs a target. Received: steer=True without one")
+        if self.steer == "lambda" and not named:
+            raise UsageError("`steer` needs a target. Received: steer='lambda' without one")
 
     @property
     def mixes(self) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+
 import keras
 
 from keras_nas import gates
-from keras_nas.errors import KerasNasError, UsageError
+from keras_nas.errors import UsageError
 from keras_nas.layers import STEGate
 from keras_nas.search.fgnas.config import FgnasConfig
 from keras_nas.search.fgnas.stage import FgnasStage
@@ -14,6 +16,8 @@ from keras_nas.tasks import Task
 from keras_nas.training.loop import run_stage
 from keras_nas.training.session import Session
 from keras_nas.training.stage import Data
+
+logger = logging.getLogger(__name__)
 
 
 class Fgnas(GatedMethod):
@@ -60,25 +64,26 @@ class Fgnas(GatedMethod):
             )
 
     def learn(self, supernet, context):
-        """Step 3: weights and gates together; the gates end in mode "hard".
-
-        Raises:
-            KerasNasError: If the target is out of reach, or the epochs end before it is reached.
-        """
+        """Step 3: weights and gates together; the gates end in mode "hard", within the target."""
         stage = FgnasStage(
             supernet, context.train_data, context.validation_data, context.task, self.config
         )
         records = run_stage(stage, context.session)
         stage.mend()
         gates.set_mode(supernet, "hard")
-        if stage.target is not None and not stage.is_met():
-            what = stage.resource.what
-            raise KerasNasError(
-                f"`target_{what}`={stage.target:,.6g} was not reached in "
-                f"{stage.epochs} epochs of the search: {stage.left():,.6g} are left. "
-                "Raise `lambda_r`, "
-                "`gate_learning_rate` or `search_epochs`, or let `steer` find λ."
-            )
+        if stage.target is None:
+            return records
+        if not stage.is_met():
+            logger.warning(
+                "The search left %s of `target_%s`=%s, %.1f %% more: the channels nearest to "
+                "closed are closed too. (A greater `lambda_r` or `gate_learning_rate`, more "
+                "`search_epochs` or steer='gates' lets the search close them.)",
+                f"{stage.left():,.6g}", stage.resource.what, f"{stage.target:,.6g}",
+                100 * (stage.left() / stage.target - 1),
+            )  # fmt: skip
+            stage.land()
+        elif self.config.steer == "gates":
+            stage.land()
         return records
 
 
@@ -100,7 +105,7 @@ def fgnas(
     Example:
 
     ```python
-    config = keras_nas.search.FgnasConfig(target_flops="0.5x", lambda_r=1e-8)
+    config = keras_nas.search.FgnasConfig(target_flops="0.5x")
     result = keras_nas.search.fgnas(
         model, train_data, validation_data=validation_data, config=config
     )
@@ -122,8 +127,8 @@ def fgnas(
         A `SearchResult`.
 
     Raises:
-        KerasNasError: If the model cannot be gated, the target is out of reach or not reached, or
-            as in `run_stage`.
+        KerasNasError: If the model cannot be gated, the target is out of reach, or as in
+            `run_stage`.
         DeadNetworkError: If the network that is left is no better than a constant.
 
     References:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_nas import gates, surgery
+from keras_nas import gates, importance, surgery
 from keras_nas.architecture import Architecture, rounded_mask
 from keras_nas.costs import LatencyTable
-from keras_nas.errors import UsageError
+from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.graph import read
 from keras_nas.layers import STEGate
 from keras_nas.regularizers import Resource
@@ -21,10 +22,11 @@ from keras_nas.search.fgnas.config import FgnasConfig
 from keras_nas.search.fgnas.constraint import Protection, make_constraint, open_channels
 from keras_nas.search.fgnas.folded_gates import fold_gates
 from keras_nas.search.fgnas.present_cost import PresentCost
+from keras_nas.search.fgnas.units import Units
 from keras_nas.search.gate_statistics import gate_statistics, probabilities
 from keras_nas.tasks import Task
 from keras_nas.training.rematerialization import Rematerialized
-from keras_nas.training.stage import Data
+from keras_nas.training.stage import Data, epoch_of
 from keras_nas.training.step import Learned, with_penalty
 from keras_nas.training.trainer import (
     TrainConfig,
@@ -34,12 +36,19 @@ from keras_nas.training.trainer import (
     validation_record,
 )
 
+logger = logging.getLogger(__name__)
+
+START_BATCHES = 16
+"""Batches at most that the gates' first order is read from, where its criterion reads any."""
 STEERING_RANGE = 1e4
 """λ is steered within this factor of where it began, up and down."""
 
 
 class FgnasStage(TrainStage):
     """Step 3 of FGNAS: minimises L(θ, ψ) + λ R(ψ), Eq. (7), over weights θ and gates ψ at once.
+
+    With `steer="gates"`, after each step the units nearest to closed are closed as far as a plan
+    asks that falls evenly to the target; with `min_share`, each layer keeps its best.
 
     It ends after the step in which the network that surgery would build meets the target; an epoch
     may be cut short by it. Where that step closed more than was needed, the closed gates that were
@@ -86,6 +95,8 @@ class FgnasStage(TrainStage):
             read(supernet), {gate.name: gate for gate in self.gates}
         )
         self.protection = Protection(self.gates, self.dependence)
+        self.units = Units(supernet, self.gates, config.min_share)
+        self.plan = self.full
         self.reached = False
         self._settle = tf.function(self._settled, autograph=False)
         self._seen: bytes | None = None
@@ -94,6 +105,7 @@ class FgnasStage(TrainStage):
     def begin(self, steps):
         super().begin(steps)
         self.check_reachable()
+        self._start_gates()
         for gate in self.gates:
             gate.mode = "soft"
         config = TrainConfig(
@@ -106,12 +118,28 @@ class FgnasStage(TrainStage):
         scaling = needs_loss_scaling(self.model)
         self.gate_optimizer = make_optimizer(config, steps, self.logits, scaling)
 
+    def _start_gates(self) -> None:
+        """Gives the logits the order of the settings' criterion; none for "even"."""
+        criterion = self.settings.start
+        if criterion == "even":
+            return
+        data = {"data": epoch_of(self.data, 0), "loss": self.task.loss, "batches": START_BATCHES}
+        try:
+            scores = importance.score(
+                self.model, criterion, **(data if criterion == "taylor" else {})
+            )
+        except KerasNasError as error:
+            if criterion == "taylor":
+                raise
+            logger.warning("The gates start in the order of 'taylor': %s", error)
+            scores = importance.score(self.model, "taylor", **data)
+        importance.start_logits(self.model, scores, ranking="layer", tied=self.units.tied)
+
     def check_reachable(self) -> None:
         """Raises `UsageError` if the target is below what the least network has, or above all."""
         if self.target is None:
             return
-        closed = {gate.name: np.zeros(gate.channels, bool) for gate in self.gates}
-        least = self._cost(self._rounded(self._rescued(closed)))
+        least = self._cost(self._rounded(self._rescued(self._by_gate(self.units.floor_mask()))))
         what = self.resource.what
         if self.target < least:
             raise UsageError(
@@ -129,10 +157,15 @@ class FgnasStage(TrainStage):
         self.measured()  # a run that is resumed has its gates from the checkpoint
 
     def before_step(self, epoch, step, steps):
-        if self.settings.steer and self.target is not None:
+        if self.target is None:
+            return
+        if self.settings.steer == "lambda":
             total = max(1, self.epochs * steps - 1)
             plan = self.full + (self.target - self.full) * (epoch * steps + step) / total
             self._move_lambda((self.measured() - plan) / self.full)
+        self.plan = self.full + (self.target - self.full) * (epoch * steps + step + 1) / (
+            self.epochs * steps
+        )
 
     def _lambda(self) -> float:
         return float(keras.ops.convert_to_numpy(self.strength))
@@ -148,6 +181,8 @@ class FgnasStage(TrainStage):
 
     def losses(self, targets, outputs):
         resource = self.resource(tf.convert_to_tensor(self.present.value))
+        if self.settings.lambda_unit == "full":
+            resource /= self.full
         penalty = self.strength * tf.cast(resource, tf.float32)
         return with_penalty(super().losses(targets, outputs), penalty)
 
@@ -164,8 +199,13 @@ class FgnasStage(TrainStage):
         if emptied.any():
             self.protection.open_best(emptied)
             measured = self.measured()
+        if self.settings.min_share and self.units.keep_floor():
+            measured = self.measured()
+        if self.target is not None and self.settings.steer == "gates" and measured > self.plan:
+            self.units.close_until(self._counted, self.plan)
+            measured = self.measured()
         self.reached = self.target is not None and measured <= self.target and self.is_met()
-        if self.target is not None and self.reached:
+        if self.target is not None and self.reached and self.settings.steer != "gates":
             self._reopen_surplus(self.target)
             self.mend()
         return self.reached
@@ -216,6 +256,14 @@ class FgnasStage(TrainStage):
         """Whether what surgery would build meets the target."""
         return self.target is not None and self.left() <= self.target
 
+    def _counted(self, joined: np.ndarray) -> float:
+        return float(self.resource.exact_of_all(tf.constant(joined)))
+
+    def _by_gate(self, joined: np.ndarray) -> dict[str, np.ndarray]:
+        ends = np.cumsum([gate.channels for gate in self.gates])[:-1]
+        parts = np.split(joined, ends)
+        return {gate.name: part for gate, part in zip(self.gates, parts, strict=True)}
+
     def _rescued(self, masks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         scores = {gate.name: gate.scores() for gate in self.gates}
         return surgery.rescued(masks, scores, self.dependence)
@@ -223,6 +271,32 @@ class FgnasStage(TrainStage):
     def _rounded(self, masks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         multiple = self.settings.round_to
         return {gate.name: rounded_mask(gate, multiple, masks[gate.name]) for gate in self.gates}
+
+    def land(self) -> None:
+        """Keeps the channels with the greatest ψ_on − ψ_off that the target allows, tied or not.
+
+        Never over the target, and within a thousandth or a channel of it; the gates end in mode
+        "hard".
+        """
+        settings = self.settings
+        budget: dict[str, Any] = {f"target_{self.resource.what}": self.target}
+        latency = None
+        if settings.latency_table:
+            table = LatencyTable.load(Path(settings.latency_table))
+            latency = importance.Latency(table, interpolate=settings.interpolate)
+        importance.prune(
+            self.model,
+            self.units.scores(),
+            **budget,
+            latency=latency,
+            ranking="global",
+            tied=self.units.tied,
+            min_channels=0,
+            min_share=settings.min_share if self.units.tied else 0.0,
+            round_to=settings.round_to,
+            align=settings.align,
+            input_shapes=batched_shape(settings),
+        )
 
     def _reopen_surplus(self, target: float) -> None:
         """Opens again, best first, what the last step closed beyond the target.

@@ -1,0 +1,124 @@
+"""The channels of all gates as units that open and close together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_nas.importance import tied_groups
+from keras_nas.layers import STEGate
+from keras_nas.search.fgnas.constraint import MARGIN
+
+
+class Units:
+    """Channels that are tied at joins and depthwise convolutions, with one gap: their mean.
+
+    A gap is ψ_on − ψ_off; a unit is open where its gap is 0 or more. Of a supernet with mixed
+    layers, whose operations choose for each channel by itself, each channel of each gate is a unit.
+
+    Args:
+        supernet: A model with `STEGate`s.
+        gates: The gates that are learned.
+        min_share: The smallest share of a group of tied gates that stays open. Gates of mixed
+            layers, which are ways round each other, have no such floor.
+
+    Attributes:
+        tied: Whether units have channels of several gates.
+    """
+
+    def __init__(self, supernet: keras.Model, gates: Sequence[STEGate], min_share: float = 0.0):
+        self._gates = list(gates)
+        mixed = {gate.name for gate in gates if gate.mixed_layer is not None}
+        self.tied = not mixed
+        ends = np.cumsum([gate.channels for gate in gates])
+        first = dict(zip([gate.name for gate in gates], [0, *ends[:-1].tolist()], strict=True))
+        self._unit = np.zeros(int(ends[-1]), int)
+        self._groups: list[slice] = []
+        self._floors: list[int] = []
+        count = 0
+        for group in tied_groups(supernet, self.tied):
+            members = {name: c for name, c in group.channels.items() if name in first}
+            if members:
+                for name, channels in members.items():
+                    self._unit[first[name] + channels] = (count + np.arange(group.units))[:, None]
+                self._groups.append(slice(count, count + group.units))
+                floor = 0 if members.keys() & mixed else math.ceil(min_share * group.units - 1e-9)
+                self._floors.append(floor)
+                count += group.units
+        self._sizes = np.bincount(self._unit, minlength=count)
+        self._read = tf.function(self._joined_gaps, autograph=False)
+
+    def gaps(self) -> np.ndarray:
+        """The mean gap of each unit: float64 `(units,)`."""
+        sums = np.bincount(self._unit, self._read().numpy(), len(self._sizes))
+        return sums / self._sizes
+
+    def assign(self, gaps: np.ndarray) -> None:
+        """Gives every channel its unit's gap, evenly about 0."""
+        joined = (gaps / 2).astype("float32")[self._unit]
+        ends = np.cumsum([gate.channels for gate in self._gates])[:-1]
+        for gate, half in zip(self._gates, np.split(joined, ends), strict=True):
+            gate.logits.assign(np.stack([half, -half], axis=-1))
+
+    def scores(self) -> dict[str, np.ndarray]:
+        """By the gate's name, float64 `(channels,)`, of which a unit's sum is its mean gap."""
+        joined = (self.gaps() / self._sizes)[self._unit]
+        ends = np.cumsum([gate.channels for gate in self._gates])[:-1]
+        names = [gate.name for gate in self._gates]
+        return dict(zip(names, np.split(joined, ends), strict=True))
+
+    def floor_mask(self) -> np.ndarray:
+        """The channels that stay at the least, the best of each group: bool `(channels,)`."""
+        return self._held(self.gaps())[self._unit]
+
+    def keep_floor(self) -> bool:
+        """Opens the best units of each group that has fewer open than its floor; says if any."""
+        gaps = self.gaps()
+        lacking = self._held(gaps) & (gaps < 0)
+        if lacking.any():
+            self.assign(np.where(lacking, MARGIN, gaps))
+        return bool(lacking.any())
+
+    def close_until(self, cost: Callable[[np.ndarray], float], limit: float) -> None:
+        """Lowers all gaps by one number, the least with which the cost is within the limit.
+
+        Units of a floor stay open, whatever their gaps.
+
+        Args:
+            cost: What the network under a mask, bool `(channels of all gates,)`, costs.
+            limit: The most that it may cost.
+        """
+        gaps = self.gaps()
+        may_close = np.flatnonzero((gaps >= 0) & ~self._held(gaps))
+        order = may_close[np.argsort(gaps[may_close], kind="stable")]
+
+        def fits(closed: int) -> bool:
+            still_open = gaps >= 0
+            still_open[order[:closed]] = False
+            return cost(still_open[self._unit]) <= limit
+
+        low, high = -1, len(order)
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if fits(middle) else (middle, high)
+        if high > 0:
+            stays = gaps >= 0
+            stays[order[:high]] = False
+            lowered = gaps - (gaps[order[high - 1]] + MARGIN)
+            self.assign(np.where(stays, np.maximum(lowered, MARGIN), lowered))
+
+    def _held(self, gaps: np.ndarray) -> np.ndarray:
+        """The best units of each group, as many as its floor: bool `(units,)`."""
+        held = np.zeros(len(gaps), bool)
+        for group, floor in zip(self._groups, self._floors, strict=True):
+            best = np.argsort(-gaps[group], kind="stable")[:floor]
+            held[group.start + best] = True
+        return held
+
+    def _joined_gaps(self) -> tf.Tensor:
+        logits = tf.concat([tf.convert_to_tensor(gate.logits) for gate in self._gates], axis=0)
+        return logits[:, 0] - logits[:, 1]

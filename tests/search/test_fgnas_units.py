@@ -1,0 +1,100 @@
+"""Channels that open and close together, and the plan that closes them."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from keras_nas import gates
+from keras_nas.layers import STEGate
+from keras_nas.search.fgnas.units import Units
+from tests.training.nets import small_net
+
+
+def mobile_net():
+    """Expansion, depthwise, projection and a shortcut: the first two gates' channels are tied."""
+    inputs = keras.Input((8, 8, 2))
+    x = keras.layers.Conv2D(4, 1, name="stem_conv")(inputs)
+    y = keras.layers.ReLU()(keras.layers.Conv2D(10, 1, name="wide_conv")(x))
+    y = keras.layers.ReLU()(keras.layers.DepthwiseConv2D(3, padding="same", name="deep_conv")(y))
+    y = keras.layers.Conv2D(4, 1, name="last_conv")(y)
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Add()([x, y]))
+    return gates.insert(
+        keras.Model(inputs, keras.layers.Dense(3)(x)), STEGate, order="conv_bn_relu_gate"
+    )
+
+
+def units(min_share=0.0):
+    model = mobile_net()
+    found = {gate.name: gate for gate in gates.find(model)}
+    return Units(model, list(found.values()), min_share), found
+
+
+def set_gaps(gate, gaps):
+    half = np.asarray(gaps, "float32") / 2
+    gate.logits.assign(np.stack([half, -half], axis=-1))
+
+
+def kept(found):
+    return {name: np.flatnonzero(gate.mask()).tolist() for name, gate in found.items()}
+
+
+def test_a_unit_has_the_mean_gap_of_its_channels():
+    tied, found = units()
+    wide, deep = found["wide_conv_gate"], found["deep_conv_gate"]
+    set_gaps(wide, np.linspace(0.1, 1.0, 10))
+    set_gaps(deep, np.linspace(0.3, 1.2, 10))
+    assert tied.tied
+    assert sorted(tied.gaps())[-10:] == pytest.approx(np.linspace(0.2, 1.1, 10))
+    tied.assign(tied.gaps())
+    np.testing.assert_allclose(wide.scores(), np.linspace(0.2, 1.1, 10), rtol=1e-5)
+    np.testing.assert_array_equal(wide.scores(), deep.scores())
+    scores = tied.scores()
+    total = scores["wide_conv_gate"] + scores["deep_conv_gate"]
+    np.testing.assert_allclose(total, np.linspace(0.2, 1.1, 10), rtol=1e-5)
+
+
+def test_as_many_close_as_the_limit_asks_for_those_nearest_to_closed_first():
+    tied, found = units()
+    for gate in found.values():
+        set_gaps(gate, np.linspace(0.1, 1.0, gate.channels)[::-1])
+    tied.close_until(lambda mask: mask.sum(), 24)  # of 28, in steps of two
+    assert kept(found) == {
+        "stem_conv_gate": [0, 1, 2],
+        "wide_conv_gate": list(range(9)),
+        "deep_conv_gate": list(range(9)),
+        "last_conv_gate": [0, 1, 2],
+    }
+    gaps = tied.gaps()
+    tied.close_until(lambda mask: mask.sum(), 24)
+    np.testing.assert_array_equal(tied.gaps(), gaps)  # nothing more was asked for
+
+
+def test_floors_hold_against_any_limit_and_are_restored():
+    tied, found = units(min_share=0.25)
+    for gate in found.values():
+        set_gaps(gate, np.linspace(0.1, 1.0, gate.channels))
+    tied.close_until(lambda mask: mask.sum(), 0)
+    least = {
+        "stem_conv_gate": [3],
+        "wide_conv_gate": [7, 8, 9],
+        "deep_conv_gate": [7, 8, 9],
+        "last_conv_gate": [3],
+    }
+    assert kept(found) == least
+    set_gaps(found["deep_conv_gate"], np.linspace(-2.0, -1.0, 10))
+    assert tied.keep_floor()
+    assert kept(found) == least
+    assert not tied.keep_floor()
+    assert tied.floor_mask().sum() == 8
+
+
+def test_channels_of_mixed_layers_are_units_of_their_own():
+    model = gates.widen(small_net(), kernels=(1,))
+    found = gates.find(model)
+    apart = Units(model, found, min_share=0.5)
+    assert not apart.tied
+    assert len(apart.gaps()) == sum(gate.channels for gate in found)
+    mixed = [gate for gate in found if gate.mixed_layer is not None]
+    assert apart.floor_mask().sum() == sum(gate.channels / 2 for gate in found if gate not in mixed)

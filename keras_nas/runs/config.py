@@ -167,7 +167,8 @@ def check_paths(config: RunConfig, settings: Any) -> None:
         check_model_file(config.model)
     if config.teacher and "finetune" in config.stages:
         check_model_file(config.teacher, "teacher")
-        if not settings.finetune_distill.on:
+        distill = getattr(settings, "finetune_distill", None)  # a user's method may have none
+        if distill is None or not distill.on:
             raise UsageError(
                 "`teacher` is learned from with `finetune_distill_weight` or "
                 "`finetune_distill_features` only. Received: neither"

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import resource
 import time
 
@@ -80,6 +81,7 @@ def compare(model: str, settings: dict) -> None:
     """Prints what a network's step takes in both ways."""
     print(model or "dso")
     found = {}
+    os.environ["MALLOC_ARENA_MAX"] = "1"  # or freed memory of one thread is no other's
     context = multiprocessing.get_context("spawn")
     for rematerialize in (False, True):
         results = context.Queue()

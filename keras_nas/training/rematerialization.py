@@ -161,7 +161,8 @@ class _Recomputed:
             asked = [tensor if tensor.dtype.is_floating else None for tensor in tensors]
             asked += [value if yes else None for value, yes in zip(values, learned, strict=True)]
             tape.watch([each for each in asked if each is not None])
-            outputs, losses, _ = self._forward(tensors, values, training)
+            with tf.control_dependencies(gradients):
+                outputs, losses, _ = self._forward(tensors, values, training)
             reached = _floats([*outputs, *losses], [*outputs, *losses])
         sources = [each for each in asked if each is not None]
         found = iter(tape.gradient(reached, sources, gradients, unconnected_gradients="zero"))
@@ -178,6 +179,7 @@ def _after(tensor: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
     """`tensor`, but not before `gradient` is there: else all would be computed again at once.
 
     As `tf.recompute_grad` does it: XLA, which knows no order but that of data, keeps to it as well.
+    TensorFlow's own optimizer may see through it, hence the control dependencies beside.
     """
     if not (tensor.dtype.is_floating or tensor.dtype.is_integer):
         with tf.control_dependencies([gradient]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from typing import Any
 
 import keras
@@ -13,6 +14,7 @@ from keras_nas.layers import ScaledSigmoidGate
 from keras_nas.regularizers import GateSum
 from keras_nas.search.delta_schedule import DeltaSchedule
 from keras_nas.search.dnal_config import DnalConfig
+from keras_nas.search.dnal_target import check_reachable, land_on_target
 from keras_nas.search.gate_statistics import gate_statistics, probabilities
 from keras_nas.search.method import GatedMethod, SearchResult, search
 from keras_nas.tasks import Task
@@ -30,13 +32,20 @@ from keras_nas.training.trainer import (
     validation_record,
 )
 
+logger = logging.getLogger(__name__)
+
+COLLAPSED = 0.8
+"""The share of the original's metric under which the start of stage 2 is a collapse."""
+
 
 class GateStage(Stage):
     """Stage 2 of DNAL: learns the logits s alone; weights and statistics are frozen.
 
     The model runs in inference mode (BatchNormalization uses its moving statistics, dropout is
     off), and no gradient of a weight is computed. The loss is L0 + λ_a Σ sigmoid(δ s), Eq. (4).
-    Each epoch's record has δ and how many channels are kept and undecided (Fig. 3).
+    Each epoch's record has δ and how many channels are kept and undecided (Fig. 3); the first one
+    also what the network was worth without gates (`original_top1`) and before the first step
+    (`start_top1`).
 
     Args:
         supernet: A model with `ScaledSigmoidGate`s.
@@ -72,19 +81,47 @@ class GateStage(Stage):
         self.penalty = GateSum(config.lambda_a, config.penalty_scaled)
         self.delta = DeltaSchedule(config.delta_max, config.delta_schedule)
         self._steps = 1
+        self._start: dict[str, float] = {}
         self._evaluator = None
         if validation_data is not None:
             self._evaluator = Evaluator(supernet, task, validation_data)
 
     def begin(self, steps):
         self._steps = steps
+        first = self.config.start_logit if self.config.start == "identity" else 0.0
         for gate in self.gates:
             gate.mode = "soft"
-            gate.logits.assign(tf.zeros(gate.channels))
+            gate.logits.assign(tf.fill((gate.channels,), first))
             gate.delta.assign(1.0)
         config = dataclasses.replace(self.config.architecture, epochs=self.epochs)
         scaling = needs_loss_scaling(self.model)
         self.optimizer = make_optimizer(config, steps, self.logits, scaling)
+        if self.epochs and self._evaluator is not None:
+            self._start = self.start(self._evaluator)
+
+    def start(self, evaluator: Evaluator) -> dict[str, float]:
+        """What the network is worth without gates and with them; warns where they break it."""
+        gates.set_mode(self.model, "off")
+        original = evaluator()
+        for gate in self.gates:
+            gate.mode = "soft"
+        self._move_delta(0, 0)
+        start = evaluator()
+        name = self.task.monitor
+        if start[name] < COLLAPSED * original[name]:
+            logger.warning(
+                "with its gates at their start, '%s' has %s %.4g, without them %.4g: what they "
+                "learn is chance. --start=identity (`start` of DnalConfig) begins near the "
+                "trained network.",
+                self.model.name, name, start[name], original[name],
+            )  # fmt: skip
+        return {
+            **{f"original_{key}": value for key, value in original.items()},
+            **{f"start_{key}": value for key, value in start.items()},
+        }
+
+    def finished(self, records):
+        return self.config.stop_decided and records[-1]["undecided"] == 0
 
     def before_epoch(self, epoch):
         self._move_delta(epoch, 0)
@@ -129,6 +166,8 @@ class GateStage(Stage):
         record: dict[str, Any] = {"delta": float(keras.ops.convert_to_numpy(self.gates[0].delta))}
         record.update(gate_statistics(self.gates))
         record["kept_by_gate"] = {gate.name: int(gate.mask().sum()) for gate in self.gates}
+        if epoch == 0:
+            record.update(self._start)
         record.update(validation_record(self._evaluator))
         return record
 
@@ -167,6 +206,10 @@ class JointStage(GateStage):
         self.weights = self._training.weights
         self.weight_optimizer = make_optimizer(config, steps, self.weights, scaling)
 
+    def start(self, evaluator):
+        """Nothing: no weight is trained yet."""
+        return {}
+
     def forward(self, inputs):
         return self.network(inputs, training=True)
 
@@ -197,6 +240,11 @@ class Dnal(GatedMethod):
     def __init__(self, config: DnalConfig | None = None):
         self.config = config or DnalConfig()
 
+    def check(self, supernet, context, source=None):
+        """The target can be reached."""
+        if self.config.targeted is not None:
+            check_reachable(supernet, self.config)
+
     def train_weights(self, supernet, context):
         """Lines 1 to 4: the weights, with the gates off; nothing with strategy "joint"."""
         if self.config.strategy == "joint":
@@ -207,13 +255,16 @@ class Dnal(GatedMethod):
         """Lines 5 to 8: the gates, which end in mode "hard".
 
         A group that would lose its last channel with no way round it keeps its best, and more where
-        the network would not tell the first training batch's inputs apart.
+        the network would not tell the first training batch's inputs apart. With a target, the
+        channels with the highest s stay, as many as it allows.
         """
         kind = JointStage if self.config.strategy == "joint" else GateStage
         stage = kind(
             supernet, context.train_data, context.validation_data, context.task, self.config
         )
         records = run_stage(stage, context.session)
+        if self.config.targeted is not None:
+            land_on_target(supernet, self.config)
         surgery.rescue(supernet, inputs_of(context.train_data))
         gates.set_mode(supernet, "hard")
         return records

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from keras_nas.search.registry import register
+from keras_nas.search.target_settings import TargetSettings
 from keras_nas.settings import LATER_STAGES, check_choices, check_range, setting
 from keras_nas.training.distill_config import DistillConfig
 from keras_nas.training.train_config import TrainConfig
@@ -14,7 +15,7 @@ DELTA_SCHEDULES = ("epoch", "step", "authors")
 
 @register("dnal", method="keras_nas.search.dnal.Dnal")
 @dataclasses.dataclass(frozen=True)
-class DnalConfig:
+class DnalConfig(TargetSettings):
     """DNAL's settings; the defaults are the paper's for VGG16 on CIFAR-10 (section V-B).
 
     Example:
@@ -41,6 +42,21 @@ class DnalConfig:
     architecture: TrainConfig = setting(
         TrainConfig(epochs=20, weight_decay=0.0),
         "Stage 2: the gates, weights frozen.",
+        decides=LATER_STAGES,
+    )
+    start: str = setting(
+        "zero",
+        "Where the gates begin. 'zero': s = 0, every channel halved, as in the paper. 'identity': "
+        "s = start_logit, so that a trained network begins about as it is, however deep.",
+        ("zero", "identity"),
+        decides=LATER_STAGES,
+    )
+    start_logit: float = setting(
+        4.0, "s of every channel at first, with --start=identity.", decides=LATER_STAGES
+    )
+    stop_decided: bool = setting(
+        False,
+        "End stage 2 after the epoch in which every gate is within 1e-3 of 0 or 1.",
         decides=LATER_STAGES,
     )
     lambda_a: float = setting(
@@ -94,3 +110,5 @@ class DnalConfig:
         check_choices(self)
         check_range(self, ("lambda_a", "reestimate_batches"), 0)
         check_range(self, ("delta_max", "round_to"), 1)
+        check_range(self, ("start_logit",), 0, strict=True)
+        self.check_targets(self.targeted)

@@ -7,6 +7,7 @@ import dataclasses
 from keras_nas.choices import RESOURCES
 from keras_nas.errors import UsageError
 from keras_nas.search.registry import register
+from keras_nas.search.target_settings import TargetSettings
 from keras_nas.settings import LATER_STAGES, check_choices, check_range, setting
 from keras_nas.targets import is_given, parse_target
 from keras_nas.training.distill_config import DistillConfig
@@ -15,7 +16,7 @@ from keras_nas.training.train_config import TrainConfig
 
 @register("fgnas", method="keras_nas.search.fgnas.method.Fgnas")
 @dataclasses.dataclass(frozen=True)
-class FgnasConfig:
+class FgnasConfig(TargetSettings):
     """FGNAS' settings; the stages' are the paper's for CIFAR-10 (section 4.2), channels only.
 
     What leads the gates to the target is ours by default: they start in the order of a criterion,
@@ -73,26 +74,6 @@ class FgnasConfig:
         "The resource of R(ψ) where no target names one (Eq. 8).",
         RESOURCES,
         decides=LATER_STAGES,
-    )
-    target_params: float | str = setting(
-        0.0, "Params to reach, or a share as 0.5x; 0 for none.", decides=LATER_STAGES
-    )
-    target_macs: float | str = setting(
-        0.0, "Macs to reach, or a share as 0.5x; 0 for none.", decides=LATER_STAGES
-    )
-    target_flops: float | str = setting(
-        0.0, "Flops to reach, or a share as 0.5x; 0 for none.", decides=LATER_STAGES
-    )
-    target_latency_ms: float | str = setting(
-        0.0,
-        "Milliseconds to reach by the latency table, or a share as 0.5x; 0 for none.",
-        decides=LATER_STAGES,
-    )
-    latency_table: str = setting(
-        "", "JSON of apps.profile_latency, for --target_latency_ms.", decides=LATER_STAGES
-    )
-    interpolate: bool = setting(
-        False, "Take the nearest condition that the table has.", decides=LATER_STAGES
     )
     resource_shape: tuple[int, ...] = setting(
         (), "Input shape (without batch) that costs are counted at, where the model leaves it open."
@@ -186,24 +167,13 @@ class FgnasConfig:
         check_range(self, ("round_to",), 1)
         if self.min_share > 1:
             raise UsageError(f"`min_share` must be 1 or less. Received: min_share={self.min_share}")
-        named = [name for name in RESOURCES if is_given(getattr(self, f"target_{name}"))]
-        if len(named) > 1:
-            raise UsageError(
-                f"Only one target may be given. Received: {', '.join(f'target_{n}' for n in named)}"
-            )
-        for name in named:
-            parse_target(f"target_{name}", getattr(self, f"target_{name}"))
-        if (self.what == "latency_ms") != bool(self.latency_table):
-            raise UsageError(
-                "`latency_table` must be given with a target or resource of latency_ms, and only "
-                f"then. Received: {self.latency_table!r} with {self.what}"
-            )
+        self.check_targets(self.what)
         if not (self.prune_channels and self.multiple_operations) and not self.mixes:
             raise UsageError(
                 "`prune_channels` and `multiple_operations` may be False with `kernels`, "
                 "`activations` or `types` only. Received: none of these"
             )
-        if self.steer == "lambda" and not named:
+        if self.steer == "lambda" and self.targeted is None:
             raise UsageError("`steer` needs a target. Received: steer='lambda' without one")
 
     @property
@@ -224,10 +194,7 @@ class FgnasConfig:
     @property
     def what(self) -> str:
         """The resource that counts: that of the target, else `resource`."""
-        for name in RESOURCES:
-            if is_given(getattr(self, f"target_{name}")):
-                return name
-        return self.resource
+        return self.targeted or self.resource
 
     def target(self, full: float) -> float | None:
         """The target in the resource's unit, where the full network has `full`; None for none."""

@@ -1,0 +1,78 @@
+"""DNAL's gates made to cost just what they may: the channels with the highest s stay."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_nas import gates
+from keras_nas.choices import RESOURCES
+from keras_nas.costs import LatencyTable
+from keras_nas.errors import UsageError
+from keras_nas.importance import Latency, prune, tied_groups
+from keras_nas.importance.budget import Budget
+from keras_nas.search.dnal_config import DnalConfig
+from keras_nas.targets import is_given
+
+logger = logging.getLogger(__name__)
+
+NEAR = 0.98
+"""The share of the target from which on it counts as met."""
+
+
+def check_reachable(supernet: keras.Model, config: DnalConfig) -> None:
+    """Raises `UsageError` if even `round_to` channels of each gate are over the target."""
+    budget = _budget(supernet, config)
+    least = budget.price(
+        {gate.name: np.arange(gate.channels) < config.round_to for gate in gates.find(supernet)}
+    )
+    if least > budget.target:
+        raise UsageError(
+            f"`target_{budget.what}` must be {least:,.6g} or more: what is left of "
+            f"'{supernet.name}' with {config.round_to} channels a gate. "
+            f"Received: {budget.target:,.6g} (the full network has {budget.full:,.6g})"
+        )
+
+
+def land_on_target(supernet: keras.Model, config: DnalConfig) -> None:
+    """Sets the gates, in mode "hard", to the channels with the highest s that the target allows.
+
+    Channels that meet at joins stay or go together, by the mean of their s.
+    """
+    scores = {gate.name: gate.scores().astype("float64") for gate in gates.find(supernet)}
+    for group in tied_groups(supernet):
+        together = sum(channels.shape[1] for channels in group.channels.values())
+        for name, channels in group.channels.items():
+            scores[name][channels] /= together
+    architecture = prune(
+        supernet, scores, **_targets(config), latency=_latency(config), ranking="global",
+        round_to=config.round_to, align=config.align,
+    )  # fmt: skip
+    budget = _budget(supernet, config)
+    left = budget.price({gate.name: gate.mask() for gate in gates.find(supernet)})
+    if left < NEAR * min(budget.target, budget.full):
+        logger.warning(
+            "`target_%s`=%s: %s, the nearest under it that whole channels allow, is %.1f %% less",
+            budget.what, f"{budget.target:,.6g}", f"{left:,.6g}", 100 * (1 - left / budget.target),
+        )  # fmt: skip
+    logger.info("%d channels kept", sum(map(len, architecture.kept_channels.values())))
+
+
+def _targets(config: DnalConfig) -> dict[str, float | str | None]:
+    found = {f"target_{name}": getattr(config, f"target_{name}") for name in RESOURCES}
+    return {name: value if is_given(value) else None for name, value in found.items()}
+
+
+def _latency(config: DnalConfig) -> Latency | None:
+    if not config.latency_table:
+        return None
+    table = LatencyTable.load(Path(config.latency_table))
+    return Latency(table, interpolate=config.interpolate)
+
+
+def _budget(supernet: keras.Model, config: DnalConfig) -> Budget:
+    targets = {name.removeprefix("target_"): value for name, value in _targets(config).items()}
+    return Budget(supernet, targets, _latency(config), config.align)

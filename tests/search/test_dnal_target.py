@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import dataclasses
+import logging
+
+import pytest
+
+from keras_nas import gates
+from keras_nas.errors import UsageError
+from keras_nas.layers import ScaledSigmoidGate
+from keras_nas.search import DnalConfig, Session, TrainConfig, dnal, run_stage
+from keras_nas.search.dnal import GateStage
+from keras_nas.tasks import Classification
+from tests.training.nets import random_images, small_net
+
+QUIET = Session(progress="off")
+CONFIG = DnalConfig(
+    weights=TrainConfig(epochs=1, learning_rate=0.1),
+    architecture=TrainConfig(epochs=3, learning_rate=0.1, weight_decay=0.0),
+    finetune=TrainConfig(epochs=0),
+)
+
+
+def records(model, **changes):
+    net = gates.insert(model, ScaledSigmoidGate)
+    config = dataclasses.replace(CONFIG, **changes)
+    data = random_images()
+    return run_stage(GateStage(net, data, data, Classification.of(model), config), QUIET)
+
+
+@pytest.mark.parametrize("lambda_a", [0.0, 100.0])
+def test_a_search_lands_on_its_target_whatever_lambda_is(lambda_a):
+    config = dataclasses.replace(CONFIG, lambda_a=lambda_a, target_macs="0.5x", start="identity")
+    found = dnal(small_net(), random_images(), config=config, session=QUIET)
+    costs = found.architecture.costs
+    share = costs["after"]["macs"] / costs["before"]["macs"]
+    assert 0.4 < share <= 0.5
+
+
+def test_a_target_out_of_reach_is_refused_before_training():
+    config = dataclasses.replace(CONFIG, target_macs=10)
+    with pytest.raises(UsageError, match=r"`target_macs` must be .* or more"):
+        dnal(small_net(), random_images(), config=config, session=QUIET)
+
+
+def test_two_targets_are_refused():
+    with pytest.raises(UsageError, match="Only one target"):
+        DnalConfig(target_macs="0.5x", target_params="0.5x")
+
+
+def test_the_identity_start_is_nearer_to_the_original_than_the_papers():
+    model = small_net()
+    far = {}
+    for start in ("zero", "identity"):
+        first, *others = records(model, start=start)
+        far[start] = abs(first["start_loss"] - first["original_loss"])
+        assert all("start_loss" not in record for record in others)
+    assert far["identity"] < far["zero"] / 5
+
+
+def test_a_collapse_at_the_start_is_a_warning_that_says_what_to_do(caplog):
+    net = small_net()
+    run = GateStage(
+        gates.insert(net, ScaledSigmoidGate), random_images(), None, Classification.of(net), CONFIG
+    )
+    told = iter([{"top1": 0.8}, {"top1": 0.1}, {"top1": 0.8}, {"top1": 0.79}])
+    with caplog.at_level(logging.WARNING):
+        run.start(lambda: next(told))
+        assert "--start=identity" in caplog.text
+        caplog.clear()
+        run.start(lambda: next(told))
+        assert not caplog.text
+
+
+def test_the_stage_ends_once_its_gates_are_decided():
+    still = TrainConfig(epochs=3, learning_rate=0.0, weight_decay=0.0)
+    decided = {"start": "identity", "start_logit": 50.0, "architecture": still}
+    assert len(records(small_net(), **decided, stop_decided=True)) == 1
+    assert len(records(small_net(), **decided)) == 3

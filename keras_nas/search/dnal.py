@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_nas import gates, surgery
+from keras_nas import gates, importance, surgery
 from keras_nas.layers import ScaledSigmoidGate
 from keras_nas.regularizers import GateSum
 from keras_nas.search.delta_schedule import DeltaSchedule
@@ -34,6 +34,8 @@ from keras_nas.training.trainer import (
 
 logger = logging.getLogger(__name__)
 
+SPREAD = 1.0
+"""How far from `start_logit` a criterion puts the channels that are worth most and least."""
 COLLAPSED = 0.8
 """The share of the original's metric under which the start of stage 2 is a collapse."""
 
@@ -88,11 +90,16 @@ class GateStage(Stage):
 
     def begin(self, steps):
         self._steps = steps
-        first = self.config.start_logit if self.config.start == "identity" else 0.0
+        first = 0.0 if self.config.start == "zero" else self.config.start_logit
         for gate in self.gates:
             gate.mode = "soft"
             gate.logits.assign(tf.fill((gate.channels,), first))
             gate.delta.assign(1.0)
+        if self.config.start not in ("zero", "identity"):
+            scores = importance.score(self.model, self.config.start)
+            importance.start_logits(
+                self.model, scores, low=first - SPREAD, high=first + SPREAD, ranking="layer"
+            )
         config = dataclasses.replace(self.config.architecture, epochs=self.epochs)
         scaling = needs_loss_scaling(self.model)
         self.optimizer = make_optimizer(config, steps, self.logits, scaling)

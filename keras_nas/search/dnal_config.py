@@ -47,12 +47,14 @@ class DnalConfig(TargetSettings):
     start: str = setting(
         "zero",
         "Where the gates begin. 'zero': s = 0, every channel halved, as in the paper. 'identity': "
-        "s = start_logit, so that a trained network begins about as it is, however deep.",
-        ("zero", "identity"),
+        "s = start_logit, so that a trained network begins as it is, however deep. A criterion of "
+        "channels: about start_logit, in the order that it gives the trained weights, the same "
+        "share of each layer first.",
+        ("zero", "identity", "l1", "l2", "gamma"),
         decides=LATER_STAGES,
     )
     start_logit: float = setting(
-        4.0, "s of every channel at first, with --start=identity.", decides=LATER_STAGES
+        6.0, "s of the channels at first, where they do not begin at 0.", decides=LATER_STAGES
     )
     stop_decided: bool = setting(
         False,

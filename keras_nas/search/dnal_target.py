@@ -47,9 +47,11 @@ def land_on_target(supernet: keras.Model, config: DnalConfig) -> None:
         together = sum(channels.shape[1] for channels in group.channels.values())
         for name, channels in group.channels.items():
             scores[name][channels] /= together
+    targets = _targets(config)
     architecture = prune(
-        supernet, scores, **_targets(config), latency=_latency(config), ranking="global",
-        round_to=config.round_to, align=config.align,
+        supernet, scores, target_params=targets["params"], target_macs=targets["macs"],
+        target_flops=targets["flops"], target_latency_ms=targets["latency_ms"],
+        latency=_latency(config), ranking="global", round_to=config.round_to, align=config.align,
     )  # fmt: skip
     budget = _budget(supernet, config)
     left = budget.price({gate.name: gate.mask() for gate in gates.find(supernet)})
@@ -62,7 +64,7 @@ def land_on_target(supernet: keras.Model, config: DnalConfig) -> None:
 
 
 def _targets(config: DnalConfig) -> dict[str, float | str | None]:
-    found = {f"target_{name}": getattr(config, f"target_{name}") for name in RESOURCES}
+    found = {name: getattr(config, f"target_{name}") for name in RESOURCES}
     return {name: value if is_given(value) else None for name, value in found.items()}
 
 
@@ -74,5 +76,4 @@ def _latency(config: DnalConfig) -> Latency | None:
 
 
 def _budget(supernet: keras.Model, config: DnalConfig) -> Budget:
-    targets = {name.removeprefix("target_"): value for name, value in _targets(config).items()}
-    return Budget(supernet, targets, _latency(config), config.align)
+    return Budget(supernet, _targets(config), _latency(config), config.align)

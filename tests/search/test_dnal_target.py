@@ -3,9 +3,10 @@ from __future__ import annotations
 import dataclasses
 import logging
 
+import numpy as np
 import pytest
 
-from keras_nas import gates
+from keras_nas import gates, importance
 from keras_nas.errors import UsageError
 from keras_nas.layers import ScaledSigmoidGate
 from keras_nas.search import DnalConfig, Session, TrainConfig, dnal, run_stage
@@ -56,6 +57,23 @@ def test_the_identity_start_is_nearer_to_the_original_than_the_papers():
         far[start] = abs(first["start_loss"] - first["original_loss"])
         assert all("start_loss" not in record for record in others)
     assert far["identity"] < far["zero"] / 5
+
+
+def test_a_criterion_orders_the_channels_of_each_layer_about_the_start():
+    model = small_net()
+    net = gates.insert(model, ScaledSigmoidGate)
+    config = dataclasses.replace(CONFIG, start="l1")
+    stage = GateStage(net, random_images(), None, Classification.of(model), config)
+    stage.begin(1)
+    logits = np.concatenate([gate.scores() for gate in stage.gates])
+    assert (logits.min(), logits.max()) == (5.0, 7.0)
+    scores = importance.score(net, "l1")
+    for group in importance.tied_groups(net):
+        (name, channels), *_ = group.channels.items()
+        if len(group.channels) == 1:
+            own = channels[:, 0]
+            gate = next(gate for gate in stage.gates if gate.name == name)
+            assert (np.argsort(gate.scores()[own]) == np.argsort(scores[name][own])).all()
 
 
 def test_a_collapse_at_the_start_is_a_warning_that_says_what_to_do(caplog):

@@ -1,0 +1,139 @@
+"""What is found, against what people would use instead, at equal macs and equal epochs.
+
+    python -m benchmarks.rivals --folder=runs/rivals            (hours on two cores)
+    python -m benchmarks.rivals --quick --folder=runs/rivals_quick            (minutes)
+
+Trains each network once a seed, then lets every entrant take it to every target. Whatever stands in
+the folder is not done again, so a command that was stopped goes on, and cells may be played by
+several commands one after the other. Prints a table of top-1 with its spread, times all .tflite
+files of a network in turns, and writes results.json and a plot against macs and against
+milliseconds for each network.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from rich.console import Console
+
+from apps.main import load_tensorflow
+from apps.main import run as run_app
+from keras_nas.errors import UsageError
+from keras_nas.files import atomic_write_text
+
+_FOLDER = flags.DEFINE_string("folder", "runs/rivals", "Where networks and results stand.")
+_NETWORKS = flags.DEFINE_list("networks", ["small_resnet", "resnet20", "mobilenet"], "Networks.")
+_ENTRANTS = flags.DEFINE_list("entrants", [], "Entrants; all by default.")
+_TARGETS = flags.DEFINE_list("targets", ["0.5", "0.3", "0.15"], "Shares of the macs.")
+_SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds.")
+_EXAMPLES = flags.DEFINE_integer("train_examples", 6000, "Images to learn from.", lower_bound=64)
+_WEIGHTS = flags.DEFINE_integer("weights_epochs", 12, "Epochs of the full network.", lower_bound=1)
+_EPOCHS = flags.DEFINE_integer("epochs", 8, "Epochs that follow, all together.", lower_bound=2)
+_DISTILL = flags.DEFINE_float("distill_weight", 0.0, "Weight of the full network's soft targets.")
+_MEASURE = flags.DEFINE_bool("measure", True, "Time the .tflite files.")
+_QUICK = flags.DEFINE_bool("quick", False, "One network, target and seed, few images and epochs.")
+
+QUICK = {"train_examples": 2000, "weights_epochs": 4, "epochs": 4}
+
+
+def main() -> None:
+    load_tensorflow()
+    from benchmarks.rivals.contest import Cell, Contest, play
+    from benchmarks.rivals.entrants import ENTRANTS, REFERENCES
+    from benchmarks.rivals.networks import NETWORKS
+
+    contest = Contest(
+        Path(_FOLDER.value),
+        train_examples=_EXAMPLES.value,
+        weights_epochs=_WEIGHTS.value,
+        epochs=_EPOCHS.value,
+        distill_weight=_DISTILL.value,
+    )
+    names = _ENTRANTS.value or [name for name in ENTRANTS if name not in REFERENCES]
+    networks, targets, seeds = _NETWORKS.value, _targets(), [int(seed) for seed in _SEEDS.value]
+    if _QUICK.value:
+        contest = dataclasses.replace(contest, **QUICK)
+        networks, targets, seeds = networks[:1], targets[:1], seeds[:1]
+    _check("networks", networks, NETWORKS)
+    _check("entrants", names, ENTRANTS)
+    _check_same(contest)
+    cells = [
+        Cell(network, name, target, seed)
+        for network, seed in itertools.product(networks, seeds)
+        for name, target in [
+            *((name, 1.0) for name in REFERENCES),
+            *((name, target) for target in targets for name in names),
+        ]
+    ]
+    rows = []
+    for number, cell in enumerate(cells, start=1):
+        row = play(contest, cell, ENTRANTS[cell.entrant])
+        rows.append(row)
+        print(
+            f"{number}/{len(cells)}  {cell.name}  top-1 {100 * row['top1']:.2f} %  "
+            f"{row['share']:.3f}x macs",
+            file=sys.stderr,
+            flush=True,
+        )
+    if _MEASURE.value:
+        from benchmarks.rivals.timing import time_all
+
+        time_all(contest, cells, rows)
+    _write(contest.folder, networks, rows)
+
+
+def _targets() -> list[float]:
+    targets = [float(target) for target in _TARGETS.value]
+    if not all(0 < target < 1 for target in targets):
+        raise UsageError(f"`targets` must be shares between 0 and 1. Received: {_TARGETS.value}")
+    return targets
+
+
+def _check(flag: str, given: list[str], known: Any) -> None:
+    for name in given:
+        if name not in known:
+            raise UsageError(f"`{flag}` must be of {list(known)}. Received: {name!r}")
+
+
+def _check_same(contest: Any) -> None:
+    """Refuses a folder whose cells were played under other settings."""
+    path = contest.folder / "contest.json"
+    settings = {**dataclasses.asdict(contest), "folder": None}
+    if path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        for name, value in settings.items():
+            if before.get(name) != value:
+                raise UsageError(
+                    f"{contest.folder} was begun with {name}={before.get(name)!r}: give that, or "
+                    f"another `--folder`. Received: {name}={value!r}"
+                )
+    atomic_write_text(path, json.dumps(settings, indent=1))
+
+
+def _write(folder: Path, networks: list[str], rows: list[dict[str, Any]]) -> None:
+    from benchmarks.rivals.results import plot, references, results_table, standings
+    from keras_nas.reporting.plots import save
+
+    found = standings(rows)
+    atomic_write_text(folder / "results.json", json.dumps(rows, indent=1))
+    for network in networks:
+        for against in ("macs", "latency_ms"):
+            if any(each.network == network and getattr(each, against) for each in found):
+                save(plot(found, network, against), folder / f"{network}_{against}.png")
+    print("\n".join(references(found)))
+    console = Console()
+    console.print(results_table(found))
+    if any(each.latency_ms for each in found):
+        console.print("median ms of the float32 .tflite on one thread, in turns:")
+        console.print(results_table(found, "latency_ms"))
+    print(folder / "results.json")
+
+
+if __name__ == "__main__":
+    run_app(main)

@@ -1,0 +1,168 @@
+"""Who takes part: each takes a trained network and a target, and gives the network it would ship.
+
+Everyone spends the same epochs. `uniform` and the `…_scratch` entrants train their network from
+scratch for the full network's epochs and those that follow; the others start from the full network.
+Scores take tied channels together, and BatchNormalization is estimated anew after each surgery.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+import keras_nas as kn
+from benchmarks.rivals.contest import Entrant, Start
+from keras_nas.layers import ScaledSigmoidGate
+from keras_nas.search import DistillConfig, TrainConfig
+
+SLIMMING = 1e-4
+"""The strength of network slimming's L1 on γ, the largest of its paper's."""
+STATISTICS_BATCHES = 20
+
+ENTRANTS: dict[str, Entrant] = {}
+REFERENCES = ("full", "full_twice")
+OURS = ("dnal", "fgnas")
+
+
+def entrant(function: Entrant) -> Entrant:
+    """Decorator: enters a function under its name."""
+    ENTRANTS[function.__name__] = function
+    return function
+
+
+def _pruned(
+    start: Start, target: str, criterion: Callable | str, ranking: str, kind: str = "full", **more
+) -> keras.Model:
+    supernet = kn.gates.insert(start.trained(kind, **more), ScaledSigmoidGate)
+    scores = kn.importance.score(supernet, criterion)
+    architecture = kn.importance.prune(supernet, scores, target_macs=target, ranking=ranking)
+    return kn.surgery.build(supernet, architecture)
+
+
+def _finetuned(start: Start, small: keras.Model) -> keras.Model:
+    kn.statistics.reestimate(small, start.data.train.epoch(0), STATISTICS_BATCHES)
+    contest = start.contest
+    return start.train(small, contest.epochs, contest.finetune_learning_rate, start.trained())
+
+
+def _from_scratch(start: Start, small: keras.Model) -> keras.Model:
+    """A new network of the same layers, trained for all the epochs there are."""
+    epochs = start.contest.weights_epochs + start.contest.epochs
+    return start.train(keras.models.clone_model(small), epochs, start.contest.learning_rate)
+
+
+@entrant
+def full(start: Start, target: str) -> keras.Model:
+    """The full network, which the others start from."""
+    return start.trained()
+
+
+@entrant
+def full_twice(start: Start, target: str) -> keras.Model:
+    """The full network after twice its epochs; hardly better, or all is undertrained."""
+    epochs = 2 * start.contest.weights_epochs
+    return start.train(start.fresh(), epochs, start.contest.learning_rate)
+
+
+@entrant
+def uniform(start: Start, target: str) -> keras.Model:
+    """All widths times one number, from scratch."""
+    return _from_scratch(start, _pruned(start, target, "random", "layer"))
+
+
+@entrant
+def l1(start: Start, target: str) -> keras.Model:
+    """The kernels' L1 norms, the same share in all layers."""
+    return _finetuned(start, _pruned(start, target, "l1", "layer"))
+
+
+@entrant
+def slimming(start: Start, target: str) -> keras.Model:
+    """|γ| over all layers, of a network that was trained with an L1 penalty on γ."""
+
+    def sparse(model: keras.Model) -> None:
+        for layer in model.layers:
+            if isinstance(layer, keras.layers.BatchNormalization) and layer.scale:
+                layer.gamma.regularizer = keras.regularizers.L1(SLIMMING)
+
+    small = _pruned(start, target, "gamma", "global", kind="slimming", prepare=sparse)
+    return _finetuned(start, small)
+
+
+@entrant
+def taylor(start: Start, target: str) -> keras.Model:
+    """First-order Taylor over a few training batches, within each layer's mean."""
+
+    def criterion(model: keras.Model) -> Any:
+        return kn.importance.taylor(model, start.data.train.epoch(0), start.task.loss, batches=20)
+
+    return _finetuned(start, _pruned(start, target, criterion, "normalized"))
+
+
+@entrant
+def random(start: Start, target: str) -> keras.Model:
+    """Random channels, the same share in all layers."""
+    return _finetuned(start, _pruned(start, target, "random", "layer"))
+
+
+@entrant
+def dnal(start: Start, target: str) -> keras.Model:
+    """DNAL from an L1 start, a quarter of the epochs for its gates."""
+    search, finetune = _epochs(start)
+    config = kn.search.DnalConfig(
+        start="l1", target_macs=target, **_stages(start, finetune),
+        architecture=TrainConfig(
+            epochs=search, optimizer="adam", learning_rate=0.05, weight_decay=0.0
+        ),
+    )  # fmt: skip
+    return _searched(start, kn.search.dnal, config)
+
+
+@entrant
+def fgnas(start: Start, target: str) -> keras.Model:
+    """FGNAS by its defaults, a quarter of the epochs for its search."""
+    search, finetune = _epochs(start)
+    config = kn.search.FgnasConfig(
+        target_macs=target, **_stages(start, finetune),
+        search=start.contest.training(search, start.contest.finetune_learning_rate),
+    )  # fmt: skip
+    return _searched(start, kn.search.fgnas, config)
+
+
+def _epochs(start: Start) -> tuple[int, int]:
+    """Of the search, and of the finetuning."""
+    search = max(1, start.contest.epochs // 4)
+    return search, start.contest.epochs - search
+
+
+def _stages(start: Start, epochs: int) -> dict[str, Any]:
+    """No stage for the weights, which are trained; the last one as everybody's."""
+    contest = start.contest
+    return {
+        "weights": TrainConfig(epochs=0),
+        "finetune": contest.training(epochs, contest.finetune_learning_rate),
+        "finetune_distill": contest.distill or DistillConfig(),
+        "reestimate_batches": STATISTICS_BATCHES,
+    }
+
+
+def _searched(start: Start, search: Callable, config: Any) -> keras.Model:
+    session = kn.search.Session(progress="off")
+    result = search(
+        start.trained(), start.data.train, config=config, task=start.task, session=session
+    )
+    return result.small
+
+
+@entrant
+def dnal_scratch(start: Start, target: str) -> keras.Model:
+    """DNAL's widths, from scratch: what its weights are worth beside them."""
+    return _from_scratch(start, start.played("dnal", target))
+
+
+@entrant
+def fgnas_scratch(start: Start, target: str) -> keras.Model:
+    """FGNAS' widths, from scratch."""
+    return _from_scratch(start, start.played("fgnas", target))

@@ -1,0 +1,169 @@
+"""What came out: means and spreads over seeds, as a table and as plots."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+from rich import box
+from rich.table import Table
+
+from benchmarks.rivals.entrants import OURS, REFERENCES
+from keras_nas.reporting.tables import format_count
+
+COLORS = ("#1f6fb4", "#c4532f", "#3b8a4a", "#7b5aa6", "#8a6d3b", "#5f6b76", "#b83b7e", "#2b9aa0")
+
+
+@dataclasses.dataclass(frozen=True)
+class Standing:
+    """An entrant at one target of one network, over its seeds.
+
+    Attributes:
+        top1: One a seed.
+        macs: The mean.
+        latency_ms: The mean of those that were measured; None if none was.
+        fair: Whether each seed's macs are within 2 % of the target.
+    """
+
+    network: str
+    entrant: str
+    target: float
+    top1: tuple[float, ...]
+    macs: float
+    latency_ms: float | None
+    fair: bool
+
+    @property
+    def mean(self) -> float:
+        return statistics.fmean(self.top1)
+
+    @property
+    def spread(self) -> float:
+        """The standard deviation over the seeds; 0 for one."""
+        return statistics.stdev(self.top1) if len(self.top1) > 1 else 0.0
+
+
+def standings(rows: Iterable[Mapping[str, Any]]) -> list[Standing]:
+    """One for each network, target and entrant, in the order of the rows."""
+    groups: dict[tuple, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["network"], row["target"], row["entrant"]), []).append(row)
+    return [_standing(key, group) for key, group in groups.items()]
+
+
+def _standing(key: tuple, group: Sequence[Mapping[str, Any]]) -> Standing:
+    network, target, entrant = key
+    times = [row["latency_ms"] for row in group if "latency_ms" in row]
+    return Standing(
+        network, entrant, target, tuple(row["top1"] for row in group),
+        statistics.fmean(row["macs"] for row in group),
+        statistics.fmean(times) if times else None, all(row["fair"] for row in group),
+    )  # fmt: skip
+
+
+def margins(found: Sequence[Standing]) -> dict[tuple[str, float], float]:
+    """By network and target: our best mean minus the rivals' best, where both took part."""
+    cells: dict[tuple[str, float], dict[bool, list[float]]] = {}
+    for each in found:
+        if each.entrant not in REFERENCES:
+            sides = cells.setdefault((each.network, each.target), {True: [], False: []})
+            sides[each.entrant.removesuffix("_scratch") in OURS].append(each.mean)
+    return {
+        key: max(sides[True]) - max(sides[False])
+        for key, sides in cells.items()
+        if sides[True] and sides[False]
+    }
+
+
+def results_table(found: Sequence[Standing], shown: str = "top1") -> Table:
+    """A row a network and target, a column an entrant.
+
+    Args:
+        found: The standings.
+        shown: `"top1"`: mean ± spread in percent, with a star where macs are more than 2 % off the
+            target; or `"latency_ms"`.
+    """
+    played = [each for each in found if each.entrant not in REFERENCES]
+    entrants = list(dict.fromkeys(each.entrant for each in played))
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, collapse_padding=True)
+    table.add_column("network", no_wrap=True)
+    table.add_column("macs", justify="right", no_wrap=True)
+    margin_column = ["ours − best rival"] if shown == "top1" else []
+    for name in (*entrants, *margin_column):
+        table.add_column(name, justify="right")
+    cells = {(each.network, each.target, each.entrant): each for each in played}
+    ahead = margins(played)
+    for network, target in dict.fromkeys((each.network, each.target) for each in played):
+        row = [cells.get((network, target, name)) for name in entrants]
+        texts = ["" if each is None else _cell(each, shown) for each in row]
+        margin = ahead.get((network, target))
+        if margin_column:
+            texts.append("" if margin is None else f"{100 * margin:+.2f}")
+        table.add_row(network, f"{target:g}×", *texts)
+    return table
+
+
+def references(found: Sequence[Standing]) -> list[str]:
+    """A line a network: the full network, and what twice its epochs would have brought."""
+    known = {(each.network, each.entrant): each for each in found if each.entrant in REFERENCES}
+    lines = []
+    for network in dict.fromkeys(network for network, _ in known):
+        full, twice = (known.get((network, name)) for name in REFERENCES)
+        if full is not None and twice is not None:
+            lines.append(
+                f"{network}: full network {_cell(full, 'top1')} %, after twice its epochs "
+                f"{_cell(twice, 'top1')} % ({100 * (twice.mean - full.mean):+.2f})"
+            )
+    return lines
+
+
+def _cell(each: Standing, shown: str) -> str:
+    if shown == "latency_ms":
+        return "" if each.latency_ms is None else f"{each.latency_ms:.3f}"
+    spread = f" ± {100 * each.spread:.2f}" if len(each.top1) > 1 else ""
+    return f"{100 * each.mean:.2f}{spread}{'' if each.fair else '*'}"
+
+
+def plot(found: Sequence[Standing], network: str, against: str = "macs") -> Figure:
+    """Mean top-1 of each entrant against macs, or measured milliseconds.
+
+    Args:
+        found: The standings.
+        network: Whose.
+        against: `"macs"` or `"latency_ms"`.
+    """
+    chosen = [each for each in found if each.network == network and getattr(each, against)]
+    figure = Figure(figsize=(7.5, 4.8), layout="constrained")
+    axes = figure.add_subplot()
+    entrants = [name for name in dict.fromkeys(e.entrant for e in chosen) if name not in REFERENCES]
+    for index, name in enumerate(entrants):
+        points = sorted(
+            (getattr(each, against), 100 * each.mean, 100 * each.spread)
+            for each in chosen
+            if each.entrant == name
+        )
+        places, means, spreads = zip(*points, strict=True)
+        ours = name.removesuffix("_scratch") in OURS
+        axes.errorbar(
+            places, means, spreads, label=name, marker="o", capsize=3,
+            color=COLORS[index % len(COLORS)], linewidth=2.4 if ours else 1.2,
+            linestyle="-" if ours else "--",
+        )  # fmt: skip
+    for each in chosen:
+        if each.entrant == "full":
+            axes.axhline(100 * each.mean, color="#3b4754", linewidth=1, linestyle=":")
+            axes.annotate("full network", (1, 100 * each.mean), xycoords=("axes fraction", "data"),
+                          ha="right", va="bottom", fontsize=8)  # fmt: skip
+    if against == "macs":
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_count(value)))
+    axes.set_xlabel("multiply-adds" if against == "macs" else "median ms of the .tflite, this host")
+    axes.set_ylabel("top-1 %, mean and spread over seeds")
+    axes.set_title(network)
+    axes.grid(color="#e6eaee")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), fontsize=9)
+    return figure

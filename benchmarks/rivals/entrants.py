@@ -112,7 +112,7 @@ def dnal(start: Start, target: str) -> keras.Model:
     """DNAL from an L1 start, a quarter of the epochs for its gates."""
     search, finetune = _epochs(start)
     config = kn.search.DnalConfig(
-        start="l1", target_macs=target, **_stages(start, finetune),
+        gates_start="l1", target_macs=target, **_stages(start, finetune),
         architecture=TrainConfig(
             epochs=search, optimizer="adam", learning_rate=0.05, weight_decay=0.0
         ),

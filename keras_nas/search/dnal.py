@@ -90,13 +90,13 @@ class GateStage(Stage):
 
     def begin(self, steps):
         self._steps = steps
-        first = 0.0 if self.config.start == "zero" else self.config.start_logit
+        first = 0.0 if self.config.gates_start == "zero" else self.config.start_logit
         for gate in self.gates:
             gate.mode = "soft"
             gate.logits.assign(tf.fill((gate.channels,), first))
             gate.delta.assign(1.0)
-        if self.config.start not in ("zero", "identity"):
-            scores = importance.score(self.model, self.config.start)
+        if self.config.gates_start not in ("zero", "identity"):
+            scores = importance.score(self.model, self.config.gates_start)
             importance.start_logits(
                 self.model, scores, low=first - SPREAD, high=first + SPREAD, ranking="layer"
             )
@@ -118,8 +118,8 @@ class GateStage(Stage):
         if start[name] < COLLAPSED * original[name]:
             logger.warning(
                 "with its gates at their start, '%s' has %s %.4g, without them %.4g: what they "
-                "learn is chance. --start=identity (`start` of DnalConfig) begins near the "
-                "trained network.",
+                "learn is chance. --gates_start=identity (`gates_start` of DnalConfig) begins near "
+                "the trained network.",
                 self.model.name, name, start[name], original[name],
             )  # fmt: skip
         return {

@@ -44,7 +44,7 @@ class DnalConfig(TargetSettings):
         "Stage 2: the gates, weights frozen.",
         decides=LATER_STAGES,
     )
-    start: str = setting(
+    gates_start: str = setting(
         "zero",
         "Where the gates begin. 'zero': s = 0, every channel halved, as in the paper. 'identity': "
         "s = start_logit, so that a trained network begins as it is, however deep. A criterion of "

@@ -268,7 +268,7 @@ def test_a_check_leaves_the_supernet_and_the_random_numbers_as_they_were():
     before = [np.copy(v) for v in supernet.variables]
     modes = [gate.mode for gate in find(supernet)]
     state = np.random.get_state()[1].copy()
-    method.check(supernet, Context(Classification.of(model), MadeData.train))
+    method.check(supernet, Context(Classification.of(model), MadeData().train))
     assert [gate.mode for gate in find(supernet)] == modes
     for variable, value in zip(supernet.variables, before, strict=True):
         np.testing.assert_array_equal(variable, value)
@@ -316,7 +316,7 @@ def supernet():
 
 
 WHOLE_BATCHES = (
-    MadeData.train.unbatch()
+    MadeData().train.unbatch()
     .apply(tf.data.experimental.assert_cardinality(64))
     .batch(16, drop_remainder=True)
 )

@@ -31,7 +31,9 @@ def records(model, **changes):
 
 @pytest.mark.parametrize("lambda_a", [0.0, 100.0])
 def test_a_search_lands_on_its_target_whatever_lambda_is(lambda_a):
-    config = dataclasses.replace(CONFIG, lambda_a=lambda_a, target_macs="0.5x", start="identity")
+    config = dataclasses.replace(
+        CONFIG, lambda_a=lambda_a, target_macs="0.5x", gates_start="identity"
+    )
     found = dnal(small_net(), random_images(), config=config, session=QUIET)
     costs = found.architecture.costs
     share = costs["after"]["macs"] / costs["before"]["macs"]
@@ -53,7 +55,7 @@ def test_the_identity_start_is_nearer_to_the_original_than_the_papers():
     model = small_net()
     far = {}
     for start in ("zero", "identity"):
-        first, *others = records(model, start=start)
+        first, *others = records(model, gates_start=start)
         far[start] = abs(first["start_loss"] - first["original_loss"])
         assert all("start_loss" not in record for record in others)
     assert far["identity"] < far["zero"] / 5
@@ -62,7 +64,7 @@ def test_the_identity_start_is_nearer_to_the_original_than_the_papers():
 def test_a_criterion_orders_the_channels_of_each_layer_about_the_start():
     model = small_net()
     net = gates.insert(model, ScaledSigmoidGate)
-    config = dataclasses.replace(CONFIG, start="l1")
+    config = dataclasses.replace(CONFIG, gates_start="l1")
     stage = GateStage(net, random_images(), None, Classification.of(model), config)
     stage.begin(1)
     logits = np.concatenate([gate.scores() for gate in stage.gates])
@@ -84,7 +86,7 @@ def test_a_collapse_at_the_start_is_a_warning_that_says_what_to_do(caplog):
     told = iter([{"top1": 0.8}, {"top1": 0.1}, {"top1": 0.8}, {"top1": 0.79}])
     with caplog.at_level(logging.WARNING):
         run.start(lambda: next(told))
-        assert "--start=identity" in caplog.text
+        assert "--gates_start=identity" in caplog.text
         caplog.clear()
         run.start(lambda: next(told))
         assert not caplog.text
@@ -92,6 +94,6 @@ def test_a_collapse_at_the_start_is_a_warning_that_says_what_to_do(caplog):
 
 def test_the_stage_ends_once_its_gates_are_decided():
     still = TrainConfig(epochs=3, learning_rate=0.0, weight_decay=0.0)
-    decided = {"start": "identity", "start_logit": 50.0, "architecture": still}
+    decided = {"gates_start": "identity", "start_logit": 50.0, "architecture": still}
     assert len(records(small_net(), **decided, stop_decided=True)) == 1
     assert len(records(small_net(), **decided)) == 3

@@ -48,10 +48,12 @@ class MadeData(DataSet):
     task = "classification"
     num_classes = 4
     image_shape = (8, 8, 2)
-    train = random_images()
-    validation = random_images(16, seed=1)
-    test = random_images(48, seed=2)
     structure = None
+
+    def __init__(self):
+        self.train = random_images()
+        self.validation = random_images(16, seed=1)
+        self.test = random_images(48, seed=2)
 
     def describe(self):
         return "quadrants: 64 of 64 training images"

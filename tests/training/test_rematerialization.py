@@ -273,10 +273,10 @@ def test_every_stage_learns_the_same(case):
     check_variables(found, expected, tolerance)
 
 
-def test_replicas_learn_the_same():
+def test_replicas_learn_the_same(mirrored):
     def learned(rematerialize):
         keras.utils.set_random_seed(0)
-        with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        with mirrored.scope():
             model = small()
             config = TrainConfig(epochs=1, learning_rate=0.01, rematerialize=rematerialize)
             task = Classification.of(model)

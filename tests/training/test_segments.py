@@ -126,10 +126,10 @@ def test_a_model_without_alike_segments_is_called_whole():
     assert Segments(model).segments == [model]
 
 
-@pytest.mark.parametrize("devices", [["CPU:0"], ["CPU:0", "CPU:1"]], ids=["one", "two"])
-def test_every_replica_uses_variables_of_its_own(devices):
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_every_replica_uses_variables_of_its_own(replicas, mirrored):
     def stepped_on_replicas(alike):
-        strategy = tf.distribute.MirroredStrategy(devices)
+        strategy = mirrored if replicas > 1 else tf.distribute.MirroredStrategy(["CPU:0"])
         with strategy.scope():
             model = resnet()
             forward = Segments(model) if alike else model

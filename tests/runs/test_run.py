@@ -110,7 +110,7 @@ def test_metrics_hold_every_stage(finished):
 
 
 def test_small_from_the_files_is_the_gated_network(finished):
-    images = next(iter(MadeData.test))[0]
+    images = next(iter(MadeData().test))[0]
     supernet = finished.load_model(finished.supernet, "architecture")
     small = finished.load_model(finished.small, "surgery")
     expected = supernet(images, training=False).numpy()

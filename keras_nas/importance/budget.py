@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -30,6 +31,11 @@ class Latency:
     dtype: str = "float32"
     threads: int = 1
     interpolate: bool = False
+
+    @classmethod
+    def load(cls, path: str, interpolate: bool = False) -> Latency | None:
+        """By the table of a file, as settings name it; None for the empty name."""
+        return cls(LatencyTable.load(Path(path)), interpolate=interpolate) if path else None
 
 
 class Budget:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
 from keras_nas import gates
-from keras_nas.choices import RESOURCES
-from keras_nas.costs import LatencyTable
 from keras_nas.errors import UsageError
 from keras_nas.importance import Latency, prune, tied_groups
 from keras_nas.importance.budget import Budget
 from keras_nas.search.dnal_config import DnalConfig
-from keras_nas.targets import is_given
 
 logger = logging.getLogger(__name__)
 
@@ -47,11 +44,10 @@ def land_on_target(supernet: keras.Model, config: DnalConfig) -> None:
         together = sum(channels.shape[1] for channels in group.channels.values())
         for name, channels in group.channels.items():
             scores[name][channels] /= together
-    targets = _targets(config)
+    target: dict[str, Any] = {f"target_{what}": value for what, value in _target(config).items()}
     architecture = prune(
-        supernet, scores, target_params=targets["params"], target_macs=targets["macs"],
-        target_flops=targets["flops"], target_latency_ms=targets["latency_ms"],
-        latency=_latency(config), ranking="global", round_to=config.round_to, align=config.align,
+        supernet, scores, **target, latency=_latency(config), ranking="global",
+        round_to=config.round_to, align=config.align,
     )  # fmt: skip
     budget = _budget(supernet, config)
     left = budget.price({gate.name: gate.mask() for gate in gates.find(supernet)})
@@ -63,17 +59,15 @@ def land_on_target(supernet: keras.Model, config: DnalConfig) -> None:
     logger.info("%d channels kept", sum(map(len, architecture.kept_channels.values())))
 
 
-def _targets(config: DnalConfig) -> dict[str, float | str | None]:
-    found = {name: getattr(config, f"target_{name}") for name in RESOURCES}
-    return {name: value if is_given(value) else None for name, value in found.items()}
+def _target(config: DnalConfig) -> dict[str, float | str]:
+    """The one target, by its resource."""
+    assert config.targeted is not None
+    return {config.targeted: getattr(config, f"target_{config.targeted}")}
 
 
 def _latency(config: DnalConfig) -> Latency | None:
-    if not config.latency_table:
-        return None
-    table = LatencyTable.load(Path(config.latency_table))
-    return Latency(table, interpolate=config.interpolate)
+    return Latency.load(config.latency_table, config.interpolate)
 
 
 def _budget(supernet: keras.Model, config: DnalConfig) -> Budget:
-    return Budget(supernet, _targets(config), _latency(config), config.align)
+    return Budget(supernet, _target(config), _latency(config), config.align)

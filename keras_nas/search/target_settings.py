@@ -38,8 +38,10 @@ class TargetSettings:
     @property
     def targeted(self) -> str | None:
         """The resource that a target names; None where no target is given."""
-        named = [name for name in RESOURCES if is_given(getattr(self, f"target_{name}"))]
-        return named[0] if named else None
+        return next(iter(self._named()), None)
+
+    def _named(self) -> list[str]:
+        return [name for name in RESOURCES if is_given(getattr(self, f"target_{name}"))]
 
     def check_targets(self, what: str | None) -> None:
         """Raises `UsageError` for two targets, one that is none, or a table without its use.
@@ -47,7 +49,7 @@ class TargetSettings:
         Args:
             what: The resource that the search counts, or None.
         """
-        named = [name for name in RESOURCES if is_given(getattr(self, f"target_{name}"))]
+        named = self._named()
         if len(named) > 1:
             raise UsageError(
                 f"Only one target may be given. Received: {', '.join(f'target_{n}' for n in named)}"

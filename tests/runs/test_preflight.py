@@ -316,7 +316,8 @@ def supernet():
 
 
 WHOLE_BATCHES = (
-    MadeData().train.unbatch()
+    MadeData()
+    .train.unbatch()
     .apply(tf.data.experimental.assert_cardinality(64))
     .batch(16, drop_remainder=True)
 )

@@ -139,7 +139,9 @@ class FgnasStage(TrainStage):
         """Raises `UsageError` if the target is below what the least network has, or above all."""
         if self.target is None:
             return
-        least = self._cost(self._rounded(self._rescued(self._by_gate(self.units.floor_mask()))))
+        least = self._cost(
+            self._rounded(self._rescued(self.units.by_gate(self.units.floor_mask())))
+        )
         what = self.resource.what
         if self.target < least:
             raise UsageError(
@@ -259,11 +261,6 @@ class FgnasStage(TrainStage):
     def _counted(self, joined: np.ndarray) -> float:
         return float(self.resource.exact_of_all(tf.constant(joined)))
 
-    def _by_gate(self, joined: np.ndarray) -> dict[str, np.ndarray]:
-        ends = np.cumsum([gate.channels for gate in self.gates])[:-1]
-        parts = np.split(joined, ends)
-        return {gate.name: part for gate, part in zip(self.gates, parts, strict=True)}
-
     def _rescued(self, masks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         scores = {gate.name: gate.scores() for gate in self.gates}
         return surgery.rescued(masks, scores, self.dependence)
@@ -280,15 +277,11 @@ class FgnasStage(TrainStage):
         """
         settings = self.settings
         budget: dict[str, Any] = {f"target_{self.resource.what}": self.target}
-        latency = None
-        if settings.latency_table:
-            table = LatencyTable.load(Path(settings.latency_table))
-            latency = importance.Latency(table, interpolate=settings.interpolate)
         importance.prune(
             self.model,
             self.units.scores(),
             **budget,
-            latency=latency,
+            latency=importance.Latency.load(settings.latency_table, settings.interpolate),
             ranking="global",
             tied=self.units.tied,
             min_channels=0,

@@ -60,16 +60,18 @@ class Units:
     def assign(self, gaps: np.ndarray) -> None:
         """Gives every channel its unit's gap, evenly about 0."""
         joined = (gaps / 2).astype("float32")[self._unit]
-        ends = np.cumsum([gate.channels for gate in self._gates])[:-1]
-        for gate, half in zip(self._gates, np.split(joined, ends), strict=True):
+        for gate, half in zip(self._gates, self.by_gate(joined).values(), strict=True):
             gate.logits.assign(np.stack([half, -half], axis=-1))
+
+    def by_gate(self, joined: np.ndarray) -> dict[str, np.ndarray]:
+        """What stands for the channels of all gates, `(channels,)`, by the gate's name."""
+        ends = np.cumsum([gate.channels for gate in self._gates])[:-1]
+        parts = np.split(joined, ends)
+        return {gate.name: part for gate, part in zip(self._gates, parts, strict=True)}
 
     def scores(self) -> dict[str, np.ndarray]:
         """By the gate's name, float64 `(channels,)`, of which a unit's sum is its mean gap."""
-        joined = (self.gaps() / self._sizes)[self._unit]
-        ends = np.cumsum([gate.channels for gate in self._gates])[:-1]
-        names = [gate.name for gate in self._gates]
-        return dict(zip(names, np.split(joined, ends), strict=True))
+        return self.by_gate((self.gaps() / self._sizes)[self._unit])
 
     def floor_mask(self) -> np.ndarray:
         """The channels that stay at the least, the best of each group: bool `(channels,)`."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
-from keras_nas.data.images import list_images, read_image
+from keras_nas.data.images import list_images, read_image, size_of_image
 from keras_nas.data.normalization import Normalization
 from keras_nas.errors import KerasNasError, UsageError
 
@@ -123,7 +123,7 @@ def _files(folder: Path, class_names: Sequence[str]) -> tuple[list[Path], np.nda
 
 
 def _read(files: Sequence[Path], image_size: int | None, root: Path) -> np.ndarray:
-    sizes = {_size(path) for path in files}
+    sizes = set(map(size_of_image, files))
     side = None if len(sizes) == 1 else image_size
     if len(sizes) > 1 and image_size is None:
         (width, height), (wider, higher) = min(sizes), max(sizes)
@@ -141,12 +141,3 @@ def _read(files: Sequence[Path], image_size: int | None, root: Path) -> np.ndarr
 
     with concurrent.futures.ThreadPoolExecutor() as pool:
         return np.stack(list(pool.map(pixels, files)))
-
-
-def _size(path: Path) -> tuple[int, int]:
-    try:
-        with PIL.Image.open(path) as image:
-            return image.size
-    except (OSError, SyntaxError, PIL.Image.DecompressionBombError):
-        read_image(path)
-        raise

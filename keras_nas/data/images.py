@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -52,13 +54,30 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     Raises:
         KerasNasError: The file cannot be read, is damaged or cut short, or has more than 8 bits.
     """
+    with _opened(path) as image:
+        if image.mode not in _EIGHT_BIT_MODES:
+            raise KerasNasError(
+                f"Image `{path}` must have 8 bits a channel. Received: mode {image.mode}"
+            )
+        return np.asarray(image.convert("RGB"))
+
+
+def size_of_image(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Width and height of an image, from its head alone.
+
+    Raises:
+        KerasNasError: The file cannot be read, or is no image.
+    """
+    with _opened(path) as image:
+        return image.size
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[PIL.Image.Image]:
+    """An open image; whatever reading it raises names the file."""
     try:
         with PIL.Image.open(path) as image:
-            if image.mode not in _EIGHT_BIT_MODES:
-                raise KerasNasError(
-                    f"Image `{path}` must have 8 bits a channel. Received: mode {image.mode}"
-                )
-            return np.asarray(image.convert("RGB"))
+            yield image
     except (OSError, SyntaxError, PIL.Image.DecompressionBombError) as error:
         reason = str(error) or type(error).__name__
         raise KerasNasError(

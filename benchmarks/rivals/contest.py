@@ -81,9 +81,9 @@ class Contest:
         """How the entrants that start from the full network learn from it; None for not at all."""
         return DistillConfig(weight=self.distill_weight) if self.distill_weight else None
 
-    def training(self, epochs: int, learning_rate: float, **changes: Any) -> TrainConfig:
+    def training(self, epochs: int, learning_rate: float) -> TrainConfig:
         """SGD along a cosine, as everybody trains here."""
-        return TrainConfig(epochs=epochs, learning_rate=learning_rate, schedule="cosine", **changes)
+        return TrainConfig(epochs=epochs, learning_rate=learning_rate, schedule="cosine")
 
 
 class Start:
@@ -136,12 +136,11 @@ class Start:
         learning_rate: float,
         teacher: keras.Model | None = None,
     ) -> keras.Model:
-        """Trains a network in place, and gives it back; a teacher counts where distilling is on."""
-        distill = self.contest.distill if teacher is not None else None
+        """Trains a network in place, from a teacher if there is one, and gives it back."""
         train(
             model, self.data.train, None, self.contest.training(epochs, learning_rate),
             task=self.task, session=Session(progress="off"),
-            teacher=teacher if distill else None, distill=distill,
+            teacher=teacher, distill=self.contest.distill if teacher is not None else None,
         )  # fmt: skip
         return model
 

@@ -44,7 +44,8 @@ def _pruned(
 def _finetuned(start: Start, small: keras.Model) -> keras.Model:
     kn.statistics.reestimate(small, start.data.train.epoch(0), STATISTICS_BATCHES)
     contest = start.contest
-    return start.train(small, contest.epochs, contest.finetune_learning_rate, start.trained())
+    teacher = start.trained() if contest.distill else None
+    return start.train(small, contest.epochs, contest.finetune_learning_rate, teacher)
 
 
 def _from_scratch(start: Start, small: keras.Model) -> keras.Model:

@@ -59,7 +59,7 @@ def fine_tune(
         UnsupportedOperationError: A layer has no quantised counterpart; the message names it.
         ExportError: The data or the loss do not fit the model.
     """
-    toolkit = _load_toolkit()
+    toolkit = load_toolkit().quantization.keras
     import tf_keras
 
     from export import legacy_keras, quantized_ranges
@@ -103,7 +103,7 @@ def _check_copy(model: keras.Model, legacy: Any, inputs: list[np.ndarray]) -> No
             )
 
 
-def _load_toolkit() -> Any:
+def load_toolkit() -> Any:
     """Imports tensorflow_model_optimization without turning `tf.keras` into Keras 2.
 
     At its import it sets TF_USE_LEGACY_KERAS, after which keras-cv and others would load with the
@@ -117,7 +117,7 @@ def _load_toolkit() -> Any:
         os.environ.pop("TF_USE_LEGACY_KERAS", None)
     else:
         os.environ["TF_USE_LEGACY_KERAS"] = before
-    return toolkit.quantization.keras
+    return toolkit
 
 
 def _lift_scales(model: Any) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 import keras_nas as kn
 from benchmarks.rivals.networks import NETWORKS
@@ -166,8 +167,8 @@ def play(contest: Contest, cell: Cell, entrant: Entrant) -> dict[str, Any]:
     """Plays a cell, or reads what it gave before.
 
     Returns:
-        `network`, `entrant`, `target`, `seed`, `top1`, `macs`, `params`, `share` (of the full
-        network's macs) and `fair` (whether `share` is within 2 % of the target).
+        `network`, `entrant`, `target`, `seed`, `top1`, `macs`, `params`, `nonzero_params`, `share`
+        (of the full network's macs) and `fair` (whether `share` is within 2 % of the target).
     """
     path = contest.cell_path(cell).with_suffix(".json")
     if path.exists():
@@ -184,6 +185,7 @@ def play(contest: Contest, cell: Cell, entrant: Entrant) -> dict[str, Any]:
         "top1": start.top1(found),
         "macs": costs.macs,
         "params": costs.params,
+        "nonzero_params": sum(np.count_nonzero(v) for v in found.trainable_variables),
         "share": share,
         "fair": abs(share / cell.target - 1) <= NEAR,
     }

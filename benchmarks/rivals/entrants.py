@@ -109,6 +109,14 @@ def random(start: Start, target: str) -> keras.Model:
 
 
 @entrant
+def tfmot_sparsity(start: Start, target: str) -> keras.Model:
+    """The smallest weights to zero by tfmot: the target is of the params, since the macs stay."""
+    from benchmarks.rivals.sparsity import train_sparse
+
+    return train_sparse(start, target)
+
+
+@entrant
 def dnal(start: Start, target: str) -> keras.Model:
     """DNAL from an L1 start, a quarter of the epochs for its gates."""
     search, finetune = _epochs(start)

@@ -17,6 +17,13 @@ from keras_nas.reporting.tables import format_count
 
 COLORS = ("#1f6fb4", "#c4532f", "#3b8a4a", "#7b5aa6", "#8a6d3b", "#5f6b76", "#b83b7e", "#2b9aa0")
 
+MEASURED = {
+    "latency_ms": "median ms of the float32 .tflite on one thread, in turns",
+    "size_bytes": "kB of the float32 .tflite",
+    "gzip_bytes": "kB of the float32 .tflite, compressed by gzip",
+}
+"""What a `Standing` knows of the files, where they were measured."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Standing:
@@ -25,7 +32,7 @@ class Standing:
     Attributes:
         top1: One a seed.
         macs: The mean.
-        latency_ms: The mean of those that were measured; None if none was.
+        latency_ms, size_bytes, gzip_bytes: The means of those that were measured; None if none was.
         fair: Whether each seed's macs are within 2 % of the target.
     """
 
@@ -35,6 +42,8 @@ class Standing:
     top1: tuple[float, ...]
     macs: float
     latency_ms: float | None
+    size_bytes: float | None
+    gzip_bytes: float | None
     fair: bool
 
     @property
@@ -57,19 +66,20 @@ def standings(rows: Iterable[Mapping[str, Any]]) -> list[Standing]:
 
 def _standing(key: tuple, group: Sequence[Mapping[str, Any]]) -> Standing:
     network, target, entrant = key
-    times = [row["latency_ms"] for row in group if "latency_ms" in row]
+    measured = {name: [row[name] for row in group if name in row] for name in MEASURED}
     return Standing(
         network, entrant, target, tuple(row["top1"] for row in group),
         statistics.fmean(row["macs"] for row in group),
-        statistics.fmean(times) if times else None, all(row["fair"] for row in group),
+        fair=all(row["fair"] for row in group),
+        **{name: statistics.fmean(values) if values else None for name, values in measured.items()},
     )  # fmt: skip
 
 
 def margins(found: Sequence[Standing]) -> dict[tuple[str, float], float]:
-    """By network and target: our best mean minus the rivals' best, where both took part."""
+    """By network and target: our best mean minus the rivals' best, of those with equal macs."""
     cells: dict[tuple[str, float], dict[bool, list[float]]] = {}
     for each in found:
-        if each.entrant not in REFERENCES:
+        if each.entrant not in REFERENCES and each.fair:
             sides = cells.setdefault((each.network, each.target), {True: [], False: []})
             sides[each.entrant.removesuffix("_scratch") in OURS].append(each.mean)
     return {
@@ -85,7 +95,7 @@ def results_table(found: Sequence[Standing], shown: str = "top1") -> Table:
     Args:
         found: The standings.
         shown: `"top1"`: mean ± spread in percent, with a star where macs are more than 2 % off the
-            target; or `"latency_ms"`.
+            target; or one of `MEASURED`.
     """
     played = [each for each in found if each.entrant not in REFERENCES]
     entrants = list(dict.fromkeys(each.entrant for each in played))
@@ -122,8 +132,11 @@ def references(found: Sequence[Standing]) -> list[str]:
 
 
 def _cell(each: Standing, shown: str) -> str:
-    if shown == "latency_ms":
-        return "" if each.latency_ms is None else f"{each.latency_ms:.3f}"
+    if shown in MEASURED:
+        value = getattr(each, shown)
+        if value is None:
+            return ""
+        return f"{value:.3f}" if shown == "latency_ms" else f"{value / 1000:,.1f}"
     spread = f" ± {100 * each.spread:.2f}" if len(each.top1) > 1 else ""
     return f"{100 * each.mean:.2f}{spread}{'' if each.fair else '*'}"
 

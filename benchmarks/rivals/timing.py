@@ -1,9 +1,11 @@
-"""Timing the networks of a contest as .tflite, those of one network in turns."""
+"""Size and speed of a contest's networks as .tflite, those of one network timed in turns."""
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import keras_nas as kn
@@ -14,27 +16,32 @@ from export.tflite import convert
 from keras_nas.files import atomic_write_text
 
 
-def time_all(contest: Contest, cells: Sequence[Cell], rows: Sequence[dict[str, Any]]) -> None:
-    """Puts `latency_ms`, the median of a float32 file on one thread, into the rows and their files.
+def measure_all(contest: Contest, cells: Sequence[Cell], rows: Sequence[dict[str, Any]]) -> None:
+    """Puts what the float32 .tflite files are like into the rows and their files.
 
-    A network is timed again, all its cells in one interleaved run, as soon as one of them was not.
+    `size_bytes` and `gzip_bytes` are of the file as it is and compressed, `latency_ms` is the
+    median on one thread. A network is measured again, all its cells in one interleaved run, as soon
+    as one of them was not.
     """
     config = HostBenchmarkConfig(profile=False, memory=False, rounds=6, runs=20)
     for network in dict.fromkeys(cell.network for cell in cells):
         own = [pair for pair in zip(cells, rows, strict=True) if pair[0].network == network]
-        if all("latency_ms" in row for _, row in own):
+        if all({"latency_ms", "gzip_bytes"} <= row.keys() for _, row in own):
             continue
         paths = [_converted(contest, cell) for cell, _ in own]
-        results = benchmark(paths, config).results
-        for (cell, row), result in zip(own, results, strict=True):
+        results = benchmark(list(map(str, paths)), config).results
+        for (cell, row), path, result in zip(own, paths, results, strict=True):
+            content = path.read_bytes()
             row["latency_ms"] = result.central_ms
-            path = contest.cell_path(cell).with_suffix(".json")
-            atomic_write_text(path, json.dumps(row, indent=1))
+            row["size_bytes"], row["gzip_bytes"] = len(content), len(gzip.compress(content))
+            atomic_write_text(
+                contest.cell_path(cell).with_suffix(".json"), json.dumps(row, indent=1)
+            )
 
 
-def _converted(contest: Contest, cell: Cell) -> str:
+def _converted(contest: Contest, cell: Cell) -> Path:
     path = contest.cell_path(cell)
     target = path.with_suffix(".tflite")
     if not target.exists():
         convert(kn.load_model(path), target)
-    return str(target)
+    return target

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import keras
 import pytest
 from rich.console import Console
 
@@ -11,6 +12,9 @@ import keras_nas as kn
 from benchmarks.rivals.contest import Cell, Contest, Start, play
 from benchmarks.rivals.entrants import ENTRANTS
 from benchmarks.rivals.results import margins, plot, references, results_table, standings
+from benchmarks.rivals.sparsity import sparsity_for
+from benchmarks.rivals.timing import measure_all
+from keras_nas.errors import KerasNasError
 
 
 def row(entrant, top1, target=0.5, network="net", **more):
@@ -35,6 +39,11 @@ def test_our_best_mean_is_set_against_the_rivals_best():
     assert margins(standings(ROWS)) == {("net", 0.5): pytest.approx(0.84 - 0.82)}
 
 
+def test_unequal_macs_count_on_neither_side():
+    rows = [*ROWS, row("tfmot_sparsity", 0.99, fair=False), row("dnal_scratch", 0.99, fair=False)]
+    assert margins(standings(rows)) == {("net", 0.5): pytest.approx(0.84 - 0.82)}
+
+
 def test_the_table_has_means_spreads_and_a_star_for_unequal_macs():
     text = shown(results_table(standings(ROWS)))
     assert "81.00 ± 1.41" in text
@@ -56,6 +65,12 @@ def test_milliseconds_have_a_table_and_a_plot_of_their_own():
     assert "ms" in figure.axes[0].get_xlabel()
 
 
+def test_sizes_are_shown_in_kilobytes():
+    rows = [{**each, "size_bytes": 40_000, "gzip_bytes": 23_456} for each in ROWS]
+    assert "40.0" in shown(results_table(standings(rows), "size_bytes"))
+    assert "23.5" in shown(results_table(standings(rows), "gzip_bytes"))
+
+
 @pytest.fixture
 def contest(tmp_path):
     return Contest(tmp_path, train_examples=128, batch_size=64, weights_epochs=1, epochs=1)
@@ -75,3 +90,26 @@ def test_a_cell_is_played_once_and_fairly_from_the_one_trained_network(contest):
     before = kn.load_model(trained).get_weights()
     again = Start(contest, "small_resnet", 0).trained().get_weights()
     assert all((a == b).all() for a, b in zip(before, again, strict=True))
+
+
+def test_sparse_weights_save_no_macs_and_only_compress_better(contest):
+    cells = [Cell("small_resnet", name, 0.5, 0) for name in ("tfmot_sparsity", "full")]
+    sparse, full = rows = [play(contest, cell, ENTRANTS[cell.entrant]) for cell in cells]
+    assert sparse["macs"] == full["macs"]
+    assert not sparse["fair"]
+    assert sparse["nonzero_params"] == pytest.approx(0.5 * full["params"], rel=0.01)
+    measure_all(contest, cells, rows)
+    assert sparse["size_bytes"] == pytest.approx(full["size_bytes"], rel=0.01)
+    assert sparse["gzip_bytes"] < 0.75 * full["gzip_bytes"]
+    assert min(sparse["latency_ms"], full["latency_ms"]) > 0
+    assert play(contest, cells[0], ENTRANTS["full"]) == sparse
+
+
+def test_sparsity_that_kernels_alone_cannot_reach_is_refused():
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 1, use_bias=False)(inputs))
+    model = keras.Model(inputs, x)
+    kernels = [model.layers[1].kernel]
+    assert sparsity_for(model, kernels, 0.7) == pytest.approx(0.3 * 20 / 12)
+    with pytest.raises(KerasNasError, match="12 of 20"):
+        sparsity_for(model, kernels, 0.3)

@@ -170,7 +170,7 @@ def test_an_unknown_layer_is_refused_by_name(change, message):
 
 
 def test_the_toolkit_leaves_keras_3_in_place():
-    quantization._load_toolkit()
+    quantization.load_toolkit()
     assert "TF_USE_LEGACY_KERAS" not in os.environ
     assert tf.keras.__version__.startswith("3.")
 

@@ -64,7 +64,7 @@ def read_class_folders(
     root = Path(folder)
     if not root.is_dir():
         raise KerasNasError(f"No folder of classes at `{root}`: give the path of one.")
-    train = _part(root, TRAIN) or root
+    train = folder_of_part(root, TRAIN) or root
     class_names = tuple(path.name for path in _folders(train))
     if len(class_names) < 2:
         raise KerasNasError(
@@ -73,7 +73,7 @@ def read_class_folders(
         )
     parts = {"train": _files(train, class_names)}
     for name, spellings in (("validation", VALIDATION), ("test", TEST)):
-        found = _part(root, spellings) if train != root else None
+        found = folder_of_part(root, spellings) if train != root else None
         if found is not None:
             parts[name] = _files(found, class_names)
     images = _read([path for files, _ in parts.values() for path in files], image_size, root)
@@ -105,7 +105,8 @@ def _folders(folder: Path) -> list[Path]:
     )
 
 
-def _part(root: Path, spellings: Sequence[str]) -> Path | None:
+def folder_of_part(root: Path, spellings: Sequence[str]) -> Path | None:
+    """The folder of a part, which has one of the names, such as `TRAIN`; None if there is none."""
     return next((path for path in _folders(root) if path.name.lower() in spellings), None)
 
 

@@ -82,6 +82,7 @@ def load(name: str, **settings: Any) -> Any:
     | mni152                 | segmentation     | 192×160×1  | scale 0.9 to 1.1, crop, mirror      |
     | synthetic_segmentation | segmentation     | 96×96×3    | scale 0.75 to 1.5, crop, mirror     |
     | voc2012, coco_voc      | segmentation     | 513×513×3  | scale 0.5 to 2, crop, mirror        |
+    | segmentation_folders   | segmentation     | any        | scale 0.5 to 2, crop, mirror        |
     | photographs            | super_resolution | any        | patches, turned and mirrored        |
     | div2k                  | super_resolution | any        | patches, turned and mirrored        |
     | folder                 | super_resolution | any        | patches, turned and mirrored        |
@@ -126,7 +127,9 @@ def _entry(name: str) -> _Entry:
 
 for _name in ("fashion_mnist", "cifar10", "imagenet2012", "class_folders"):
     register(_name, "classification", f"keras_nas.data.classification.load_{_name}")
-for _name in ("mni152", "synthetic_segmentation", "voc2012", "coco_voc"):
+for _name in (
+    "mni152", "synthetic_segmentation", "voc2012", "coco_voc", "segmentation_folders"
+):  # fmt: skip
     register(_name, "segmentation", f"keras_nas.data.segmentation.load_{_name}")
 for _name in ("photographs", "div2k", "folder"):
     register(_name, "super_resolution", f"keras_nas.data.super_resolution_sets.load_{_name}")

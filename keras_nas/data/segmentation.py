@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -16,6 +17,7 @@ from keras_nas.data.fetched import data_directory
 from keras_nas.data.normalization import Normalization
 from keras_nas.data.pipeline import check_seed, evaluation_data, training_data
 from keras_nas.data.segmentation_augmentation import centred, random_scale_crop_flip
+from keras_nas.data.segmentation_folders import read_segmentation_folders
 from keras_nas.data.subsets import ratio_share
 from keras_nas.data.task_data import TaskData
 from keras_nas.data.voc_image import CLASS_NAMES as VOC_CLASS_NAMES
@@ -67,6 +69,7 @@ def load_segmentation(
     | synthetic_segmentation | 96×96×3     | 11      | pasted items (`synthetic_segmentation`)   |
     | voc2012                | 513×513×3   | 21      | Pascal VOC's folder (`voc_folder`)        |
     | coco_voc               | 513×513×3   | 21      | COCO in VOC's classes, VOC's test         |
+    | segmentation_folders   | any         | any     | one's own (`segmentation_folders`)        |
 
     Training images are scaled at random (0.5 to 2.0; the brain 0.9 to 1.1), cropped and mirrored;
     evaluation sees each image whole, in the middle of the window. VOC's `val` is the test set.
@@ -219,6 +222,41 @@ def _voc(data_dir, seed) -> _Source:
 def _coco_voc(data_dir, seed) -> _Source:
     folder = coco_voc.convert(data_directory(data_dir) / "coco_voc", data_dir)
     return dataclasses.replace(_voc(data_dir, seed), train=voc_folder.files("train", folder))
+
+
+def load_segmentation_folders(
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    batch_size: int = 16,
+    seed: int = 0,
+    train_examples: int | None = None,
+    image_size: int | None = None,
+    validation_share: float = 0.1,
+    split_ratio: str | tuple[int, int] | None = None,
+    augment: bool = True,
+) -> SegmentationData:
+    """Loads one's own pictures and the classes of their pixels.
+
+    `read_segmentation_folders` says what is read; all pictures are held in memory as uint8. The
+    arguments are those of `load_segmentation`, but `image_size` is the longer side that the
+    pictures themselves are brought to, and the window is as large as they are.
+
+    Raises:
+        KerasNasError: As `load_segmentation` and `read_segmentation_folders`.
+    """
+
+    def read(folder, seed) -> _Source:
+        found = read_segmentation_folders(folder, image_size)
+        return _Source(
+            found.train, found.validation, found.test, lambda image, labels: (image, labels),
+            tuple(map(str, range(found.classes))), _COLOR, found.train[1].shape[1:3], (0.5, 2.0),
+        )  # fmt: skip
+
+    return load_segmentation(
+        Path(os.fspath(data_dir or "")).name, read, data_dir=data_dir, batch_size=batch_size,
+        seed=seed, train_examples=train_examples, validation_share=validation_share,
+        split_ratio=split_ratio, augment=augment,
+    )  # fmt: skip
 
 
 load_mni152 = functools.partial(load_segmentation, "mni152", _mni152)

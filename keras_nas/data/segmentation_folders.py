@@ -1,0 +1,144 @@
+"""One's own pictures for segmentation: pictures, and beside them the class of each pixel."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import os
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+
+from keras_nas.data.class_folders import TEST, TRAIN, VALIDATION, folder_of_part
+from keras_nas.data.images import list_images, read_image
+from keras_nas.data.segmentation_augmentation import VOID
+from keras_nas.errors import KerasNasError, UsageError
+
+Arrays = tuple[np.ndarray, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentationFolders:
+    """Pictures by part.
+
+    Attributes:
+        classes: How many there are: one more than the highest label.
+        train: Pictures, uint8 (N, height, width, 3), and labels, uint8 (N, height, width).
+        validation: The same; None where there is no such folder.
+        test: The same.
+    """
+
+    classes: int
+    train: Arrays
+    validation: Arrays | None
+    test: Arrays
+
+
+def read_segmentation_folders(
+    folder: str | os.PathLike[str] | None, image_size: int | None = None
+) -> SegmentationFolders:
+    """Reads `folder/train/images/*.jpg`, `folder/train/labels/*.png`, and so on for test.
+
+    Labels are PNG files, grey or with a palette, of the pictures' names and sizes; each pixel holds
+    the number of its class, 255 where it does not count. `validation` may be there too; the parts
+    may be spelt as in `read_class_folders`. CamVid, as SegNet's authors prepared it, is such a
+    folder.
+
+    Args:
+        folder: The folder.
+        image_size: Pixels of the longer side that pictures are brought to (bilinear, antialiased;
+            labels to the nearest); None for their own size.
+
+    Raises:
+        UsageError: No folder is given, or the pictures end up in different sizes.
+        KerasNasError: A part or file is missing, cannot be read or does not fit, or there are fewer
+            than two classes.
+    """
+    if not folder:
+        raise UsageError(
+            "`data_dir` must name the folder that holds train/images, train/labels, test/images "
+            "and test/labels. Received: none"
+        )
+    root = Path(folder)
+    if not root.is_dir():
+        raise KerasNasError(f"No folder of pictures and labels at `{root}`: give the path of one.")
+    places = {
+        name: folder_of_part(root, spellings)
+        for name, spellings in (("train", TRAIN), ("validation", VALIDATION), ("test", TEST))
+    }
+    for name in ("train", "test"):
+        if places[name] is None:
+            raise KerasNasError(f"`{root}` must hold a folder `{name}` with images and labels.")
+    parts = {name: _read(place, image_size) for name, place in places.items() if place is not None}
+    sizes = {images.shape[1:3] for images, _ in parts.values()}
+    if len(sizes) > 1:
+        raise _different(root, sizes)
+    known = [labels[labels != VOID] for _, labels in parts.values()]
+    classes = 1 + max((int(each.max()) for each in known if each.size), default=0)
+    if classes < 2:
+        raise KerasNasError(f"The labels of `{root}` must have two or more classes. Received: one")
+    return SegmentationFolders(classes, parts["train"], parts.get("validation"), parts["test"])
+
+
+def _read(folder: Path, image_size: int | None) -> Arrays:
+    files = list_images(folder / "images")
+
+    def pair(path: Path) -> tuple[np.ndarray, np.ndarray]:
+        return _pair(path, folder / "labels" / f"{path.stem}.png", image_size)
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        images, labels = zip(*pool.map(pair, files), strict=True)
+    sizes = {each.shape for each in labels}
+    if len(sizes) > 1:
+        raise _different(folder, sizes)
+    return np.stack(images), np.stack(labels)
+
+
+def _pair(picture: Path, label: Path, image_size: int | None) -> tuple[np.ndarray, np.ndarray]:
+    image, labels = read_image(picture), _read_labels(label)
+    if labels.shape != image.shape[:2]:
+        raise KerasNasError(
+            f"The labels `{label}` must have the size of their picture, {_size(image.shape)}. "
+            f"Received: {_size(labels.shape)}"
+        )
+    if image_size is None or max(labels.shape) == image_size:
+        return image, labels
+    scale = image_size / max(labels.shape)
+    height, width = (max(1, round(scale * side)) for side in labels.shape)
+
+    def resized(array: np.ndarray, resampling: PIL.Image.Resampling) -> np.ndarray:
+        return np.asarray(PIL.Image.fromarray(array).resize((width, height), resampling))
+
+    return (
+        resized(image, PIL.Image.Resampling.BILINEAR),
+        resized(labels, PIL.Image.Resampling.NEAREST),
+    )
+
+
+def _read_labels(path: Path) -> np.ndarray:
+    if not path.is_file():
+        raise KerasNasError(f"The labels `{path}` of a picture are missing.")
+    try:
+        with PIL.Image.open(path) as image:
+            if image.mode not in ("L", "P"):
+                raise KerasNasError(
+                    f"The labels `{path}` must be grey or have a palette, one number a pixel. "
+                    f"Received: mode {image.mode}"
+                )
+            return np.asarray(image)
+    except (OSError, SyntaxError) as error:
+        raise KerasNasError(f"The labels `{path}` cannot be read: {error}") from error
+
+
+def _different(folder: Path, sizes: Collection[tuple[int, ...]]) -> UsageError:
+    first, last = min(sizes), max(sizes)
+    return UsageError(
+        f"The pictures of `{folder}` must have one size, by `image_size` where only their scale "
+        f"differs. Received: {_size(first)} and {_size(last)}"
+    )
+
+
+def _size(shape: Sequence[int]) -> str:
+    return f"{shape[1]}×{shape[0]}"

@@ -266,6 +266,31 @@ def test_the_defaults_close_gates_evenly_to_the_target():
     assert all(found.architecture.kept_channels.values())
 
 
+@pytest.mark.parametrize(
+    ("steer", "epochs", "looks"),
+    [("gates", 3, [4, 8, 10, 12]), ("gates", 1, [4]), ("none", 1, [1, 2, 3, 4])],
+)
+def test_the_device_is_waited_for_every_few_steps_and_at_the_end_of_an_epoch(steer, epochs, looks):
+    config = dataclasses.replace(
+        DEFAULT, steer=steer, search=TrainConfig(epochs=epochs, learning_rate=0.02)
+    )
+    searched, seen, asked = stage(supernet(), config), [], []
+    keep_floor, satisfied = searched.units.keep_floor, searched.satisfied
+
+    def looked():
+        seen.append(len(asked))
+        return keep_floor()
+
+    def ask():
+        asked.append(searched.plan)
+        return satisfied()
+
+    searched.units.keep_floor, searched.satisfied = looked, ask
+    run_stage(searched, QUIET)
+    assert seen == looks
+    assert asked[-1] == searched.target
+
+
 def test_gates_start_in_the_order_of_the_criterion_and_all_open():
     searched = stage(supernet(), DEFAULT)
     searched.begin(4)
@@ -357,13 +382,17 @@ def test_mixed_precision_searches(policy):
     assert records[-1]["resource"] <= 0.5 * costs.count(small_net()).flops
 
 
-def test_resumes_to_the_same_architecture(tmp_path):
+@pytest.mark.parametrize(
+    ("config", "limit"),
+    [pytest.param(CONFIG, 3, id="lambda"), pytest.param(DEFAULT, 7, id="plan")],
+)
+def test_resumes_to_the_same_architecture(tmp_path, config, limit):
     def search(directory, resume, limit=None):
         keras.utils.set_random_seed(7)
         keras.backend.clear_session()
         session = Session(tmp_path / directory, progress="off", checkpoint_every=2, resume=resume)
-        model = Fgnas(CONFIG).make_supernet(small_net())
-        searched = stage(model)
+        model = Fgnas(config).make_supernet(small_net())
+        searched = stage(model, config)
         if limit is not None:
             calm = searched.before_step
 
@@ -378,7 +407,7 @@ def test_resumes_to_the_same_architecture(tmp_path):
 
     expected, kept = search("unbroken", False)
     with pytest.raises(InterruptedError):
-        search("broken", False, limit=3)
+        search("broken", False, limit)
     resumed, kept_too = search("broken", True)
     assert kept_too == kept
     assert resumed.keys() == expected.keys()

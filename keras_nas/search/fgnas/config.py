@@ -104,7 +104,7 @@ class FgnasConfig(TargetSettings):
     steer: str = setting(
         "gates",
         "How the resource is led to the target, evenly over the search's epochs: 'gates' closes, "
-        "after each step, those that are nearest to closed, as many as the plan asks for; 'lambda' "
+        "every few steps, those that are nearest to closed, as many as the plan asks for; 'lambda' "
         "moves λ; 'none' leaves λ as it is, as in the paper.",
         ("gates", "lambda", "none"),
         decides=LATER_STAGES,

@@ -42,19 +42,24 @@ START_BATCHES = 16
 """Batches at most that the gates' first order is read from, where its criterion reads any."""
 STEERING_RANGE = 1e4
 """λ is steered within this factor of where it began, up and down."""
+LOOK_EVERY = 10
+"""Steps between two looks at what is left, with `steer="gates"`: a GPU waits for each of them."""
 
 
 class FgnasStage(TrainStage):
     """Step 3 of FGNAS: minimises L(θ, ψ) + λ R(ψ), Eq. (7), over weights θ and gates ψ at once.
 
-    With `steer="gates"`, after each step the units nearest to closed are closed as far as a plan
-    asks that falls evenly to the target; with `min_share`, each layer keeps its best.
+    After a step, the stage looks at what is left: after each of them, or with `steer="gates"` after
+    each tenth of the stage (`LOOK_EVERY`) and the last of each epoch, so that a GPU seldom waits.
+    With `steer="gates"`, a look closes the units nearest to closed as far as a plan asks that falls
+    evenly to the target; with `min_share`, each layer keeps its best. A gate that has no way round
+    it gets its best channel back; where gates together cut the network, what is counted has the
+    channels that a rescue would reopen.
 
-    It ends after the step in which the network that surgery would build meets the target; an epoch
-    may be cut short by it. Where that step closed more than was needed, the closed gates that were
-    nearest to open (by ψ_on − ψ_off, over all layers) are opened again as far as the target allows.
-    A gate that has no way round it keeps its best channel, from step to step; where gates together
-    cut the network, what is counted has the channels that a rescue would reopen.
+    It ends with the look that finds the network that surgery would build within the target; an
+    epoch may be cut short by it. Where more has closed than was needed (but with `steer="gates"`),
+    the closed gates that were nearest to open (by ψ_on − ψ_off, over all layers) are opened again
+    as far as the target allows.
     Each epoch's record has the resource, its target, λ, and the channels kept.
 
     Args:
@@ -98,6 +103,7 @@ class FgnasStage(TrainStage):
         self.units = Units(supernet, self.gates, config.min_share)
         self.plan = self.full
         self.reached = False
+        self._looks = True
         self._settle = tf.function(self._settled, autograph=False)
         self._seen: bytes | None = None
         self._value = self.full
@@ -159,15 +165,15 @@ class FgnasStage(TrainStage):
         self.measured()  # a run that is resumed has its gates from the checkpoint
 
     def before_step(self, epoch, step, steps):
+        done = epoch * steps + step + 1
+        self._looks = self.settings.steer != "gates" or done % LOOK_EVERY == 0 or step + 1 == steps
         if self.target is None:
             return
         if self.settings.steer == "lambda":
             total = max(1, self.epochs * steps - 1)
             plan = self.full + (self.target - self.full) * (epoch * steps + step) / total
             self._move_lambda((self.measured() - plan) / self.full)
-        self.plan = self.full + (self.target - self.full) * (epoch * steps + step + 1) / (
-            self.epochs * steps
-        )
+        self.plan = self.full + (self.target - self.full) * done / (self.epochs * steps)
 
     def _lambda(self) -> float:
         return float(keras.ops.convert_to_numpy(self.strength))
@@ -197,6 +203,8 @@ class FgnasStage(TrainStage):
 
     def satisfied(self):
         present, emptied = self._settle()
+        if not self._looks:
+            return False
         measured, emptied = float(present), emptied.numpy()
         if emptied.any():
             self.protection.open_best(emptied)

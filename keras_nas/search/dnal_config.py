@@ -94,7 +94,7 @@ class DnalConfig(TargetSettings):
     reestimate_batches: int = setting(
         20,
         "Training batches on which BatchNormalization's statistics are estimated anew after "
-        "surgery, before finetuning; 0 for none, as in the papers.",
+        "surgery, before finetuning, and at its end where they lag; 0 for none, as in the papers.",
         decides=LATER_STAGES,
     )
     finetune: TrainConfig = setting(

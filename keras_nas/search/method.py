@@ -263,8 +263,18 @@ class GatedMethod(Method):
         return bool(batches and reestimate(small, epoch_of(context.all_data(), 0), batches))
 
     def finetune(self, small, context, name="finetune"):
-        """Trains the small network's weights, which are the gated one's; nothing for 0 epochs."""
-        return self.train(name, small, self.config.finetune, context, self.distill)
+        """Trains the small network's weights, which are the gated one's; nothing for 0 epochs.
+
+        Where `reestimate_batches` is given, statistics that lag behind a short training (at a
+        momentum of 0.999, say) are re-estimated at its end.
+        """
+        records = self.train(name, small, self.config.finetune, context, self.distill)
+        batches, steps = self.config.reestimate_batches, sum(r["steps"] for r in records)
+        if batches and steps:
+            data = epoch_of(context.all_data(), 0)
+            if reestimate(small, data, batches, lagging_after=steps):
+                records[-1].update(evaluation("reestimated", small, context))
+        return records
 
 
 def search(

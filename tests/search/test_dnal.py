@@ -170,6 +170,28 @@ def test_finetuning_starts_from_statistics_of_the_small_networks_own(batches):
         np.testing.assert_allclose(own, value, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("momentum", [0.5, 0.999])
+def test_statistics_that_lag_behind_the_finetuning_are_estimated_anew(momentum):
+    model = small_net()
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = momentum
+    config = dataclasses.replace(
+        SHORT, finetune=dataclasses.replace(SHORT.finetune, epochs=2), reestimate_batches=2
+    )
+    held_out = random_images(seed=1)
+    result = dnal(model, random_images(), validation_data=held_out, config=config, session=QUIET)
+    record = result.history[-1]
+    assert ("reestimated_loss" in record) == (momentum == 0.999)
+    if momentum == 0.999:
+        evaluated = Evaluator(result.small, Classification.of(result.small), held_out)()
+        assert record["reestimated_loss"] == pytest.approx(evaluated["loss"], rel=1e-5)
+        before = result.small.get_weights()
+        statistics.reestimate(result.small, random_images(), 2)
+        for value, own in zip(before, result.small.get_weights(), strict=True):
+            np.testing.assert_allclose(own, value, rtol=1e-4, atol=1e-5)
+
+
 def test_finetuning_learns_from_the_network_before_the_search(monkeypatch):
     taught = []
 

@@ -39,6 +39,17 @@ def test_each_batch_is_weighed_by_its_examples():
     np.testing.assert_allclose(variance, [(1 + 2 * 2) / 3], rtol=1e-6)
 
 
+def test_after_a_training_only_what_lags_is_estimated():
+    """0.9^100 is 3e-5 of what was there, 0.99^100 a third; 0.99^460 is a hundredth."""
+    inputs = keras.Input((2, 1))
+    x = layers.BatchNormalization(momentum=0.9, name="quick")(inputs)
+    model = keras.Model(inputs, layers.BatchNormalization(momentum=0.99, name="slow")(x))
+    assert reestimate(model, BATCHES, lagging_after=100) == ["slow"]
+    np.testing.assert_array_equal(np.ravel(statistics(model, "quick")), [0, 1])
+    assert reestimate(model, BATCHES, lagging_after=459) == []
+    assert reestimate(model, BATCHES, lagging_after=1) == ["quick", "slow"]
+
+
 def test_only_the_first_batches_and_targets_are_passed_over():
     model = one_norm(momentum=0.0)
     reestimate(model, [(batch, None) for batch in BATCHES], batches=1)

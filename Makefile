@@ -60,4 +60,4 @@ format: $(INSTALLED)
 	@$(PYTHON) -m ruff format .
 
 bazel: $(INSTALLED)
-	@$(PYTHON) -m pytest -m slow tests/test_bazel.py
+	@$(PYTHON) -m pytest -m slow tests/test_build_files.py

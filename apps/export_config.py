@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from export.choices import FORMATS, METADATA_TASKS, METRIC_NAMES
-from export.export_options import ExportOptions
+from export.export_options import FORMATS, METADATA_TASKS, METRIC_NAMES, ExportOptions
 from keras_nas.data.registry import names
 from keras_nas.errors import UsageError
 from keras_nas.file_checks import (

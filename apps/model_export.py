@@ -12,9 +12,8 @@ import tensorflow as tf
 from rich.table import Table
 
 from apps.export_config import ExportConfig
-from export.choices import IO_DTYPES, NEED_DATA
 from export.export_model import ExportData, export_model
-from export.export_options import ExportOptions
+from export.export_options import IO_DTYPES, NEED_DATA, ExportOptions
 from export.metadata import ModelCard, describe
 from export.parity import Parity
 from export.tflite import ExportedModel

@@ -23,8 +23,7 @@ from apps import config_flags
 from apps.main import load_tensorflow
 from apps.main import run as run_app
 from export.android.benchmark_config import AndroidBenchmarkConfig
-from export.choices import STATISTICS
-from keras_nas.choices import LATENCY_DTYPES
+from keras_nas.choices import LATENCY_DTYPES, LATENCY_STATISTICS
 from keras_nas.errors import UsageError
 from keras_nas.file_checks import check_model_file, check_output_file
 from keras_nas.settings import check_choices, check_range, setting
@@ -54,7 +53,9 @@ class ProfileLatencyConfig:
     device: str = setting("host", "Where to measure.", choices=("host", "android"))
     runs: int = setting(40, "Timed runs of each point (on the host).")
     batch: int = setting(8, "Points that take turns and are then written down.")
-    statistic: str = setting("median", "The time of a point, of its runs.", choices=STATISTICS)
+    statistic: str = setting(
+        "median", "The time of a point, of its runs.", choices=LATENCY_STATISTICS
+    )
 
     def __post_init__(self):
         check_choices(self)

@@ -11,9 +11,8 @@ from typing import Any
 import keras
 
 from export import metadata, parity, quantization, tflite
-from export.choices import NEED_DATA
 from export.errors import ExportError
-from export.export_options import ExportOptions
+from export.export_options import NEED_DATA, ExportOptions
 from export.parity import Parity
 from export.random_samples import random_batches
 from export.task_metrics import METRICS

@@ -1,4 +1,4 @@
-"""How a model is exported; needs no TensorFlow."""
+"""How a model is exported, and the names that its settings choose from; needs no TensorFlow."""
 
 from __future__ import annotations
 
@@ -7,6 +7,20 @@ from typing import Any
 
 from export.differences import Tolerance
 from keras_nas.settings import check_choices, check_range, setting
+
+FORMATS = ("float32", "float16", "dynamic_int8", "int8", "int16x8", "qat")
+IO_DTYPES = {
+    "float32": ("float32",),
+    "float16": ("float32",),
+    "dynamic_int8": ("float32",),
+    "int8": ("float32", "int8", "uint8"),
+    "int16x8": ("float32", "int16"),
+    "qat": ("float32", "int8", "uint8"),
+}
+NEED_DATA = ("int8", "int16x8", "qat")
+"""The formats that need data for their ranges."""
+METADATA_TASKS = ("classification", "segmentation", "image_to_image")
+METRIC_NAMES = ("top1", "psnr", "mean_iou")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from export import flatbuffer
-from export.choices import METADATA_TASKS
 from export.errors import ExportError
+from export.export_options import METADATA_TASKS
 from keras_nas.files import atomic_write_bytes
 
 TASKS = METADATA_TASKS

@@ -16,8 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 from export import calibration, flatbuffer, interpreter, samples, tracing
-from export.choices import FORMATS, IO_DTYPES
 from export.errors import ExportError, UnsupportedOperationError
+from export.export_options import FORMATS, IO_DTYPES
 from export.quiet import quiet_stderr
 from export.samples import Shape
 from export.tracing import TracedModel

@@ -10,3 +10,6 @@ RESOURCES = ("params", "macs", "flops", "latency_ms")
 
 LATENCY_DTYPES = ("float32", "int8")
 """The dtypes of a latency table's conditions."""
+
+LATENCY_STATISTICS = ("median", "min")
+"""Which of a point's times a latency table takes."""

@@ -1,4 +1,4 @@
-"""Talking to an Android device through the `adb` program.
+"""Talking to an Android device through the `adb` program; a private folder on it.
 
 Every command travels as a list. Nothing is given to a shell of this host; the device's own shell,
 which `adb shell` always starts, gets one line in which every word is quoted.
@@ -6,14 +6,18 @@ which `adb shell` always starts, gets one line in which every word is quoted.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import re
+import secrets
 import shlex
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from absl import logging
 
 from keras_nas.errors import KerasNasError
 
@@ -28,6 +32,9 @@ _ADVICE = {
     "sideload": "restart it into Android",
     "bootloader": "restart it into Android",
 }
+_FOLDER_PARENT = "/data/local/tmp"
+_FOLDER_PREFIX = "keras_nas-"
+_STALE_MINUTES = 24 * 60
 
 
 class AdbError(KerasNasError):
@@ -248,6 +255,39 @@ class AdbDevice:
         if done.returncode and not self.is_ready():
             raise _lost(self.serial)
         return done
+
+
+@contextlib.contextmanager
+def private_folder(device: AdbDevice) -> Iterator[str]:
+    """Gives a private folder on the device and takes it away with all that runs from it."""
+    device.shell(
+        ["find", _FOLDER_PARENT, "-maxdepth", "1", "-name", f"{_FOLDER_PREFIX}*",
+         "-mmin", f"+{_STALE_MINUTES}", "-exec", "rm", "-rf", "{}", "+"]
+    )  # fmt: skip
+    folder = f"{_FOLDER_PARENT}/{_FOLDER_PREFIX}{secrets.token_hex(8)}"
+    try:
+        device.check_shell(["mkdir", "-m", "700", folder])
+        yield folder
+    finally:
+        try:
+            kill(device, folder)
+            device.check_shell(["rm", "-rf", folder])
+        except AdbError as error:
+            logging.warning(
+                "The folder %s may be left on the device (%s); the next run removes it after a "
+                "day.", folder, error
+            )  # fmt: skip
+
+
+def with_pid_file(command: Sequence[str], folder: str) -> list[str]:
+    """Returns `command` made to write its process id to a file before it starts."""
+    return ["sh", "-c", 'echo $$ > "$0" && exec "$@"', f"{folder}/pid", *command]
+
+
+def kill(device: AdbDevice, folder: str) -> None:
+    """Ends the program that `with_pid_file` started, where it still runs."""
+    script = 'test ! -f "$0" || kill -9 "$(cat "$0")" 2> /dev/null; rm -f "$0"'
+    device.shell(["sh", "-c", script, f"{folder}/pid"])
 
 
 def quote(command: Sequence[str]) -> str:

@@ -22,10 +22,18 @@ from absl import logging
 
 from export import benchmark_model_log, flatbuffer
 from export.android import thermal
-from export.android.adb import Adb, AdbDevice, AdbError, AdbTimeoutError, DeviceLostError
+from export.android.adb import (
+    Adb,
+    AdbDevice,
+    AdbError,
+    AdbTimeoutError,
+    DeviceLostError,
+    kill,
+    private_folder,
+    with_pid_file,
+)
 from export.android.benchmark_config import AndroidBenchmarkConfig
 from export.android.device import check_abi, describe, program_abi, properties
-from export.android.folder import kill, private_folder, with_pid_file
 from export.benchmark_model_log import BenchmarkModelError, BenchmarkModelLog
 from export.benchmark_schema import (
     BenchmarkFailure,

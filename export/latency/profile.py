@@ -16,10 +16,10 @@ from export.android import benchmark as android_benchmark
 from export.android.benchmark_config import AndroidBenchmarkConfig
 from export.benchmark_config import HostBenchmarkConfig
 from export.benchmark_schema import BenchmarkReport, BenchmarkResult
-from export.choices import STATISTICS
 from export.latency.grid import GridPoint
 from export.latency.points import LatencyPoints
 from export.latency.single_op import build
+from keras_nas.choices import LATENCY_STATISTICS
 from keras_nas.costs.latency_table import LatencyTable
 from keras_nas.errors import KerasNasError, UsageError
 
@@ -47,9 +47,9 @@ class LatencyProfileConfig:
     def __post_init__(self) -> None:
         if self.batch < 1:
             raise UsageError(f"`batch` must be 1 or more. Received: batch={self.batch}")
-        if self.statistic not in STATISTICS:
+        if self.statistic not in LATENCY_STATISTICS:
             raise UsageError(
-                f"`statistic` must be one of {', '.join(STATISTICS)}. "
+                f"`statistic` must be one of {', '.join(LATENCY_STATISTICS)}. "
                 f"Received: statistic={self.statistic!r}"
             )
 

@@ -9,12 +9,7 @@ from typing import Any
 import tensorflow as tf
 from keras import layers
 
-from keras_nas.costs import (  # noqa: F401  (they register)
-    convolutions,
-    normalizations,
-    products,
-    wrappers,
-)
+from keras_nas.costs import layer_formulas  # noqa: F401  (its formulas register)
 from keras_nas.costs.costs import LayerCosts
 from keras_nas.costs.formulas import Call, Counts, find
 from keras_nas.costs.free_operations import is_free_op, is_view

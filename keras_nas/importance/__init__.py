@@ -1,11 +1,10 @@
 """How much each channel is worth, without a search: scores, budgets, the start of a search."""
 
 from keras_nas.importance.budget import Latency
-from keras_nas.importance.criteria import criteria, register, score
+from keras_nas.importance.criteria import criteria, random, register, score
 from keras_nas.importance.gammas import gamma
 from keras_nas.importance.kernel_norms import l1, l2
 from keras_nas.importance.prune import prune
-from keras_nas.importance.random_scores import random
 from keras_nas.importance.start_logits import start_logits
 from keras_nas.importance.steps import prune_in_steps, shares
 from keras_nas.importance.taylor import taylor

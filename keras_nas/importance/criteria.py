@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_nas import gates
 from keras_nas.errors import KerasNasError, UsageError
-from keras_nas.importance.channel_paths import is_channel_gate
+from keras_nas.importance.channel_paths import ChannelPaths, is_channel_gate
 
 Scores = Mapping[str, np.ndarray]
 """By the gate's name, a number for each channel: the higher, the more it is worth."""
@@ -97,3 +97,19 @@ def checked(model: keras.Model, scores: Scores) -> dict[str, np.ndarray]:
             )
         arrays[gate.name] = array
     return arrays
+
+
+@register
+def random(model: keras.Model, seed: int = 0) -> dict[str, np.ndarray]:
+    """A number between 0 and 1 for each channel, the same for the same seed and the same gates.
+
+    Args:
+        model: A gated functional model.
+        seed: Of the generator that draws gate by gate in graph order.
+
+    Returns:
+        By the gate's name, float64 `(channels,)`.
+    """
+    generator = np.random.default_rng(seed)
+    found = ChannelPaths(model).gates
+    return {name: generator.random(gate.channels) for name, gate in found.items()}

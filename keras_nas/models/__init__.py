@@ -10,8 +10,14 @@ from keras_nas.models.found_network import FoundNetwork
 from keras_nas.models.mobilenet_v2 import mobilenet_v2, mobilenet_v2_cifar
 from keras_nas.models.proxyless import proxyless
 from keras_nas.models.registry import arguments, create, names
-from keras_nas.models.resnet import resnet18, resnet18_cifar, resnet50
-from keras_nas.models.resnet_cifar import resnet20_cifar, resnet56_cifar, small_resnet
+from keras_nas.models.resnet import (
+    resnet18,
+    resnet18_cifar,
+    resnet20_cifar,
+    resnet50,
+    resnet56_cifar,
+    small_resnet,
+)
 from keras_nas.models.vgg import small_vgg, vgg16, vgg16_cifar, vgg19_cifar
 
 __all__ = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from keras_nas.layers.edge_place import place_of
+from keras_nas.layers.scaled_edge import place_of
 
 Edge = tuple[str, str]
 """Source and target: "input", "l{level}_{operation}" (levels from 1) or "output"."""

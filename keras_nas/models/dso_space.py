@@ -11,8 +11,13 @@ from keras import layers
 
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.models.conv_block import apply_classifier
-from keras_nas.models.dso_block import apply_dso_block, apply_reduction_block
-from keras_nas.models.dso_connections import Connections, FixedConnections, ScaledConnections
+from keras_nas.models.dso_block import (
+    Connections,
+    FixedConnections,
+    ScaledConnections,
+    apply_dso_block,
+    apply_reduction_block,
+)
 from keras_nas.models.dso_edges import OUTPUT, Edge, block_edges, edge_name, live_edges
 from keras_nas.models.dso_operations import OPERATIONS, apply_scaled_conv
 

@@ -1,6 +1,5 @@
 """Optimizers that Keras does not have."""
 
-from keras_nas.optimizers.apg import APGNAG
-from keras_nas.optimizers.sparse_values import SparseValues
+from keras_nas.optimizers.apg import APGNAG, SparseValues
 
 __all__ = ["APGNAG", "SparseValues"]

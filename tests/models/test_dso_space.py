@@ -12,16 +12,16 @@ from keras_nas.errors import KerasNasError
 from keras_nas.layers import ScaledEdge
 from keras_nas.models import DsoSpace
 from keras_nas.models.dso import space_config
-from keras_nas.models.dso_edges import block_edges, live_edges
-
-SMALL = DsoSpace(
-    input_shape=(8, 8, 3),
-    num_classes=4,
-    stage_widths=(4, 6),
-    stage_blocks=(1, 1),
-    levels=2,
-    operations=("sep3", "max3"),
+from keras_nas.models.dso_edges import (
+    block_edges,
+    edges_by_block,
+    live_edges,
+    live_nodes,
+    node_levels,
+    operations_by_block,
 )
+from keras_nas.models.dso_operations import OPERATIONS
+from tests.training.nets import DSO
 
 
 def edges_of(model):
@@ -42,7 +42,7 @@ def randomize(model, seed=0):
 
 @pytest.fixture(scope="module")
 def supernet():
-    return randomize(SMALL.supernet())
+    return randomize(DSO.supernet())
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +52,13 @@ def images():
 
 def test_each_block_of_the_full_scope_has_its_own_edges(supernet):
     assert len(edges_of(supernet)) == 20
-    names = {name for block in SMALL.edge_names().values() for name in block.values()}
+    names = {name for block in DSO.edge_names().values() for name in block.values()}
     assert names == {edge.name for edge in edges_of(supernet)}
     assert "stage1_block1_edge_l1_sep3_to_l2_max3" in names
 
 
 def test_all_blocks_of_the_share_scope_have_the_same_edges():
-    space = DsoSpace(**{**space_config(SMALL), "scope": "share", "stage_blocks": (2, 1)})
+    space = DsoSpace(**{**space_config(DSO), "scope": "share", "stage_blocks": (2, 1)})
     supernet = space.supernet()
     assert len(edges_of(supernet)) == 10
     assert {len(edge._inbound_nodes) for edge in edges_of(supernet)} == {3}
@@ -70,7 +70,7 @@ def test_all_blocks_of_the_share_scope_have_the_same_edges():
 
 
 def test_scaled_reductions():
-    space = DsoSpace(**{**space_config(SMALL), "scaled_reductions": True})
+    space = DsoSpace(**{**space_config(DSO), "scaled_reductions": True})
     supernet = space.supernet()
     assert len(edges_of(supernet)) == 22
     supernet.get_layer("stage1_reduction_edge_conv1_to_output").set_mask([False])
@@ -84,7 +84,7 @@ def test_scaled_reductions():
 def test_the_block_computes_equations_2_and_8(supernet, images):
     """The first block of the small supernet, written down node by node."""
     scales = np.random.default_rng(2).uniform(0.2, 1.5, size=10)
-    names = SMALL.edge_names()["stage1_block1"]
+    names = DSO.edge_names()["stage1_block1"]
     scale = dict(zip(names, scales, strict=True))
     for edge, name in names.items():
         supernet.get_layer(name).scale.assign([scale[edge]])
@@ -116,7 +116,7 @@ def test_the_block_computes_equations_2_and_8(supernet, images):
 
 
 def test_a_block_without_edges_is_its_input(images):
-    empty = SMALL.network({})
+    empty = DSO.network({})
     names = [layer.name for layer in empty.layers]
     assert not any("block" in name for name in names)
     assert sum("reduction" in name and name.endswith("_conv") for name in names) == 2
@@ -126,14 +126,14 @@ def test_a_block_without_edges_is_its_input(images):
 @settings(max_examples=5)
 @given(st.data())
 def test_the_network_of_a_genotype_computes_what_the_supernet_does(data):
-    supernet = randomize(SMALL.supernet())
-    every = block_edges(2, SMALL.operations)
-    for names in SMALL.edge_names().values():
+    supernet = randomize(DSO.supernet())
+    every = block_edges(2, DSO.operations)
+    for names in DSO.edge_names().values():
         kept = live_edges({("l1_sep3", "output"), *data.draw(st.sets(st.sampled_from(every)))})
         for edge, name in names.items():
             supernet.get_layer(name).set_mask([edge in kept])
-    genotype = SMALL.genotype(supernet)
-    network = SMALL.network(genotype)
+    genotype = DSO.genotype(supernet)
+    network = DSO.network(genotype)
     copy_weights(supernet, network, genotype)
     images = np.random.default_rng(1).normal(size=(3, 8, 8, 3)).astype("float32")
     expected = supernet(images, training=False)
@@ -148,7 +148,7 @@ def copy_weights(supernet, network, genotype):
             layer.set_weights([np.ones_like(beta), beta, mean, variance])
         elif layer.name.endswith("output_conv"):
             block = layer.name.removesuffix("_output_conv")
-            nodes = [s for s, t in block_edges(2, SMALL.operations) if t == "output"]
+            nodes = [s for s, t in block_edges(2, DSO.operations) if t == "output"]
             fed = [s for s, t in genotype[block] if t == "output"]
             parts = np.split(source.kernel.numpy(), len(nodes), axis=2)
             kernel = np.concatenate([parts[nodes.index(node)] for node in fed], axis=2)
@@ -158,7 +158,7 @@ def copy_weights(supernet, network, genotype):
 
 
 def test_an_empty_block_of_the_supernet_adds_a_constant_alone(supernet, images):
-    for name in SMALL.edge_names()["stage1_block1"].values():
+    for name in DSO.edge_names()["stage1_block1"].values():
         supernet.get_layer(name).set_mask([False])
     probe = keras.Model(
         supernet.input,
@@ -168,7 +168,7 @@ def test_an_empty_block_of_the_supernet_adds_a_constant_alone(supernet, images):
     total, constant = probe(images, training=False)
     np.testing.assert_allclose(total - stem, constant, atol=1e-5)
     np.testing.assert_array_equal(constant, np.broadcast_to(constant[0, 0, 0], constant.shape))
-    for name in SMALL.edge_names()["stage1_block1"].values():
+    for name in DSO.edge_names()["stage1_block1"].values():
         supernet.get_layer(name).set_mask([True])
         supernet.get_layer(name).mode = "soft"
 
@@ -177,15 +177,15 @@ def test_names_do_not_depend_on_what_was_built_before():
     def names(model):
         return [layer.name for layer in model.layers]
 
-    assert names(SMALL.supernet()) == names(SMALL.supernet())
-    assert names(SMALL.network()) == names(SMALL.network())
+    assert names(DSO.supernet()) == names(DSO.supernet())
+    assert names(DSO.network()) == names(DSO.network())
 
 
 def test_search_batch_normalization_has_no_scale(supernet):
     norms = [x for x in supernet.layers if isinstance(x, keras.layers.BatchNormalization)]
     assert norms
     assert not any(norm.scale for norm in norms)
-    norms = [x for x in SMALL.network().layers if isinstance(x, keras.layers.BatchNormalization)]
+    norms = [x for x in DSO.network().layers if isinstance(x, keras.layers.BatchNormalization)]
     assert all(norm.scale for norm in norms)
 
 
@@ -221,7 +221,7 @@ def test_output_stride_16():
 
 
 def test_regularisation_of_the_retrained_network():
-    network = SMALL.network(None, stage_widths=(8, 12), dropout=0.6, drop_path=0.5)
+    network = DSO.network(None, stage_widths=(8, 12), dropout=0.6, drop_path=0.5)
     drop = network.get_layer("stage1_block1_drop_path")
     assert drop.rate == 0.5
     assert network.get_layer("head_dropout").rate == 0.6
@@ -252,7 +252,7 @@ def test_zoo_builders_survive_json(images):
     assert len(edges_of(model)) == 8
     network = models.create(
         "dso_network",
-        space=space_config(SMALL),
+        space=space_config(DSO),
         genotype={"stage1_block1": [["l1_sep3", "output"]]},
         dropout=0.5,
     )
@@ -288,11 +288,11 @@ def test_wrong_arguments(changes, message):
 )
 def test_wrong_genotype(genotype, message):
     with pytest.raises(KerasNasError, match=message):
-        SMALL.network(genotype)
+        DSO.network(genotype)
 
 
 def test_a_reduction_reads_every_other_pixel_as_a_strided_convolution_does():
-    model = SMALL.supernet()
+    model = DSO.supernet()
     layer = model.get_layer("stage1_reduction_conv1_conv")
     assert layer.strides == (1, 1)
     x = np.random.default_rng(0).normal(size=(2, 7, 8, 3)).astype("float32")
@@ -317,3 +317,74 @@ def test_gradients_of_large_images_stay_in_their_memory():
         return tf.reduce_all([tf.reduce_all(tf.math.is_finite(each)) for each in gradients])
 
     assert step()
+
+
+def test_the_papers_block_has_124_edges():
+    # Levels 2 to 4 read 1 + 4, 1 + 8 and 1 + 12 nodes: 20 + 36 + 52, and 16 go to the output.
+    edges = block_edges(4, OPERATIONS[:4])
+    assert len(edges) == 124
+    targets = [target.split("_")[0] for _, target in edges]
+    counts = [targets.count(level) for level in ("l1", "l2", "l3", "l4", "output")]
+    assert counts == [0, 20, 36, 52, 16]
+
+
+@pytest.mark.parametrize("levels", range(1, 6))
+@pytest.mark.parametrize("operations", range(1, 6))
+def test_the_number_of_edges_is_the_papers(levels, operations):
+    """(M² − M) N² / 2 + 2 M N − N, with M levels of N operations (section 3.1)."""
+    edges = block_edges(levels, OPERATIONS[:operations])
+    m, n = levels, operations
+    assert len(edges) == len(set(edges)) == (m * m - m) * n * n // 2 + 2 * m * n - n
+
+
+@pytest.mark.parametrize(
+    ("levels", "operations", "count"), [(1, 1, 1), (2, 2, 10), (2, 4, 28), (5, 4, 196), (4, 5, 185)]
+)
+def test_the_number_of_edges_by_hand(levels, operations, count):
+    assert len(block_edges(levels, OPERATIONS[:operations])) == count
+
+
+def test_dead_ends_take_their_edges_with_them():
+    #  input ── l2_a ── l3_a ── output     l1_b ── l2_b (nobody reads it)
+    #  l3_b (reads nothing) ── output
+    edges = [
+        ("input", "l2_a"),
+        ("l1_b", "l2_b"),
+        ("l2_a", "l3_a"),
+        ("l3_a", "output"),
+        ("l3_b", "output"),
+    ]
+    assert live_edges(edges) == [("input", "l2_a"), ("l2_a", "l3_a"), ("l3_a", "output")]
+    assert live_nodes(edges) == {"l2_a", "l3_a"}
+    assert live_edges([]) == []
+    assert live_edges([("input", "l2_a")]) == []
+
+
+@given(st.sets(st.sampled_from(block_edges(3, OPERATIONS[:2]))))
+def test_every_live_edge_lies_on_a_path(chosen):
+    live = set(live_edges(chosen))
+    assert live <= chosen
+
+    def from_input(node):
+        return (
+            node == "input"
+            or node.startswith("l1_")
+            or any(from_input(source) for source, target in chosen if target == node)
+        )
+
+    def to_output(node):
+        return node == "output" or any(
+            to_output(target) for source, target in chosen if source == node
+        )
+
+    assert live == {(s, t) for s, t in chosen if from_input(s) and to_output(t)}
+
+
+def test_node_names():
+    assert node_levels(2, ["sep3", "max3"]) == [["l1_sep3", "l1_max3"], ["l2_sep3", "l2_max3"]]
+
+
+def test_edges_without_a_block_are_shared_and_dead_ends_go():
+    edges = {"edge_l1_sep3_to_output": 1.0, "edge_l1_max3_to_l2_avg3": 1.0}
+    assert edges_by_block(edges) == {"every block": [("l1_sep3", "output")]}
+    assert operations_by_block(edges) == {"every block": ["sep3"]}

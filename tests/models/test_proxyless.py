@@ -8,7 +8,7 @@ from keras_nas import models
 from keras_nas.errors import KerasNasError
 from keras_nas.layers import ScaledEdge
 from keras_nas.models.proxyless import OPERATIONS, block_names, proxyless
-from tests.small_spaces import PROXYLESS, open_operations
+from tests.training.nets import PROXYLESS, open_operations
 
 # The published networks: kernel and expansion of each block's operation, None for none.
 GPU = [

@@ -200,7 +200,7 @@ class TestWidths:
 
 
 def test_padded_shortcut_picks_every_second_pixel_and_appends_zeros():
-    from keras_nas.models.basic_block import apply_basic_block
+    from keras_nas.models.resnet import apply_basic_block
 
     inputs = keras.Input((4, 4, 2))
     model = keras.Model(inputs, apply_basic_block(inputs, 3, 5, 2, shortcut="pad", name="block"))

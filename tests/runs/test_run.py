@@ -20,8 +20,7 @@ from keras_nas.search import DistillConfig, DnalConfig, FgnasConfig, TrainConfig
 from keras_nas.settings import unflatten
 from keras_nas.training.records import read_records, write_records
 from keras_nas.training.stage import Stage
-from tests.search.fgnas_settings import PAPER
-from tests.training.nets import MadeData, random_images, small_net
+from tests.training.nets import PAPER, MadeData, random_images, small_net
 
 SETTINGS = DnalConfig(
     lambda_a=5e-3,

@@ -32,8 +32,7 @@ from keras_nas.search.fgnas.stage import FgnasStage
 from keras_nas.tasks import Classification
 from keras_nas.training.evaluation import Evaluator
 from keras_nas.training.trainer import TrainStage
-from tests.search.fgnas_settings import PAPER
-from tests.training.nets import random_images, small_net
+from tests.training.nets import PAPER, random_images, small_net
 
 TRAINING = TrainConfig(epochs=4, learning_rate=0.05, weight_decay=1e-3)
 

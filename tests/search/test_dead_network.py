@@ -23,8 +23,7 @@ from keras_nas.search.fgnas.method import Fgnas
 from keras_nas.search.fgnas.stage import FgnasStage
 from keras_nas.tasks import Classification, Segmentation, SuperResolution, Task
 from keras_nas.training.session import SessionSettings
-from tests.search.fgnas_settings import PAPER
-from tests.training.nets import MadeData, random_images, small_net
+from tests.training.nets import PAPER, MadeData, random_images, small_net
 
 FOUND = kn.Architecture({"a": [], "b": [0, 1]}, {"a": 8, "b": 2})
 GOOD = [{"stage": "weights", "val_top1": 0.9}]

@@ -14,7 +14,7 @@ from keras_nas.costs.latency_operations import timed_operations
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.models import DsoSpace
 from keras_nas.models.proxyless import proxyless
-from keras_nas.search.dso.auxiliary_stage import AuxiliaryStage
+from keras_nas.search.dso.auxiliary_tower import AuxiliaryStage
 from keras_nas.search.dso.config import DsoConfig
 from keras_nas.search.dso.edge_gammas import fixed_gammas
 from keras_nas.search.dso.edge_graph import EdgeGraph
@@ -27,8 +27,7 @@ from keras_nas.training.distillation import Distillation
 from keras_nas.training.loop import run_stage
 from keras_nas.training.session import Session
 from keras_nas.training.trainer import TrainConfig
-from tests.small_spaces import open_operations
-from tests.training.nets import random_images
+from tests.training.nets import open_operations, random_images
 
 SPACE = DsoSpace(
     input_shape=(8, 8, 2), num_classes=4, stage_widths=(6, 12), stage_blocks=(1, 1), levels=1,

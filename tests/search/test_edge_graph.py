@@ -16,17 +16,9 @@ from keras_nas.search.dso.edge_gammas import (
     mac_gammas,
 )
 from keras_nas.search.dso.edge_graph import EdgeGraph
-from tests import small_spaces
+from tests.training import nets
 
-SPACE = DsoSpace(
-    input_shape=(8, 8, 3),
-    num_classes=4,
-    stage_widths=(4, 6),
-    stage_blocks=(1, 1),
-    levels=2,
-    operations=("sep3", "max3"),
-)
-PROXYLESS = {**small_spaces.PROXYLESS, "edges": True}
+PROXYLESS = {**nets.PROXYLESS, "edges": True}
 
 
 def chain():
@@ -47,7 +39,7 @@ def graph():
 
 @pytest.fixture(scope="module")
 def supernet():
-    return SPACE.supernet()
+    return nets.DSO.supernet()
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +88,7 @@ def test_a_strided_block_keeps_its_strongest_operation():
 
 
 def test_live_edges_are_those_of_the_space(space_graph):
-    names = SPACE.edge_names()
+    names = nets.DSO.edge_names()
     opened = {
         "stage1_block1": [("input", "l2_sep3"), ("l1_max3", "l2_max3"), ("l2_sep3", "output")],
         "stage2_block1": [("l1_sep3", "output"), ("l1_max3", "l2_sep3")],
@@ -107,7 +99,7 @@ def test_live_edges_are_those_of_the_space(space_graph):
 
 
 def test_the_output_convolution_costs_by_what_it_reads(space_graph):
-    names = SPACE.edge_names()["stage1_block1"]
+    names = nets.DSO.edge_names()["stage1_block1"]
     complete = space_graph.macs(space_graph.edges)["stage1_block1_output_conv"]
     assert complete == 64 * 16 * 4
     two = {names["l1_sep3", "output"], names["l1_max3", "output"]}
@@ -119,7 +111,7 @@ def test_fixed_gammas(graph):
 
 
 def test_flops_gammas_follow_what_each_block_computes(space_graph):
-    names = SPACE.edge_names()
+    names = nets.DSO.edge_names()
     opened = set(names["stage2_block1"].values())
     opened.add(names["stage1_block1"]["l1_sep3", "output"])
     found = flops_gammas(space_graph, 0.1)(opened)
@@ -135,7 +127,7 @@ def test_flops_gammas_follow_what_each_block_computes(space_graph):
 
 
 def test_mac_gammas_belong_to_the_operation(space_graph, supernet):
-    names = SPACE.edge_names()
+    names = nets.DSO.edge_names()
     found = mac_gammas(space_graph, supernet, 0.1)(set())
     assert max(found.values()) == pytest.approx(0.1)
     first = names["stage1_block1"]

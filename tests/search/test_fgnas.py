@@ -18,8 +18,7 @@ from keras_nas.search.fgnas.config import FgnasConfig
 from keras_nas.search.fgnas.method import Fgnas
 from keras_nas.search.fgnas.stage import FgnasStage
 from keras_nas.tasks import Classification
-from tests.search.fgnas_settings import PAPER
-from tests.training.nets import arrays, random_images, small_net
+from tests.training.nets import PAPER, arrays, random_images, small_net
 
 QUIET = Session(progress="off")
 SHORT = TrainConfig(epochs=2, learning_rate=0.05)

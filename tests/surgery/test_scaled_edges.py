@@ -9,7 +9,7 @@ import pytest
 import keras_nas as kn
 from keras_nas.models import DsoSpace
 from keras_nas.models.proxyless import proxyless
-from tests import small_spaces
+from tests.training import nets
 
 SPACE = {
     "input_shape": (16, 16, 3),
@@ -18,7 +18,7 @@ SPACE = {
     "levels": 3,
     "operations": ("sep3", "max3", "avg3"),
 }
-PROXYLESS = {**small_spaces.PROXYLESS, "edges": True}
+PROXYLESS = {**nets.PROXYLESS, "edges": True}
 
 
 def randomize(model, closed_share, seed=0):

@@ -1,4 +1,4 @@
-"""Small networks and data for the searches' tests."""
+"""Small networks, spaces, data and settings for the searches' tests; a stage of one number."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ import tensorflow as tf
 from keras import layers
 
 from keras_nas.data import DataSet
+from keras_nas.layers import ScaledEdge
+from keras_nas.models import DsoSpace
+from keras_nas.training.stage import Stage
+from keras_nas.training.step import Learned, descend, global_mean
 
 
 def small_net(classes=4, dtype=None):
@@ -60,3 +64,94 @@ class MadeData(DataSet):
 
     def builder_arguments(self):
         return {"input_shape": list(self.image_shape), "num_classes": self.num_classes}
+
+
+class ToyStage(Stage):
+    """One weight; remembers the calls of its hooks."""
+
+    def __init__(self, data, epochs=2, name="toy", momentum=0.9, stop_after=None):
+        super().__init__(name, epochs, data)
+        self.weight = keras.Variable(0.0, name="w")
+        self.momentum = momentum
+        self.stop_after = stop_after
+        self.calls: list[tuple] = []
+        self.traces = 0
+        self.on_step = None
+
+    def begin(self, steps):
+        self.optimizer = keras.optimizers.SGD(0.1, self.momentum)
+        self.optimizer.build([self.weight])
+        self.calls.append(("begin", steps))
+
+    def before_epoch(self, epoch):
+        self.calls.append(("epoch", epoch))
+
+    def before_step(self, epoch, step, steps):
+        self.calls.append(("step", epoch, step))
+        if self.on_step is not None:
+            self.on_step(epoch, step)
+
+    def train_step(self, batch):
+        self.traces += 1
+        return descend(
+            batch,
+            lambda x: self.weight.value * x,
+            lambda y, outputs: {"loss": global_mean((outputs - y) ** 2)},
+            [Learned([self.weight], self.optimizer)],
+        )
+
+    def state(self):
+        return {"weight": [self.weight], "optimizer": self.optimizer.variables}
+
+    def after_epoch(self, epoch):
+        return {"w": float(self.weight.numpy())}
+
+    def finished(self, records):
+        return self.stop_after is not None and len(records) >= self.stop_after
+
+
+class ToyData:
+    """Epoch e's batches depend on e alone, as those of `keras_nas.data`."""
+
+    def __init__(self, examples=7, batch=2):
+        self.examples, self.batch = examples, batch
+
+    def epoch(self, epoch, start=0):
+        random = np.random.default_rng(epoch)
+        x = random.uniform(0.5, 1.5, self.examples).astype("float32")
+        return tf.data.Dataset.from_tensor_slices((x, 3 * x)).batch(self.batch).skip(start)
+
+
+PAPER = {"start": "even", "min_share": 0.0, "lambda_unit": "one", "steer": "none"}
+
+
+PROXYLESS = {
+    "input_shape": (16, 16, 3),
+    "num_classes": 4,
+    "stem_width": 4,
+    "first_width": 4,
+    "stage_widths": (4, 6),
+    "stage_blocks": (2, 1),
+    "stage_strides": (1, 2),
+    "head_width": 16,
+}
+
+
+DSO = DsoSpace(
+    input_shape=(8, 8, 3),
+    num_classes=4,
+    stage_widths=(4, 6),
+    stage_blocks=(1, 1),
+    levels=2,
+    operations=("sep3", "max3"),
+)
+
+
+def open_operations(supernet: keras.Model) -> dict[str, list[str]]:
+    """The operations whose edge is open, by block, of a proxyless model built with `edges`."""
+    found: dict[str, list[str]] = {}
+    for layer in supernet.layers:
+        if isinstance(layer, ScaledEdge):
+            opened = [layer.place.source] if layer.mask()[0] else []
+            found.setdefault(layer.place.block, []).extend(opened)
+    return found

@@ -19,8 +19,7 @@ from keras_nas.search.dso.edge_stage import EdgeStage
 from keras_nas.search.fgnas.stage import FgnasStage
 from keras_nas.tasks import Classification
 from keras_nas.training.trainer import TrainStage
-from tests.search.fgnas_settings import PAPER
-from tests.training.nets import arrays, random_images
+from tests.training.nets import PAPER, arrays, random_images
 
 QUIET = Session(progress="off")
 

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import subprocess
 
 import numpy as np
 import pytest
@@ -12,8 +14,9 @@ from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.training.divergence import DivergedError
 from keras_nas.training.loop import InterruptedSearchError, run_stage
 from keras_nas.training.session import Session
+from keras_nas.training.stage import MixedData, steps_of
 from keras_nas.training.step import Learned, descend, global_mean
-from tests.training.toy import ToyData, ToyStage
+from tests.training.nets import ToyData, ToyStage
 
 
 def quiet(directory=None, **options):
@@ -349,3 +352,51 @@ def test_a_bar_shows_the_stage_loss_and_time_left():
 def test_session_refuses_what_does_not_go_together(options, message):
     with pytest.raises(UsageError, match=message):
         Session(**options)
+
+
+def test_two_data_sets_are_mixed_evenly_and_nothing_is_lost():
+    first, second = (tf.data.Dataset.range(*ends).batch(2) for ends in ((0, 8), (100, 104)))
+    mixed = MixedData(first, second)
+    assert steps_of(mixed.epoch(0)) == 6
+    batches = [batch.tolist() for batch in mixed.epoch(0).as_numpy_iterator()]
+    assert batches == [[0, 1], [100, 101], [2, 3], [4, 5], [102, 103], [6, 7]]
+    assert [batch.tolist() for batch in mixed.epoch(0, 4).as_numpy_iterator()] == batches[4:]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder with room for 400 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("this user cannot mount a file system")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(path):
+    with pytest.raises(OSError, match="No space left"), open(path, "wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
+@pytest.mark.parametrize(("epoch", "step", "kept"), [(1, 1, "ckpt-5"), (0, 3, "ckpt-3")])
+def test_the_old_checkpoint_survives_and_the_run_goes_on(small_disk, epoch, step, kept):
+    """Full before a checkpoint within the epoch, and before the records at its end."""
+
+    def on_step(e, s):
+        if (e, s) == (epoch, step):
+            fill(small_disk / "filler")
+
+    stage = ToyStage(ToyData(), epochs=3)
+    stage.on_step = on_step
+    run = {"directory": small_disk / "run", "checkpoint_every": 1, "progress": "off"}
+    with pytest.raises(KerasNasError, match=f"{kept} is kept.*space.*--resume") as error:
+        run_stage(stage, Session(**run))
+    assert "\n" not in str(error.value)
+    (small_disk / "filler").unlink()
+    resumed, unbroken = ToyStage(ToyData(), epochs=3), ToyStage(ToyData(), epochs=3)
+    run_stage(resumed, Session(resume=True, **run))
+    run_stage(unbroken, Session(progress="off"))
+    assert resumed.weight.numpy() == unbroken.weight.numpy()

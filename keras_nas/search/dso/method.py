@@ -17,12 +17,11 @@ from keras_nas.costs import LatencyTable, count
 from keras_nas.errors import UsageError
 from keras_nas.graph.copy import renewed
 from keras_nas.layers.edge_scales import join_scales
-from keras_nas.models.auxiliary_tower import with_auxiliary_tower
 from keras_nas.models.dso import space_config
 from keras_nas.models.dso_space import DsoSpace
 from keras_nas.models.found_network import SPACES, FoundNetwork
 from keras_nas.search.dso.alternating_data import AlternatingData
-from keras_nas.search.dso.auxiliary_stage import AuxiliaryStage
+from keras_nas.search.dso.auxiliary_tower import AuxiliaryStage, with_auxiliary_tower
 from keras_nas.search.dso.config import DsoConfig, parse_ratio
 from keras_nas.search.dso.edge_gammas import (
     Gammas,

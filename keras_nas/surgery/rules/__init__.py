@@ -27,9 +27,14 @@ from keras_nas.surgery.rules.gate import GateRule
 from keras_nas.surgery.rules.merge import Concatenate, Merge
 from keras_nas.surgery.rules.normalization import BatchNormalization, Normalization
 from keras_nas.surgery.rules.padding import Pad
-from keras_nas.surgery.rules.pixel_shuffle import DepthToSpace
 from keras_nas.surgery.rules.reindex import OTHERS, SHAPES, SLICES, Reindex
-from keras_nas.surgery.rules.spatial import Resizing, Spatial, SpatialReduction, SpatialSoftmax
+from keras_nas.surgery.rules.spatial import (
+    DepthToSpace,
+    Resizing,
+    Spatial,
+    SpatialReduction,
+    SpatialSoftmax,
+)
 
 _OPAQUE = Rule()
 _GATE = GateRule()

@@ -95,19 +95,13 @@ def test_both_formats_are_models(files, name):
     check_model_file(files / name)
 
 
-@pytest.mark.parametrize(("name", "message"), FOREIGN)
-def test_a_file_of_another_kind_is_one_line(files, name, message):
+@pytest.mark.parametrize(
+    ("look", "name", "message"),
+    [*((check_model_file, *row) for row in FOREIGN), *((load_model, *row) for row in BROKEN)],
+)
+def test_what_is_wrong_with_a_file_is_one_line(files, look, name, message):
     with pytest.raises(KerasNasError, match=message) as caught:
-        check_model_file(files / name)
-    assert "\n" not in str(caught.value)
-    assert name in str(caught.value)
-    assert not isinstance(caught.value, UsageError)
-
-
-@pytest.mark.parametrize(("name", "message"), BROKEN)
-def test_what_is_wrong_with_a_file_is_one_line(files, name, message):
-    with pytest.raises(KerasNasError, match=message) as caught:
-        load_model(files / name)
+        look(files / name)
     assert "\n" not in str(caught.value)
     assert name in str(caught.value)
     assert not isinstance(caught.value, UsageError)

@@ -86,32 +86,20 @@ def test_each_convolution_is_there_once():
     assert sorted(names) == sorted(["a", "a_conv1x1", "a_conv5x5", "b", "b_conv1x1", "b_conv5x5"])
 
 
-def test_all_open_is_the_mean():
-    """One 1×1 convolution of ones beside one 3×3: the mean of the two."""
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_all_open_is_the_mean(pretrained):
+    """Eq. (1): (the 3×3 + a 1×1 of ones) / 2; of trained weights M times the original's share."""
     inputs = keras.Input((8, 8, 3))
     x = layers.Conv2D(2, 3, padding="same", use_bias=False, name="a")(inputs)
     model = keras.Model(inputs, layers.Conv2D(1, 1, use_bias=False, name="out")(x))
     randomize(model, 0)
-    supernet = kn.gates.widen(model, kernels=(1,))
+    supernet = kn.gates.widen(model, kernels=(1,), pretrained=pretrained)
     supernet.get_layer("a_conv1x1").kernel.assign(np.ones((1, 1, 3, 2)))
-    once = np.asarray(model.get_layer("a")(X))
+    if not pretrained:
+        np.testing.assert_array_equal(supernet.get_layer("a").kernel, model.get_layer("a").kernel)
+    once = np.asarray(model.get_layer("a")(X)) / (1 if pretrained else 2)
     other = np.repeat(X.sum(axis=-1, keepdims=True), 2, axis=-1)
     expected = np.asarray(model.get_layer("out")(once + other / 2))
-    np.testing.assert_allclose(run(supernet), expected, atol=1e-5)
-
-
-def test_from_scratch_all_open_is_the_plain_mean():
-    """Eq. (1): (the 3×3 + the 1×1) / 2, the original's weights as they were."""
-    inputs = keras.Input((8, 8, 3))
-    x = layers.Conv2D(2, 3, padding="same", use_bias=False, name="a")(inputs)
-    model = keras.Model(inputs, layers.Conv2D(1, 1, use_bias=False, name="out")(x))
-    randomize(model, 0)
-    supernet = kn.gates.widen(model, kernels=(1,), pretrained=False)
-    supernet.get_layer("a_conv1x1").kernel.assign(np.ones((1, 1, 3, 2)))
-    np.testing.assert_array_equal(supernet.get_layer("a").kernel, model.get_layer("a").kernel)
-    once = np.asarray(model.get_layer("a")(X))
-    other = np.repeat(X.sum(axis=-1, keepdims=True), 2, axis=-1)
-    expected = np.asarray(model.get_layer("out")((once + other) / 2))
     np.testing.assert_allclose(run(supernet), expected, atol=1e-5)
 
 

@@ -116,17 +116,6 @@ def test_one_edge_on_tensors_of_two_widths():
     np.testing.assert_allclose(outputs[1], np.full((2, 5), 0.5))
 
 
-def test_saves_and_loads(tmp_path):
-    model = keras.Sequential([keras.Input((3,)), ScaledEdge(name="edge", mode="soft")])
-    model.layers[0].scale.assign([0.25])
-    model.layers[0].mode = "hard"
-    model.save(tmp_path / "edge.keras")
-    loaded = keras.saving.load_model(tmp_path / "edge.keras")
-    assert loaded.layers[0].mode == "hard"
-    assert loaded.layers[0].scale.numpy().tolist() == [0.25]
-    np.testing.assert_array_equal(loaded(X), model(X))
-
-
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision(policy):
     edge = built(dtype=policy)

@@ -16,7 +16,27 @@ from keras_nas.training.trainer import TrainStage, kernels, needs_loss_scaling, 
 from tests.training.nets import arrays, random_images, small_net
 
 QUIET = Session(progress="off")
+COMPILED = Session(progress="off", jit_compile=True)
 CONFIG = TrainConfig(epochs=1, learning_rate=0.05, weight_decay=0.01)
+
+
+def trained(model, config, data=None, validation_data=None):
+    """The records of a stage of training."""
+    data, task = data or random_images(), Classification.of(model)
+    return train(model, data, validation_data, config, task=task, session=QUIET)
+
+
+class CountedStage(TrainStage):
+    """A training stage that counts its traces."""
+
+    def __init__(self, model, data, validation_data=None):
+        task, config = Classification.of(model), TrainConfig(epochs=2, learning_rate=0.05)
+        super().__init__("weights", model, data, validation_data, task, config)
+        self.traces = 0
+
+    def train_step(self, batch):
+        self.traces += 1
+        return super().train_step(batch)
 
 
 def test_penalty_is_half_the_squared_norm_of_the_kernels_alone():
@@ -51,9 +71,7 @@ def test_an_epoch_equals_keras_fit():
     for layer in theirs.layers:
         if hasattr(layer, "kernel"):
             layer.kernel.regularizer = keras.regularizers.L2(0.005)
-    records = train(
-        ours, random_images(), None, CONFIG, task=Classification.of(ours), session=QUIET
-    )
+    records = trained(ours, CONFIG)
     theirs.compile(
         keras.optimizers.SGD(0.05, 0.9),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -66,34 +84,10 @@ def test_an_epoch_equals_keras_fit():
 
 def test_gates_keep_their_logits_and_the_step_is_traced_once():
     supernet = gates.insert(small_net(), ScaledSigmoidGate)
-    traces = []
-
-    class Counted(TrainStage):
-        def train_step(self, batch):
-            traces.append(1)
-            return super().train_step(batch)
-
-    task = Classification.of(supernet)
-    config = dataclasses.replace(CONFIG, epochs=2)
-    run_stage(Counted("weights", supernet, random_images(40), random_images(), task, config), QUIET)
-    assert len(traces) == 1
+    stage = CountedStage(supernet, random_images(40), random_images())
+    run_stage(stage, QUIET)
+    assert stage.traces == 1
     assert all((gate.logits.numpy() == 0).all() for gate in gates.find(supernet))
-
-
-def test_training_learns_and_records_the_validation():
-    model = small_net()
-    config = TrainConfig(epochs=3, learning_rate=0.1, weight_decay=1e-4)
-    records = train(
-        model,
-        random_images(),
-        random_images(seed=1),
-        config,
-        task=Classification.of(model),
-        session=QUIET,
-    )
-    assert records[-1]["val_top1"] > 0.9
-    assert records[-1]["loss"] < records[0]["loss"]
-    assert records[-1]["loss"] > records[-1]["task_loss"]
 
 
 def test_losses_that_layers_add_are_counted():
@@ -104,29 +98,22 @@ def test_losses_that_layers_add_are_counted():
     )(x)
     model = keras.Model(inputs, outputs)
     config = TrainConfig(epochs=1, learning_rate=0.0, weight_decay=0.0)
-    records = train(
-        model, random_images(), None, config, task=Classification.of(model), session=QUIET
-    )
+    records = trained(model, config)
     plain = keras.losses.sparse_categorical_crossentropy(
         np.zeros(1, int), np.zeros((1, 4), "float32"), from_logits=True
     )
     assert records[0]["task_loss"] == pytest.approx(0.5 * 512 + float(plain[0]), rel=1e-5)
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-def test_mixed_precision_learns(policy):
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16", "mixed_bfloat16"])
+def test_training_learns_and_records_the_validation(policy):
     model = small_net(dtype=policy)
     assert needs_loss_scaling(model) == (policy == "mixed_float16")
-    config = TrainConfig(epochs=3, learning_rate=0.1)
-    records = train(
-        model,
-        random_images(),
-        random_images(seed=1),
-        config,
-        task=Classification.of(model),
-        session=QUIET,
-    )
+    config = TrainConfig(epochs=3, learning_rate=0.1, weight_decay=1e-4)
+    records = trained(model, config, validation_data=random_images(seed=1))
     assert records[-1]["val_top1"] > 0.9
+    assert records[-1]["loss"] < records[0]["loss"]
+    assert records[-1]["loss"] > records[-1]["task_loss"]
     assert all(v.dtype == "float32" for v in model.trainable_variables)
 
 
@@ -134,7 +121,7 @@ def test_divergence_names_the_layer():
     model = small_net()
     model.get_layer("b_conv").kernel.assign(model.get_layer("b_conv").kernel * 3e38)
     with pytest.raises(DivergedError, match=r"epoch 1, step 1: .* output of layer 'b_conv'"):
-        train(model, random_images(), None, CONFIG, task=Classification.of(model), session=QUIET)
+        trained(model, CONFIG)
     assert all(np.isfinite(v.numpy()).all() for v in model.trainable_variables)
 
 
@@ -142,7 +129,7 @@ def test_divergence_names_the_inputs():
     model = small_net()
     bad = random_images().map(lambda x, y: (x * np.nan, y))
     with pytest.raises(DivergedError, match="inputs of the batch"):
-        train(model, bad, None, CONFIG, task=Classification.of(model), session=QUIET)
+        trained(model, CONFIG, bad)
 
 
 def test_adam_and_nesterov_are_had_by_name():
@@ -163,22 +150,6 @@ def test_a_network_without_weights_is_refused_in_one_line():
     model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs), name="emptied")
     with pytest.raises(KerasNasError, match="Stage 'train' has nothing to train: model 'emptied'"):
         train(model, random_images(), None, TrainConfig(epochs=1), task=Classification(2))
-
-
-COMPILED = Session(progress="off", jit_compile=True)
-
-
-class CountedStage(TrainStage):
-    """A training stage that counts its traces."""
-
-    def __init__(self, model, data):
-        task, config = Classification.of(model), TrainConfig(epochs=2, learning_rate=0.05)
-        super().__init__("weights", model, data, None, task, config)
-        self.traces = 0
-
-    def train_step(self, batch):
-        self.traces += 1
-        return super().train_step(batch)
 
 
 class Written(keras.layers.Layer):
@@ -207,8 +178,8 @@ def test_an_operation_that_xla_does_not_have_is_named():
         run_stage(CountedStage(model, random_images()), COMPILED)
 
 
-def test_a_step_of_several_replicas_is_not_compiled():
-    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+def test_a_step_of_several_replicas_is_not_compiled(mirrored):
+    with mirrored.scope():
         stage = CountedStage(small_net(), random_images())
         with pytest.raises(UsageError, match="jit_compile=True with 2 replicas"):
             run_stage(stage, COMPILED)

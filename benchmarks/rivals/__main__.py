@@ -3,9 +3,16 @@
     python -m benchmarks.rivals --folder=runs/rivals            (hours on two cores)
     python -m benchmarks.rivals --quick --folder=runs/rivals_quick            (minutes)
 
-Trains each network once a seed, then lets every entrant take it to every target. Whatever stands in
+    python -m benchmarks.rivals --networks=mlperf_resnet8 --data=class_folders --data_dir=cifar \
+        --model_file=mlperf_tiny_resnet8_cifar10.h5 --folder=runs/rivals_mlperf
+    python -m benchmarks.rivals --networks=edsr --test_dirs=Set5,Set14 --folder=runs/rivals_edsr
+    python -m benchmarks.rivals --networks=camvid --data_dir=camvid --folder=runs/rivals_camvid
+
+Trains each network once a seed, then lets every entrant take it to every target. `mlperf_resnet8`
+starts from what others trained, and its epochs are the finetuning on the data. Whatever stands in
 the folder is not done again, so a command that was stopped goes on, and cells may be played by
-several commands one after the other. Prints a table of top-1 with its spread, and of the .tflite
+several commands one after the other. Prints a table of the task's metric with its spread (top-1,
+PSNR, mean IoU), and of the .tflite
 files' milliseconds (those of a network timed in turns), size and size compressed; writes
 results.json, and for each network a plot against macs and one against milliseconds. A star marks a
 network whose macs are more than 2 % off the target: it counts on neither side. `tfmot_sparsity`
@@ -31,6 +38,12 @@ from keras_nas.files import atomic_write_text
 
 _FOLDER = flags.DEFINE_string("folder", "runs/rivals", "Where networks and results stand.")
 _NETWORKS = flags.DEFINE_list("networks", ["small_resnet", "resnet20", "mobilenet"], "Networks.")
+_DATA = flags.DEFINE_string("data", None, "Data set; by default that of the first network.")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where the data stands.")
+_MODEL_FILE = flags.DEFINE_string("model_file", None, "The trained file that mlperf_resnet8 is.")
+_TEST_DIRS = flags.DEFINE_list(
+    "test_dirs", [], "Folders of pictures to measure super-resolution on, beside the data's own."
+)
 _ENTRANTS = flags.DEFINE_list("entrants", [], "Entrants; all by default.")
 _TARGETS = flags.DEFINE_list("targets", ["0.5", "0.3", "0.15"], "Shares of the macs.")
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds.")
@@ -49,9 +62,15 @@ def main() -> None:
     from benchmarks.rivals.contest import Cell, Contest, play
     from benchmarks.rivals.entrants import ENTRANTS, REFERENCES
     from benchmarks.rivals.networks import NETWORKS
+    from benchmarks.rivals.results import row_text
 
+    _check("networks", _NETWORKS.value, NETWORKS)
     contest = Contest(
         Path(_FOLDER.value),
+        data=_DATA.value or NETWORKS[_NETWORKS.value[0]].data,
+        data_dir=_DATA_DIR.value,
+        model_file=_MODEL_FILE.value,
+        test_dirs=tuple(_TEST_DIRS.value),
         train_examples=_EXAMPLES.value,
         weights_epochs=_WEIGHTS.value,
         epochs=_EPOCHS.value,
@@ -62,8 +81,8 @@ def main() -> None:
     if _QUICK.value:
         contest = dataclasses.replace(contest, **QUICK)
         networks, targets, seeds = networks[:1], targets[:1], seeds[:1]
-    _check("networks", networks, NETWORKS)
     _check("entrants", names, ENTRANTS)
+    contest.check(networks)
     _check_same(contest)
     cells = [
         Cell(network, name, target, seed)
@@ -72,14 +91,14 @@ def main() -> None:
             *((name, 1.0) for name in REFERENCES),
             *((name, target) for target in targets for name in names),
         ]
+        if name not in NETWORKS[network].without
     ]
     rows = []
     for number, cell in enumerate(cells, start=1):
         row = play(contest, cell, ENTRANTS[cell.entrant])
         rows.append(row)
         print(
-            f"{number}/{len(cells)}  {cell.name}  top-1 {100 * row['top1']:.2f} %  "
-            f"{row['share']:.3f}x macs",
+            f"{number}/{len(cells)}  {cell.name}  {row_text(row)}  {row['share']:.3f}x macs",
             file=sys.stderr,
             flush=True,
         )
@@ -107,34 +126,39 @@ def _check_same(contest: Any) -> None:
     """Refuses a folder whose cells were played under other settings."""
     path = contest.folder / "contest.json"
     settings = {**dataclasses.asdict(contest), "folder": None}
+    settings["test_dirs"] = list(contest.test_dirs)
     if path.exists():
         before = json.loads(path.read_text(encoding="utf-8"))
         for name, value in settings.items():
-            if before.get(name) != value:
+            if name in before and before[name] != value:
                 raise UsageError(
-                    f"{contest.folder} was begun with {name}={before.get(name)!r}: give that, or "
+                    f"{contest.folder} was begun with {name}={before[name]!r}: give that, or "
                     f"another `--folder`. Received: {name}={value!r}"
                 )
     atomic_write_text(path, json.dumps(settings, indent=1))
 
 
 def _write(folder: Path, networks: list[str], rows: list[dict[str, Any]]) -> None:
-    from benchmarks.rivals.results import MEASURED, plot, references, results_table, standings
+    from benchmarks.rivals import results
     from keras_nas.reporting.plots import save
 
-    found = standings(rows)
     atomic_write_text(folder / "results.json", json.dumps(rows, indent=1))
-    for network in networks:
-        for against in ("macs", "latency_ms"):
-            if any(each.network == network and getattr(each, against) for each in found):
-                save(plot(found, network, against), folder / f"{network}_{against}.png")
-    print("\n".join(references(found)))
     console = Console()
-    console.print(results_table(found))
-    for name, what in MEASURED.items():
+    for metric in results.metrics_of(rows):
+        found = results.standings(rows, metric)
+        for network, against in itertools.product(networks, ("macs", "latency_ms")):
+            if any(each.network == network and getattr(each, against) for each in found):
+                save(
+                    results.plot(found, network, against),
+                    folder / f"{network}_{metric}_{against}.png",
+                )
+        console.print(f"{results.quality_of(metric).label}:")
+        print("\n".join(results.references(found)))
+        console.print(results.results_table(found))
+    for name, what in results.MEASURED.items():
         if any(getattr(each, name) for each in found):
             console.print(f"{what}:")
-            console.print(results_table(found, name))
+            console.print(results.results_table(found, name))
     print(folder / "results.json")
 
 

@@ -7,8 +7,9 @@ Files stand in the contest's folder: `trained/` holds each full network after it
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ import numpy as np
 
 import keras_nas as kn
 from benchmarks.rivals.networks import NETWORKS
+from benchmarks.rivals.scores import scores
 from keras_nas.costs import count
+from keras_nas.data import DataSet, registry
+from keras_nas.errors import UsageError
 from keras_nas.files import atomic_path, atomic_write_text
-from keras_nas.tasks import Classification
+from keras_nas.tasks import make_task
 from keras_nas.training.distill_config import DistillConfig
-from keras_nas.training.evaluation import Evaluator
 from keras_nas.training.session import Session
 from keras_nas.training.train_config import TrainConfig
 from keras_nas.training.trainer import train
@@ -52,25 +55,27 @@ class Contest:
 
     Attributes:
         folder: Where its files stand.
-        data: Of `keras_nas.data.load`.
-        train_examples: Images to learn from.
+        data: Of `keras_nas.data.load`; its task is the networks'.
+        data_dir: Where the data stands; None for its usual place.
+        model_file: What others trained, for a network that starts from it.
+        test_dirs: Folders of pictures that super-resolution is measured on besides.
+        train_examples: Images to learn from; for super-resolution patches an epoch.
         batch_size: Images a step.
         weights_epochs: Epochs of the full network.
         epochs: Epochs that follow, for a search and its finetuning together.
-        learning_rate: The first of a cosine, in the full network's and in from-scratch training.
-        finetune_learning_rate: The first of the cosine that follows pruning.
         distill_weight: The weight of the full network's soft targets, for every entrant that
             starts from it; 0 for none.
     """
 
     folder: Path
     data: str = "fashion_mnist"
+    data_dir: str | None = None
+    model_file: str | None = None
+    test_dirs: tuple[str, ...] = ()
     train_examples: int = 6000
     batch_size: int = 64
     weights_epochs: int = 12
     epochs: int = 8
-    learning_rate: float = 0.05
-    finetune_learning_rate: float = 0.02
     distill_weight: float = 0.0
 
     def cell_path(self, cell: Cell) -> Path:
@@ -82,9 +87,43 @@ class Contest:
         """How the entrants that start from the full network learn from it; None for not at all."""
         return DistillConfig(weight=self.distill_weight) if self.distill_weight else None
 
-    def training(self, epochs: int, learning_rate: float) -> TrainConfig:
-        """SGD along a cosine, as everybody trains here."""
-        return TrainConfig(epochs=epochs, learning_rate=learning_rate, schedule="cosine")
+    def check(self, networks: Sequence[str]) -> None:
+        """Refuses networks that the data is not for.
+
+        Raises:
+            UsageError: Their task is not the data's, or there are pictures to measure without use.
+        """
+        task = registry.task_of(self.data)
+        for network in networks:
+            if NETWORKS[network].task != task:
+                raise UsageError(
+                    f"`networks` must all be for {task}, as the data {self.data} is. "
+                    f"Received: {network!r}, for {NETWORKS[network].task}"
+                )
+        if self.test_dirs and task != "super_resolution":
+            raise UsageError(
+                f"`test_dirs` must be empty for {task}. Received: {list(self.test_dirs)}"
+            )
+
+    def load(self, network: str, seed: int) -> DataSet:
+        """The data for a network, with the examples and the order of a seed."""
+        options = {
+            "data_dir": self.data_dir,
+            "batch_size": self.batch_size,
+            "train_examples": self.train_examples,
+            "validation_share": 0.02,
+            **NETWORKS[network].options,
+            "seed": seed,
+        }
+        options["steps_per_epoch"] = max(1, self.train_examples // options["batch_size"])
+        known = registry.options(self.data)
+        return _load(self.data, **{name: options[name] for name in sorted(known & set(options))})
+
+
+@functools.lru_cache(maxsize=1)
+def _load(name: str, **options: Any) -> DataSet:
+    """The data of the last cell is often that of the next."""
+    return kn.data.load(name, **options)
 
 
 class Start:
@@ -100,16 +139,32 @@ class Start:
         self.contest = contest
         self.network = network
         self.seed = seed
+        self.kind = NETWORKS[network]
+        self.data = contest.load(network, seed)
+        self.task = make_task(self.data, self.fresh())
         keras.utils.set_random_seed(seed)
-        self.data = kn.data.load(
-            contest.data, batch_size=contest.batch_size, seed=seed,
-            train_examples=contest.train_examples, validation_share=0.02,
-        )  # fmt: skip
-        self.task = Classification(self.data.num_classes)
 
     def fresh(self) -> keras.Model:
-        """The full network, untrained."""
-        return NETWORKS[self.network](self.data.image_shape, self.data.num_classes)
+        """The full network before its epochs, with new weights or those that others trained."""
+        return self.kind.build(self.data, self.contest.model_file)
+
+    def from_scratch(self, epochs: int) -> TrainConfig:
+        """How everybody trains new weights."""
+        return self._cosine(epochs, self.kind.learning_rate)
+
+    def of_weights(self, epochs: int) -> TrainConfig:
+        """How the full network is trained: from scratch, unless others did so before."""
+        return self._cosine(epochs, self.kind.weights_learning_rate or self.kind.learning_rate)
+
+    def finetuning(self, epochs: int) -> TrainConfig:
+        """How everybody trains the weights that pruning left."""
+        return self._cosine(epochs, self.kind.finetune_learning_rate)
+
+    def _cosine(self, epochs: int, learning_rate: float) -> TrainConfig:
+        return TrainConfig(
+            epochs=epochs, optimizer=self.kind.optimizer, learning_rate=learning_rate,
+            schedule="cosine", weight_decay=self.kind.weight_decay,
+        )  # fmt: skip
 
     def trained(
         self, kind: str = "full", prepare: Callable[[keras.Model], None] | None = None
@@ -125,22 +180,17 @@ class Start:
             model = self.fresh()
             if prepare is not None:
                 prepare(model)
-            self.train(model, self.contest.weights_epochs, self.contest.learning_rate)
+            self.train(model, self.of_weights(self.contest.weights_epochs))
             with atomic_path(path) as temporary:
                 model.save(temporary)
         return kn.load_model(path)
 
     def train(
-        self,
-        model: keras.Model,
-        epochs: int,
-        learning_rate: float,
-        teacher: keras.Model | None = None,
+        self, model: keras.Model, config: TrainConfig, teacher: keras.Model | None = None
     ) -> keras.Model:
         """Trains a network in place, from a teacher if there is one, and gives it back."""
         train(
-            model, self.data.train, None, self.contest.training(epochs, learning_rate),
-            task=self.task, session=Session(progress="off"),
+            model, self.data.train, None, config, task=self.task, session=Session(progress="off"),
             teacher=teacher, distill=self.contest.distill if teacher is not None else None,
         )  # fmt: skip
         return model
@@ -154,9 +204,9 @@ class Start:
         cell = Cell(self.network, entrant, float(target.removesuffix("x")), self.seed)
         return kn.load_model(self.contest.cell_path(cell))
 
-    def top1(self, model: keras.Model) -> float:
-        """The share of the test set that the network gets right."""
-        return Evaluator(model, self.task, self.data.test)()["top1"]
+    def scores(self, model: keras.Model) -> dict[str, float]:
+        """How good the network is, by the names of its task's metrics; see `scores`."""
+        return scores(model, self.task, self.data, self.contest.test_dirs)
 
 
 Entrant = Callable[[Start, str], keras.Model]
@@ -167,8 +217,9 @@ def play(contest: Contest, cell: Cell, entrant: Entrant) -> dict[str, Any]:
     """Plays a cell, or reads what it gave before.
 
     Returns:
-        `network`, `entrant`, `target`, `seed`, `top1`, `macs`, `params`, `nonzero_params`, `share`
-        (of the full network's macs) and `fair` (whether `share` is within 2 % of the target).
+        `network`, `entrant`, `target`, `seed`, the task's metric (`top1`, `psnr_y`, `miou`; see
+        `scores`), `macs`, `params`, `nonzero_params`, `share` (of the full network's macs) and
+        `fair` (whether `share` is within 2 % of the target).
     """
     path = contest.cell_path(cell).with_suffix(".json")
     if path.exists():
@@ -182,7 +233,7 @@ def play(contest: Contest, cell: Cell, entrant: Entrant) -> dict[str, Any]:
         found.save(temporary)
     row = {
         **dataclasses.asdict(cell),
-        "top1": start.top1(found),
+        **start.scores(found),
         "macs": costs.macs,
         "params": costs.params,
         "nonzero_params": sum(np.count_nonzero(v) for v in found.trainable_variables),

@@ -43,15 +43,14 @@ def _pruned(
 
 def _finetuned(start: Start, small: keras.Model) -> keras.Model:
     kn.statistics.reestimate(small, start.data.train.epoch(0), STATISTICS_BATCHES)
-    contest = start.contest
-    teacher = start.trained() if contest.distill else None
-    return start.train(small, contest.epochs, contest.finetune_learning_rate, teacher)
+    teacher = start.trained() if start.contest.distill else None
+    return start.train(small, start.finetuning(start.contest.epochs), teacher)
 
 
 def _from_scratch(start: Start, small: keras.Model) -> keras.Model:
     """A new network of the same layers, trained for all the epochs there are."""
     epochs = start.contest.weights_epochs + start.contest.epochs
-    return start.train(keras.models.clone_model(small), epochs, start.contest.learning_rate)
+    return start.train(keras.models.clone_model(small), start.from_scratch(epochs))
 
 
 @entrant
@@ -63,8 +62,7 @@ def full(start: Start, target: str) -> keras.Model:
 @entrant
 def full_twice(start: Start, target: str) -> keras.Model:
     """The full network after twice its epochs; hardly better, or all is undertrained."""
-    epochs = 2 * start.contest.weights_epochs
-    return start.train(start.fresh(), epochs, start.contest.learning_rate)
+    return start.train(start.fresh(), start.of_weights(2 * start.contest.weights_epochs))
 
 
 @entrant
@@ -135,7 +133,7 @@ def fgnas(start: Start, target: str) -> keras.Model:
     search, finetune = _epochs(start)
     config = kn.search.FgnasConfig(
         target_macs=target, **_stages(start, finetune),
-        search=start.contest.training(search, start.contest.finetune_learning_rate),
+        search=start.finetuning(search),
     )  # fmt: skip
     return _searched(start, kn.search.fgnas, config)
 
@@ -148,11 +146,10 @@ def _epochs(start: Start) -> tuple[int, int]:
 
 def _stages(start: Start, epochs: int) -> dict[str, Any]:
     """No stage for the weights, which are trained; the last one as everybody's."""
-    contest = start.contest
     return {
         "weights": TrainConfig(epochs=0),
-        "finetune": contest.training(epochs, contest.finetune_learning_rate),
-        "finetune_distill": contest.distill or DistillConfig(),
+        "finetune": start.finetuning(epochs),
+        "finetune_distill": start.contest.distill or DistillConfig(),
         "reestimate_batches": STATISTICS_BATCHES,
     }
 

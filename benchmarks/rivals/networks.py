@@ -2,43 +2,93 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import keras
 
 import keras_nas as kn
+from benchmarks.rivals.others import of_pixels
 
-HALF_MOBILENET = {
+HALF_MOBILENET: dict[str, Any] = {
     "stem_width": 16,
     "block_widths": [8, 12, 12, 16, 16, 16, 32, 32, 32, 32, 48, 48, 48, 80, 80, 80, 160],
-    "head_width": 320,
-    "dropout": 0.0,
 }
+HALF_EXPANDED = [16, *(6 * width for width in HALF_MOBILENET["block_widths"][:-1])]
 
 
-def small_resnet(input_shape: Sequence[int], classes: int) -> keras.Model:
-    """Two blocks a stage, as in the demo."""
-    return kn.models.small_resnet(input_shape, classes)
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A network, what it learns from, and how everybody trains it.
+
+    Attributes:
+        build: Makes the full network, of the data and of the command's `model_file`.
+        task: What it is for.
+        data: Of `keras_nas.data.load`, where the command names none.
+        options: Of the data, before those of the command.
+        optimizer: In every training.
+        learning_rate: The first of a cosine, in training from scratch.
+        weights_learning_rate: Likewise for the full network, where others trained it before; None
+            where it starts from scratch.
+        finetune_learning_rate: Likewise for what follows pruning.
+        weight_decay: In every training.
+        without: Entrants that do not know its layers.
+    """
+
+    build: Callable[[Any, str | None], keras.Model]
+    task: str = "classification"
+    data: str = "fashion_mnist"
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    optimizer: str = "sgd"
+    learning_rate: float = 0.05
+    weights_learning_rate: float | None = None
+    finetune_learning_rate: float = 0.02
+    weight_decay: float = 1e-4
+    without: tuple[str, ...] = ()
 
 
-def resnet20(input_shape: Sequence[int], classes: int) -> keras.Model:
-    """ResNet-20 with projections at its two strides."""
-    return kn.models.resnet20_cifar(input_shape, classes, shortcut="projection")
+def _of_zoo(name: str, **settings: Any) -> Callable[[Any, str | None], keras.Model]:
+    """A network of the zoo for the data's pictures and classes."""
+
+    def build(data: Any, model_file: str | None) -> keras.Model:
+        return getattr(kn.models, name)(data.image_shape, data.num_classes, **settings)
+
+    return build
 
 
-def small_vgg(input_shape: Sequence[int], classes: int) -> keras.Model:
-    """Six convolutions, as in the demo."""
-    return kn.models.small_vgg(input_shape, classes)
+def _edsr(data: Any, model_file: str | None) -> keras.Model:
+    """EDSR as in the demo, of the patches' size: costs are shares, which no size changes."""
+    shape = tuple(data.train.element_spec[0].shape[1:])
+    return kn.models.edsr(data.scale, filters=24, blocks=8, input_shape=shape)
 
 
-def mobilenet(input_shape: Sequence[int], classes: int) -> keras.Model:
-    """MobileNetV2 for small images, half as wide."""
-    return kn.models.mobilenet_v2_cifar(input_shape, classes, **HALF_MOBILENET)
-
-
-NETWORKS: dict[str, Callable[[Sequence[int], int], keras.Model]] = {
-    "small_resnet": small_resnet,
-    "resnet20": resnet20,
-    "small_vgg": small_vgg,
-    "mobilenet": mobilenet,
-}
+NETWORKS: dict[str, Network] = {
+    "small_resnet": Network(_of_zoo("small_resnet")),
+    "resnet20": Network(_of_zoo("resnet20_cifar", shortcut="projection")),
+    "small_vgg": Network(_of_zoo("small_vgg")),
+    "mobilenet": Network(
+        _of_zoo("mobilenet_v2_cifar", **HALF_MOBILENET, head_width=320, dropout=0.0)
+    ),
+    "mlperf_resnet8": Network(
+        of_pixels, data="class_folders", optimizer="adam", learning_rate=1e-3,
+        weights_learning_rate=3e-4, finetune_learning_rate=1e-3, weight_decay=2e-4,
+    ),
+    "edsr": Network(
+        _edsr, "super_resolution", "photographs",
+        {"batch_size": 16, "patch_size": 48, "validation_crop": 512},
+        optimizer="adam", learning_rate=1e-3, finetune_learning_rate=1e-3, weight_decay=0.0,
+        without=("slimming",),
+    ),
+    "camvid": Network(
+        _of_zoo(
+            "deeplab_mobilenet_v2", **HALF_MOBILENET, expanded_widths=HALF_EXPANDED, head_width=64,
+            dropout=0.0,
+        ),
+        "segmentation", "segmentation_folders",
+        {"batch_size": 8, "image_size": 240, "train_examples": None},
+        without=("tfmot_sparsity",),
+    ),
+}  # fmt: skip
+"""`small_resnet`, `small_vgg` and `edsr` are the demos'; ResNet-20 has projections at its strides;
+MobileNetV2, also under `camvid`'s DeepLabv3, is half as wide; `mlperf_resnet8` others trained."""

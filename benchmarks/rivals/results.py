@@ -13,7 +13,9 @@ from rich import box
 from rich.table import Table
 
 from benchmarks.rivals.entrants import OURS, REFERENCES
+from keras_nas.reporting.quality import QUALITIES, Quality
 from keras_nas.reporting.tables import format_count
+from keras_nas.tasks import TASKS
 
 COLORS = ("#1f6fb4", "#c4532f", "#3b8a4a", "#7b5aa6", "#8a6d3b", "#5f6b76", "#b83b7e", "#2b9aa0")
 
@@ -24,13 +26,17 @@ MEASURED = {
 }
 """What a `Standing` knows of the files, where they were measured."""
 
+MONITORS = tuple(task.monitor for task in TASKS.values())
+"""The metrics that tasks are judged by."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Standing:
     """An entrant at one target of one network, over its seeds.
 
     Attributes:
-        top1: One a seed.
+        metric: The name of what is measured.
+        values: One a seed.
         macs: The mean.
         latency_ms, size_bytes, gzip_bytes: The means of those that were measured; None if none was.
         fair: Whether each seed's macs are within 2 % of the target.
@@ -39,7 +45,8 @@ class Standing:
     network: str
     entrant: str
     target: float
-    top1: tuple[float, ...]
+    metric: str
+    values: tuple[float, ...]
     macs: float
     latency_ms: float | None
     size_bytes: float | None
@@ -48,27 +55,48 @@ class Standing:
 
     @property
     def mean(self) -> float:
-        return statistics.fmean(self.top1)
+        return statistics.fmean(self.values)
 
     @property
     def spread(self) -> float:
         """The standard deviation over the seeds; 0 for one."""
-        return statistics.stdev(self.top1) if len(self.top1) > 1 else 0.0
+        return statistics.stdev(self.values) if len(self.values) > 1 else 0.0
 
 
-def standings(rows: Iterable[Mapping[str, Any]]) -> list[Standing]:
-    """One for each network, target and entrant, in the order of the rows."""
+def metrics_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The metrics that any of the rows has: that of its task, then those of further test sets."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return [name for name in names if any(map(name.startswith, MONITORS))]
+
+
+def quality_of(metric: str) -> Quality:
+    """How a metric of `metrics_of` is called and shown, such as "PSNR (Y) of Set14 dB"."""
+    key = next(key for key in MONITORS if metric.startswith(key))
+    quality = next(quality for quality in QUALITIES if quality.key == key)
+    where = metric.removeprefix(key).removeprefix("_")
+    return dataclasses.replace(quality, name=f"{quality.name} of {where}") if where else quality
+
+
+def row_text(row: Mapping[str, Any]) -> str:
+    """A row's metrics, such as "top-1 % 88.21"."""
+    qualities = {metric: quality_of(metric) for metric in metrics_of([row])}
+    return "  ".join(f"{each.label} {each.shown(row[name])}" for name, each in qualities.items())
+
+
+def standings(rows: Iterable[Mapping[str, Any]], metric: str = "top1") -> list[Standing]:
+    """One for each network, target and entrant that has the metric, in the order of the rows."""
     groups: dict[tuple, list[Mapping[str, Any]]] = {}
     for row in rows:
-        groups.setdefault((row["network"], row["target"], row["entrant"]), []).append(row)
-    return [_standing(key, group) for key, group in groups.items()]
+        if metric in row:
+            groups.setdefault((row["network"], row["target"], row["entrant"]), []).append(row)
+    return [_standing(key, metric, group) for key, group in groups.items()]
 
 
-def _standing(key: tuple, group: Sequence[Mapping[str, Any]]) -> Standing:
+def _standing(key: tuple, metric: str, group: Sequence[Mapping[str, Any]]) -> Standing:
     network, target, entrant = key
     measured = {name: [row[name] for row in group if name in row] for name in MEASURED}
     return Standing(
-        network, entrant, target, tuple(row["top1"] for row in group),
+        network, entrant, target, metric, tuple(row[metric] for row in group),
         statistics.fmean(row["macs"] for row in group),
         fair=all(row["fair"] for row in group),
         **{name: statistics.fmean(values) if values else None for name, values in measured.items()},
@@ -89,30 +117,31 @@ def margins(found: Sequence[Standing]) -> dict[tuple[str, float], float]:
     }
 
 
-def results_table(found: Sequence[Standing], shown: str = "top1") -> Table:
-    """A row a network and target, a column an entrant.
+def results_table(found: Sequence[Standing], shown: str = "quality") -> Table:
+    """A row a network and target, a column an entrant; the full network's too of what is measured.
 
     Args:
         found: The standings.
-        shown: `"top1"`: mean ± spread in percent, with a star where macs are more than 2 % off the
-            target; or one of `MEASURED`.
+        shown: `"quality"`: mean ± spread, with a star where macs are more than 2 % off the target;
+            or one of `MEASURED`.
     """
     played = [each for each in found if each.entrant not in REFERENCES]
     entrants = list(dict.fromkeys(each.entrant for each in played))
+    first, last = ([], ["ours − best rival"]) if shown == "quality" else (["full"], [])
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, collapse_padding=True)
     table.add_column("network", no_wrap=True)
     table.add_column("macs", justify="right", no_wrap=True)
-    margin_column = ["ours − best rival"] if shown == "top1" else []
-    for name in (*entrants, *margin_column):
+    for name in (*first, *entrants, *last):
         table.add_column(name, justify="right")
-    cells = {(each.network, each.target, each.entrant): each for each in played}
+    cells = {(each.network, each.target, each.entrant): each for each in found}
     ahead = margins(played)
     for network, target in dict.fromkeys((each.network, each.target) for each in played):
+        full = [cells.get((network, 1.0, name)) for name in first]
         row = [cells.get((network, target, name)) for name in entrants]
-        texts = ["" if each is None else _cell(each, shown) for each in row]
+        texts = ["" if each is None else _cell(each, shown) for each in (*full, *row)]
         margin = ahead.get((network, target))
-        if margin_column:
-            texts.append("" if margin is None else f"{100 * margin:+.2f}")
+        if last:
+            texts.append("" if margin is None else _signed(margin, found[0].metric))
         table.add_row(network, f"{target:g}×", *texts)
     return table
 
@@ -124,9 +153,10 @@ def references(found: Sequence[Standing]) -> list[str]:
     for network in dict.fromkeys(network for network, _ in known):
         full, twice = (known.get((network, name)) for name in REFERENCES)
         if full is not None and twice is not None:
+            unit, gain = quality_of(full.metric).unit, _signed(twice.mean - full.mean, full.metric)
             lines.append(
-                f"{network}: full network {_cell(full, 'top1')} %, after twice its epochs "
-                f"{_cell(twice, 'top1')} % ({100 * (twice.mean - full.mean):+.2f})"
+                f"{network}: full network {_cell(full, 'quality')} {unit}, after twice its epochs "
+                f"{_cell(twice, 'quality')} {unit} ({gain})"
             )
     return lines
 
@@ -137,12 +167,17 @@ def _cell(each: Standing, shown: str) -> str:
         if value is None:
             return ""
         return f"{value:.3f}" if shown == "latency_ms" else f"{value / 1000:,.1f}"
-    spread = f" ± {100 * each.spread:.2f}" if len(each.top1) > 1 else ""
-    return f"{100 * each.mean:.2f}{spread}{'' if each.fair else '*'}"
+    quality = quality_of(each.metric)
+    spread = f" ± {quality.shown(each.spread)}" if len(each.values) > 1 else ""
+    return f"{quality.shown(each.mean)}{spread}{'' if each.fair else '*'}"
+
+
+def _signed(difference: float, metric: str) -> str:
+    return f"{quality_of(metric).factor * difference:+.2f}"
 
 
 def plot(found: Sequence[Standing], network: str, against: str = "macs") -> Figure:
-    """Mean top-1 of each entrant against macs, or measured milliseconds.
+    """The mean of each entrant's metric against macs, or measured milliseconds.
 
     Args:
         found: The standings.
@@ -150,12 +185,13 @@ def plot(found: Sequence[Standing], network: str, against: str = "macs") -> Figu
         against: `"macs"` or `"latency_ms"`.
     """
     chosen = [each for each in found if each.network == network and getattr(each, against)]
+    quality = quality_of(chosen[0].metric)
     figure = Figure(figsize=(7.5, 4.8), layout="constrained")
     axes = figure.add_subplot()
     entrants = [name for name in dict.fromkeys(e.entrant for e in chosen) if name not in REFERENCES]
     for index, name in enumerate(entrants):
         points = sorted(
-            (getattr(each, against), 100 * each.mean, 100 * each.spread)
+            (getattr(each, against), quality.factor * each.mean, quality.factor * each.spread)
             for each in chosen
             if each.entrant == name
         )
@@ -168,13 +204,14 @@ def plot(found: Sequence[Standing], network: str, against: str = "macs") -> Figu
         )  # fmt: skip
     for each in chosen:
         if each.entrant == "full":
-            axes.axhline(100 * each.mean, color="#3b4754", linewidth=1, linestyle=":")
-            axes.annotate("full network", (1, 100 * each.mean), xycoords=("axes fraction", "data"),
+            level = quality.factor * each.mean
+            axes.axhline(level, color="#3b4754", linewidth=1, linestyle=":")
+            axes.annotate("full network", (1, level), xycoords=("axes fraction", "data"),
                           ha="right", va="bottom", fontsize=8)  # fmt: skip
     if against == "macs":
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_count(value)))
     axes.set_xlabel("multiply-adds" if against == "macs" else "median ms of the .tflite, this host")
-    axes.set_ylabel("top-1 %, mean and spread over seeds")
+    axes.set_ylabel(f"{quality.label}, mean and spread over seeds")
     axes.set_title(network)
     axes.grid(color="#e6eaee")
     axes.spines[["top", "right"]].set_visible(False)

@@ -120,14 +120,16 @@ def _copy_weights(legacy: Any, model: keras.Model) -> None:
 
 
 def _training_step(start: Start, pruned: Any, steps: int) -> Any:
-    """One step of everybody's finetuning: SGD along a cosine, weight decay, the teacher if any."""
-    contest, distill = start.contest, start.contest.distill
-    config = contest.training(contest.epochs, contest.finetune_learning_rate)
+    """One step of everybody's finetuning: along a cosine, weight decay, the teacher if any."""
+    distill = start.contest.distill
+    config = start.finetuning(start.contest.epochs)
     teacher = start.trained() if distill else None
     kernels = [v for v in pruned.trainable_variables if "kernel" in v.name]
-    optimizer = tf_keras.optimizers.SGD(
-        tf_keras.optimizers.schedules.CosineDecay(config.learning_rate, steps), config.momentum
-    )
+    rate = tf_keras.optimizers.schedules.CosineDecay(config.learning_rate, steps)
+    if config.optimizer == "adam":
+        optimizer = tf_keras.optimizers.Adam(rate, epsilon=config.epsilon)
+    else:
+        optimizer = tf_keras.optimizers.SGD(rate, config.momentum)
     optimizer.build(pruned.trainable_variables)
 
     @tf.function

@@ -11,7 +11,16 @@ from rich.console import Console
 import keras_nas as kn
 from benchmarks.rivals.contest import Cell, Contest, Start, play
 from benchmarks.rivals.entrants import ENTRANTS
-from benchmarks.rivals.results import margins, plot, references, results_table, standings
+from benchmarks.rivals.results import (
+    margins,
+    metrics_of,
+    plot,
+    quality_of,
+    references,
+    results_table,
+    row_text,
+    standings,
+)
 from benchmarks.rivals.sparsity import sparsity_for
 from benchmarks.rivals.timing import measure_all
 from keras_nas.errors import KerasNasError
@@ -66,9 +75,29 @@ def test_milliseconds_have_a_table_and_a_plot_of_their_own():
 
 
 def test_sizes_are_shown_in_kilobytes():
-    rows = [{**each, "size_bytes": 40_000, "gzip_bytes": 23_456} for each in ROWS]
-    assert "40.0" in shown(results_table(standings(rows), "size_bytes"))
+    rows = [{**each, "size_bytes": 40_000, "gzip_bytes": 23_456} for each in ROWS[2:]]
+    rows = [{**row("full", 0.9, 1.0), "size_bytes": 98_700}, *rows]
+    text = shown(results_table(standings(rows), "size_bytes"))
+    assert "40.0" in text
+    assert "98.7" in text
     assert "23.5" in shown(results_table(standings(rows), "gzip_bytes"))
+
+
+def test_each_task_is_told_by_its_own_metric():
+    psnr = {"psnr_y": 31.25, "psnr_y_Set14": 30.5, "top1": None}
+    rows = [{**row("l1", 0), **psnr}, {**row("dnal", 0), **psnr, "psnr_y_Set14": 30.75}]
+    for each in rows:
+        del each["top1"]
+    assert metrics_of(rows) == ["psnr_y", "psnr_y_Set14"]
+    assert quality_of("psnr_y_Set14").label == "PSNR (Y) of Set14 dB"
+    assert row_text(rows[0]) == "PSNR (Y) dB 31.25  PSNR (Y) of Set14 dB 30.50"
+    found = standings(rows, "psnr_y_Set14")
+    text = shown(results_table(found))
+    assert "30.75" in text
+    assert "+0.25" in text
+    assert "Set14" in plot(found, "net").axes[0].get_ylabel()
+    assert metrics_of(ROWS) == ["top1"]
+    assert standings(ROWS, "psnr_y") == []
 
 
 @pytest.fixture

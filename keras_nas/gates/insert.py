@@ -10,6 +10,7 @@ from keras_nas.errors import KerasNasError
 from keras_nas.gates.places import find_places
 from keras_nas.graph import Value, read
 from keras_nas.graph.copy import copy_graph
+from keras_nas.graph.read import free_name
 from keras_nas.layers import Gate
 
 
@@ -67,7 +68,7 @@ def insert(
     gate_of: dict[Value, Gate] = {}
     for place in places:
         layer = graph.calls()[place.layer_name][0].operation
-        new = gate(name=_free(f"{place.layer_name}_gate", taken), dtype=layer.dtype_policy)
+        new = gate(name=free_name(f"{place.layer_name}_gate", taken), dtype=layer.dtype_policy)
         new.mode = "off"
         gate_of.update(dict.fromkeys(place.values, new))
 
@@ -78,11 +79,3 @@ def insert(
         ]
 
     return copy_graph(graph, after, name or model.name)
-
-
-def _free(wanted: str, taken: set[str]) -> str:
-    name, number = wanted, 1
-    while name in taken:
-        name, number = f"{wanted}_{number}", number + 1
-    taken.add(name)
-    return name

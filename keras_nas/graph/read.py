@@ -188,7 +188,9 @@ class _Reader:
         operation_name = self._name_operation(operation, prefix)
         call = self._calls.get(id(operation), 0)
         self._calls[id(operation)] = call + 1
-        name = operation_name if call == 0 else self._free_name(f"{operation_name}_call{call}")
+        name = (
+            operation_name if call == 0 else free_name(f"{operation_name}_call{call}", self._taken)
+        )
         node = Node(len(self.nodes), operation, operation_name, name, args, kwargs)
         specs = keras_node.outputs
         if not same_shapes:
@@ -207,15 +209,17 @@ class _Reader:
             wanted = operation.name
             if wanted in self._taken:
                 wanted = f"{prefix}{operation.name}"
-            self._operation_names[id(operation)] = self._free_name(wanted)
+            self._operation_names[id(operation)] = free_name(wanted, self._taken)
         return self._operation_names[id(operation)]
 
-    def _free_name(self, wanted: str) -> str:
-        name, number = wanted, 1
-        while name in self._taken:
-            name, number = f"{wanted}_{number}", number + 1
-        self._taken.add(name)
-        return name
+
+def free_name(wanted: str, taken: set[str]) -> str:
+    """`wanted`, or with a number behind it, as none of `taken`, to which it is added."""
+    name, number = wanted, 1
+    while name in taken:
+        name, number = f"{wanted}_{number}", number + 1
+    taken.add(name)
+    return name
 
 
 def _takes_training(operation) -> bool:

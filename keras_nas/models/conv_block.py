@@ -18,6 +18,28 @@ def apply_activation(x: keras.KerasTensor, activation: str, name: str) -> keras.
     return layers.Activation(activation, name=name)(x)
 
 
+def apply_conv(
+    x: keras.KerasTensor,
+    filters: int,
+    kernel_size: int,
+    strides: int = 1,
+    dilation: int = 1,
+    *,
+    name: str,
+) -> keras.KerasTensor:
+    """Conv2D without bias, padding "same"; arguments as in `apply_conv_bn_block`."""
+    return layers.Conv2D(
+        filters,
+        kernel_size,
+        strides,
+        padding="same",
+        dilation_rate=dilation,
+        use_bias=False,
+        kernel_initializer="he_normal",
+        name=name,
+    )(x)
+
+
 def apply_conv_bn_block(
     x: keras.KerasTensor,
     filters: int,
@@ -37,16 +59,7 @@ def apply_conv_bn_block(
         activation: As in `apply_activation`; None for none.
         name: Prefix of the layers' names.
     """
-    x = layers.Conv2D(
-        filters,
-        kernel_size,
-        strides,
-        padding="same",
-        dilation_rate=dilation,
-        use_bias=False,
-        kernel_initializer="he_normal",
-        name=f"{name}_conv",
-    )(x)
+    x = apply_conv(x, filters, kernel_size, strides, dilation, name=f"{name}_conv")
     return _finish(x, activation, name)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
-from keras_nas.models.conv_block import BN_EPSILON, BN_MOMENTUM, apply_classifier
+from keras_nas.models.conv_block import BN_EPSILON, BN_MOMENTUM, apply_classifier, apply_conv
 from keras_nas.models.registry import register
 from keras_nas.models.widths import resolve_widths
 
@@ -46,7 +46,7 @@ def densenet40_cifar(
     whole_widths = [stem_width + sum(map(sum, growth_rates[: stage + 1])) for stage in range(2)]
     transition_widths = resolve_widths(transition_widths, whole_widths, "transition_widths")
     inputs = keras.Input(tuple(input_shape), name="image")
-    x = _conv(inputs, stem_width, 3, "stem_conv")
+    x = apply_conv(inputs, stem_width, 3, name="stem_conv")
     for stage, rates in enumerate(growth_rates, start=1):
         for index, rate in enumerate(rates, start=1):
             x = apply_dense_block(x, rate, name=f"stage{stage}_layer{index}")
@@ -61,27 +61,16 @@ def densenet40_cifar(
 
 def apply_dense_block(x: keras.KerasTensor, growth_rate: int, *, name: str) -> keras.KerasTensor:
     """x with `growth_rate` new channels behind it, from BN-ReLU-Conv(3×3) of x."""
-    new = _conv(_bn_relu(x, name), growth_rate, 3, f"{name}_conv")
+    new = apply_conv(_bn_relu(x, name), growth_rate, 3, name=f"{name}_conv")
     return layers.Concatenate(name=f"{name}_concat")([x, new])
 
 
 def apply_transition_block(x: keras.KerasTensor, width: int, *, name: str) -> keras.KerasTensor:
     """BN-ReLU-Conv(1×1) to `width` channels, then average pooling by 2."""
-    x = _conv(_bn_relu(x, name), width, 1, f"{name}_conv")
+    x = apply_conv(_bn_relu(x, name), width, 1, name=f"{name}_conv")
     return layers.AveragePooling2D(2, name=f"{name}_pool")(x)
 
 
 def _bn_relu(x, name):
     x = layers.BatchNormalization(momentum=BN_MOMENTUM, epsilon=BN_EPSILON, name=f"{name}_bn")(x)
     return layers.ReLU(name=f"{name}_relu")(x)
-
-
-def _conv(x, filters, kernel_size, name):
-    return layers.Conv2D(
-        filters,
-        kernel_size,
-        padding="same",
-        use_bias=False,
-        kernel_initializer="he_normal",
-        name=name,
-    )(x)

@@ -16,6 +16,19 @@ SHARED = "every block"
 """Stands for the block of edges that all blocks share."""
 
 
+def block_names(stage_blocks: Iterable[int]) -> list[str]:
+    """The names of the blocks of all stages, in order.
+
+    >>> block_names([2, 1])
+    ['stage1_block1', 'stage1_block2', 'stage2_block1']
+    """
+    return [
+        f"stage{stage}_block{block + 1}"
+        for stage, blocks in enumerate(stage_blocks, start=1)
+        for block in range(blocks)
+    ]
+
+
 def node_levels(levels: int, operations: Sequence[str]) -> list[list[str]]:
     """The nodes of a block, level by level.
 

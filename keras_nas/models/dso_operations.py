@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from keras_nas.models.conv_block import BN_EPSILON, BN_MOMENTUM
+from keras_nas.models.conv_block import BN_EPSILON, BN_MOMENTUM, apply_conv
 
 OPERATIONS = ("sep3", "sep5", "avg3", "max3", "sep7")
 """Separable convolutions and poolings, by kind and kernel size."""
@@ -45,7 +45,7 @@ def apply_operation(
             depthwise_initializer="he_normal",
             name=f"{name}_depthwise",
         )(x)
-        x = _conv(x, width, 1, 1, 1, f"{name}_conv")
+        x = apply_conv(x, width, 1, name=f"{name}_conv")
     return _norm_relu(x, scale, name)
 
 
@@ -67,21 +67,8 @@ def apply_scaled_conv(
         scale: As in `apply_operation`.
         name: Prefix of the layers' names.
     """
-    x = _conv(x, filters, kernel_size, strides, 1, f"{name}_conv")
+    x = apply_conv(x, filters, kernel_size, strides, name=f"{name}_conv")
     return _norm_relu(x, scale, name)
-
-
-def _conv(x, filters, kernel_size, strides, dilation, name):
-    return layers.Conv2D(
-        filters,
-        kernel_size,
-        strides,
-        dilation_rate=dilation,
-        padding="same",
-        use_bias=False,
-        kernel_initializer="he_normal",
-        name=name,
-    )(x)
 
 
 def _norm_relu(x, scale, name):

@@ -18,7 +18,7 @@ from keras_nas.models.dso_block import (
     apply_dso_block,
     apply_reduction_block,
 )
-from keras_nas.models.dso_edges import OUTPUT, Edge, block_edges, edge_name, live_edges
+from keras_nas.models.dso_edges import OUTPUT, Edge, block_edges, block_names, edge_name, live_edges
 from keras_nas.models.dso_operations import OPERATIONS, apply_scaled_conv
 
 Genotype = Mapping[str, Sequence[Sequence[str]]]
@@ -123,11 +123,7 @@ class DsoSpace:
     @property
     def block_names(self) -> list[str]:
         """The names of the blocks, in order: `stage1_block1` and so on."""
-        return [
-            f"stage{stage + 1}_block{block + 1}"
-            for stage, blocks in enumerate(self.stage_blocks)
-            for block in range(blocks)
-        ]
+        return block_names(self.stage_blocks)
 
     @property
     def reduction_names(self) -> list[str]:

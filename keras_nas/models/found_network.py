@@ -11,12 +11,12 @@ import numpy as np
 
 from keras_nas.errors import KerasNasError
 from keras_nas.models.deeplab import deeplab_dso, segmentation_space
+from keras_nas.models.dso_edges import block_names
 from keras_nas.models.dso_space import DsoSpace
 from keras_nas.models.proxyless import (
     OPERATIONS,
     STAGE_BLOCKS,
     VARIANTS,
-    block_names,
     edge_name,
     proxyless,
 )

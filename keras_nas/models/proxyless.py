@@ -15,6 +15,7 @@ from keras_nas.models.conv_block import (
     apply_conv_bn_block,
     apply_depthwise_bn_block,
 )
+from keras_nas.models.dso_edges import block_names
 from keras_nas.models.registry import register
 
 OPERATIONS = tuple(f"mb{expansion}_k{kernel}" for kernel in (3, 5, 7) for expansion in (3, 6))
@@ -181,15 +182,6 @@ def apply_mbconv(
 def edge_name(block: str, operation: str) -> str:
     """The name of the `ScaledEdge` behind an operation of a block."""
     return f"{block}_edge_{operation}"
-
-
-def block_names(stage_blocks: Sequence[int] = STAGE_BLOCKS) -> list[str]:
-    """The names of the searched blocks, in order: `stage1_block1` and so on."""
-    return [
-        f"stage{stage + 1}_block{block + 1}"
-        for stage, blocks in enumerate(stage_blocks)
-        for block in range(blocks)
-    ]
 
 
 def _blocks(widths, counts, strides) -> list[tuple[int, int, str]]:

@@ -8,7 +8,6 @@ from keras_nas.costs import LatencyTable
 from keras_nas.costs.latency_operations import timed_operations
 from keras_nas.costs.layer_costs import layer_costs
 from keras_nas.graph import Graph, Node
-from keras_nas.graph.sample_shapes import sample_shape
 from keras_nas.surgery.analysis import Plan
 from keras_nas.surgery.rules import is_opaque
 from keras_nas.surgery.rules.base import Rule
@@ -74,8 +73,8 @@ def _counted(plan: Plan, node: Node, what: str) -> Price:
     dense = isinstance(rule, DenseLike)
 
     def at(read: int | None, written: int | None, use_bias: bool | None = None) -> float:
-        shapes = [_resized(plan, value, read) for value in node.inputs]
-        target = [_resized(plan, value, written) for value in node.outputs]
+        shapes = [plan.sample_shape(value, read) for value in node.inputs]
+        target = [plan.sample_shape(value, written) for value in node.outputs]
         if dense:  # its own `costs` are those of the present groups and constants
             costs = layer_costs(call.layer, shapes, target, groups=1, use_bias=use_bias)
         else:
@@ -98,14 +97,6 @@ def _counted(plan: Plan, node: Node, what: str) -> Price:
         new_bias=at(1, 1, True) - at(1, 1, False) if dense and not call.layer.use_bias else 0.0,
         groups=getattr(call.layer, "groups", 1) if dense else 1,
     )
-
-
-def _resized(plan: Plan, value, width: int | None) -> tuple[int | None, ...]:
-    shape = list(sample_shape(value))
-    channels = plan.channels[value]
-    if channels is not None and width is not None:
-        shape[channels.axis] = width
-    return tuple(shape)
 
 
 def timed_prices(

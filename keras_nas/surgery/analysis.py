@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_nas.errors import UsageError
 from keras_nas.graph import Graph, Node, Value
+from keras_nas.graph.sample_shapes import sample_shape
 from keras_nas.layers import Gate
 from keras_nas.surgery.attach import Attachment, Layout, attach
 from keras_nas.surgery.channels import Channels, all_live
@@ -44,6 +45,13 @@ class Plan:
     def opaque(self) -> list[Node]:
         """The nodes that keep all their channels because no rule fits them, in graph order."""
         return [node for node in self.graph.nodes if is_opaque(self.rules[node])]
+
+    def sample_shape(self, value: Value, width: int | None) -> tuple[int | None, ...]:
+        """The shape of a value at batch 1 with so many channels; None for all that it has."""
+        shape, channels = list(sample_shape(value)), self.channels[value]
+        if channels is not None and width is not None:
+            shape[channels.axis] = width
+        return tuple(shape)
 
 
 def analyse(graph: Graph, scales: dict[str, np.ndarray], align: str = "auto") -> Plan:

@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import keras
-import numpy as np
 
 from keras_nas.costs.costs import Costs, LayerCosts
-from keras_nas.graph import Value
-from keras_nas.graph.sample_shapes import sample_shape
 from keras_nas.layers import Gate
 from keras_nas.record import ArchitectureRecord
 from keras_nas.surgery.analysis import Plan
@@ -50,12 +47,12 @@ def plan_costs(plan: Plan) -> Costs:
             continue
         call = plan.calls[node]
         inputs = [
-            _shape(plan, value, mask)
+            plan.sample_shape(value, None if mask is None else int(mask.sum()))
             for value, mask in zip(node.inputs, call.wants, strict=True)
             if mask is None or mask.any()
         ]
         outputs = [
-            _shape(plan, value, mask)
+            plan.sample_shape(value, None if mask is None else int(mask.sum()))
             for value, mask in zip(node.outputs, call.produces, strict=True)
         ]
         costs = plan.rules[node].costs(call, inputs, outputs)
@@ -64,11 +61,3 @@ def plan_costs(plan: Plan) -> Costs:
         seen.add(node.operation_name)
         by_layer[node.name] = costs
     return Costs.from_layers(by_layer, peak_activation_memory=0)
-
-
-def _shape(plan: Plan, value: Value, mask: np.ndarray | None) -> tuple[int | None, ...]:
-    shape = list(sample_shape(value))
-    channels = plan.channels[value]
-    if mask is not None and channels is not None:
-        shape[channels.axis] = int(mask.sum())
-    return tuple(shape)

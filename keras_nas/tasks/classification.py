@@ -1,13 +1,16 @@
-"""Classification: softmax or binary cross-entropy, top-1 and top-5."""
+"""Classification: softmax or binary cross-entropy by how the network ends, top-1 and top-5."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from keras_nas.errors import UsageError
-from keras_nas.tasks.heads import head_of
+from keras_nas.graph import Node, kinds, read
 from keras_nas.tasks.soft_targets import (
     sigmoid_divergence,
     sigmoid_logits,
@@ -15,6 +18,15 @@ from keras_nas.tasks.soft_targets import (
     softmax_logits,
 )
 from keras_nas.tasks.task import Task, check_classes
+
+_HEAD_INPUTS = np.array([[-1.0, 0.5, 2.0]], "float32")
+_MOVING = frozenset(
+    "Flatten Reshape Dropout Identity ActivityRegularization ops.Reshape ops.Squeeze ops.Cast "
+    "ops.Identity".split()
+)
+_ACTIVATION_LAYERS = ("Softmax", "Activation")
+"""Layers that may be tried as an activation: they hold no weights."""
+_HEADS: dict[str, Callable] = {"softmax": ops.softmax, "sigmoid": ops.sigmoid}
 
 
 class Classification(Task):
@@ -236,3 +248,48 @@ class _OfOutputs(keras.metrics.Mean):
     def update_state(self, targets, outputs, sample_weight=None):
         hits = self._function(self._by_output(targets), ops.cast(outputs, "float32"))
         return super().update_state(ops.cast(hits, "float32"), sample_weight)
+
+
+def head_of(model: keras.Model) -> str:
+    """What the model's first output comes from: `"softmax"`, `"sigmoid"` or `""`, other things.
+
+    The last operation counts, or its own activation, behind whatever only moves values. Activations
+    are told by what they make of three numbers, so that it is all the same whether they are Keras'
+    own, another library's or a layer.
+    """
+    node = read(model).outputs[0].producer
+    while node is not None:
+        function = _activation(node)
+        for name, known in _HEADS.items():
+            if function is not None and _computes(function, known):
+                return name
+        if not (kinds.kind(node.operation) in _MOVING or _is_linear_activation(node)):
+            return ""
+        node = node.inputs[0].producer
+    return ""
+
+
+def _activation(node: Node) -> Callable | None:
+    operation = node.operation
+    if kinds.kind(operation) in ("Softmax", "ops.Softmax", "ops.Sigmoid"):
+        return operation
+    return getattr(operation, "activation", None)
+
+
+def _computes(function: Any, known: Callable) -> bool:
+    if not callable(function) or (
+        isinstance(function, keras.layers.Layer) and kinds.kind(function) not in _ACTIVATION_LAYERS
+    ):
+        return False
+    try:
+        made = ops.convert_to_numpy(function(ops.convert_to_tensor(_HEAD_INPUTS)))
+    except (TypeError, ValueError):  # it asks for other arguments or another shape
+        return False
+    expected = ops.convert_to_numpy(known(_HEAD_INPUTS))
+    return made.shape == expected.shape and bool(np.allclose(made, expected, atol=1e-6))
+
+
+def _is_linear_activation(node: Node) -> bool:
+    return kinds.kind(node.operation) == "Activation" and (
+        kinds.activation_name(node.operation.activation) == "linear"
+    )

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import keras
@@ -12,8 +9,7 @@ import pytest
 
 from export.benchmark_schema import BenchmarkReport
 from export.tflite import convert
-
-ROOT = Path(__file__).parents[2]
+from tests.apps.commands import call
 
 
 @pytest.fixture(scope="module")
@@ -26,15 +22,9 @@ def models(tmp_path_factory):
     return folder
 
 
-def run(*arguments):
-    command = [sys.executable, "-m", "apps.benchmark", *map(str, arguments)]
-    return subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "COLUMNS": "100"}
-    )
-
-
 def test_it_prints_a_table_and_writes_json_and_chart(models, tmp_path):
-    ended = run(
+    ended = call(
+        "benchmark",
         f"--models={models}/wide.tflite,{models}/slim.tflite,{models}/lost.tflite",
         "--runs=4", "--warmup=1", f"--output={tmp_path}/report.json",
     )  # fmt: skip
@@ -53,6 +43,6 @@ def test_it_prints_a_table_and_writes_json_and_chart(models, tmp_path):
 
 
 def test_a_wrong_command_ends_with_2_and_one_line(models):
-    ended = run(f"--models={models}/wide.tflite", "--threads=0")
+    ended = call("benchmark", f"--models={models}/wide.tflite", "--threads=0")
     assert ended.returncode == 2
     assert ended.stderr == "Error: `threads` must be 1 or more. Received: threads=(0,)\n"

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -22,8 +18,7 @@ from keras_nas.data import load
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.models import edsr
 from keras_nas.tasks.super_resolution import evaluate_folder
-
-ROOT = Path(__file__).parents[2]
+from tests.apps.commands import call
 
 
 @pytest.fixture(scope="module")
@@ -78,10 +73,7 @@ def test_app_prints_the_table_and_writes_scores_and_triptychs(files, expected):
         f"--model={files / 'edsr.keras'}", f"--folder={files / 'Set2'}",
         f"--output={files / 'out' / 'scores.json'}", f"--triptychs={files / 'triptychs'}",
     ]  # fmt: skip
-    result = subprocess.run(
-        [sys.executable, "-m", "apps.evaluate_sr", *arguments],
-        cwd=ROOT, capture_output=True, text=True, check=False, env=os.environ | {"COLUMNS": "100"},
-    )  # fmt: skip
+    result = call("evaluate_sr", *arguments)
     assert result.returncode == 0, result.stderr
     for score in expected:
         (line,) = [line for line in result.stdout.splitlines() if score.name in line]

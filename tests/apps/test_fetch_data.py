@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from keras_nas.data import fashion_mnist
+from tests.apps.commands import call_forked
 
-ROOT = Path(__file__).parents[2]
-DRIVER = """
-import json, os, pathlib, sys
+APP = """
+import pathlib
 from apps import fetch_data
-from apps.main import run
 from keras_nas.data import fashion_mnist
 
-def fetch_forked(number, arguments):
-    if os.fork():
-        return os.wait()[1]
-    for stream, name in ((sys.stdout, "out"), (sys.stderr, "err")):
-        os.dup2(os.open(f"{number}.{name}", os.O_WRONLY | os.O_CREAT), stream.fileno())
-    if "--data_dir=empty" in arguments:
+def app():
+    if "--data_dir=empty" in sys.argv:
         os.environ["PATH"] = ""
         fashion_mnist.SYSTEM_DIRECTORY = pathlib.Path("no")
-    sys.argv = ["fetch_data", *arguments]
-    run(fetch_data.main)
-
-for number, arguments in enumerate(json.loads(sys.argv[1])):
-    print(json.dumps(os.waitstatus_to_exitcode(fetch_forked(number, arguments))), flush=True)
+    fetch_data.main()
 """
 COMMANDS = (
     ("--task=fashion_mnist",),
@@ -43,25 +28,7 @@ COMMANDS = (
 
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], tuple[int, str, str]]:
-    """What (code, stdout, stderr) the app ended with, by its arguments; one process forks."""
-    folder = tmp_path_factory.mktemp("app")
-    process = subprocess.run(
-        [sys.executable, "-c", DRIVER, json.dumps(COMMANDS)],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    codes = [int(line) for line in process.stdout.split()]
-    return {
-        arguments: (
-            code,
-            (folder / f"{number}.out").read_text(),
-            (folder / f"{number}.err").read_text(),
-        )
-        for number, (arguments, code) in enumerate(zip(COMMANDS, codes, strict=True))
-    }
+    return call_forked(APP, COMMANDS, tmp_path_factory.mktemp("app"))
 
 
 def test_it_says_what_stands_where(ended: dict) -> None:

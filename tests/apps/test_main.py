@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-ROOT = Path(__file__).parents[2]
-APP = """
-import json
-import os
-import sys
+from tests.apps.commands import call_forked
 
+APP = """
 from absl import flags
-from apps import main
 from keras_nas.errors import KerasNasError, UsageError
 
 THREADS = flags.DEFINE_integer("threads", 1, "Threads.", lower_bound=1)
@@ -29,23 +19,10 @@ FAULTS = {
     "interrupt": KeyboardInterrupt(),
 }
 
-def run():
+def app():
     if FAULT.value:
         raise FAULTS[FAULT.value]
     print("threads", THREADS.value)
-
-def run_forked(number, arguments):
-    if os.fork():
-        return os.wait()[1]
-    for stream, name in ((sys.stdout, "out"), (sys.stderr, "err")):
-        os.dup2(os.open(f"{number}.{name}", os.O_WRONLY | os.O_CREAT), stream.fileno())
-    sys.argv = [sys.argv[0], *arguments]
-    main.run(run)
-
-if __name__ == "__main__":
-    for number, arguments in enumerate(json.loads(sys.argv[1])):
-        status = run_forked(number, arguments)
-        print(json.dumps(os.waitstatus_to_exitcode(status)), flush=True)
 """
 ERRORS = [
     (["--treads=2"], 2, "Error: Unknown command line flag 'treads'. Did you mean: threads ?"),
@@ -62,30 +39,8 @@ OTHERS = [["--threads=2"], ["--help"], ["--fault=usage", "--debug"]]
 
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory):
-    """What (code, stdout, stderr) the app ended with, by its arguments.
-
-    One process imports TensorFlow and forks for each command, which saves seconds a command.
-    """
-    folder = tmp_path_factory.mktemp("app")
-    (folder / "app.py").write_text(APP)
     commands = [arguments for arguments, _, _ in ERRORS] + OTHERS
-    process = subprocess.run(
-        [sys.executable, "app.py", json.dumps(commands)],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    codes = [int(line) for line in process.stdout.split()]
-    return {
-        tuple(arguments): (
-            code,
-            (folder / f"{number}.out").read_text(),
-            (folder / f"{number}.err").read_text(),
-        )
-        for number, (arguments, code) in enumerate(zip(commands, codes, strict=True))
-    }
+    return call_forked(APP, commands, tmp_path_factory.mktemp("app"))
 
 
 def test_success_ends_with_0(ended):

@@ -1,29 +1,17 @@
-"""The apps search, finetune and evaluate, as commands."""
+"""The apps search, sweep, finetune, evaluate and report, as commands."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 
 import keras
 import pytest
 
 from keras_nas.data import fashion_mnist
-from tests.source_tree import ROOT
+from tests.apps.commands import call
+from tests.reporting.run_files import write_run
 
 NET = '{"stage_widths": [8, 8, 8]}'
-
-
-def call(app, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", f"apps.{app}", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )
 
 
 def refused(app, *arguments, code=2):
@@ -113,3 +101,53 @@ def test_a_whole_run_by_commands(tmp_path):
     rows = json.loads((tmp_path / "results.json").read_text())["rows"]
     assert values["top1"] == pytest.approx(rows["finetuned"]["top1"], abs=1e-6)
     assert keras.models.load_model(model, compile=False).count_params() > 0
+
+
+def test_a_run_gets_its_page(tmp_path):
+    run = write_run(tmp_path / "run")
+    done = call("report", run)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [str(run / "report.html")]
+    assert "<title>Run run</title>" in (run / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_report_of_no_run_is_one_line_and_exit_1(tmp_path):
+    done = call("report", tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"Error: {tmp_path} holds no run")
+
+
+def test_a_report_of_no_folder_is_a_mistake_in_the_command():
+    assert call("report").returncode == 2
+
+
+def test_a_sweep_without_values_is_a_mistake_in_the_command(tmp_path):
+    done = call("sweep", f"--run_dir={tmp_path}")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("Error: `values` must be one or more")
+
+
+@pytest.mark.slow
+def test_a_sweep_of_two_values_on_a_little_of_fashion_mnist(tmp_path):
+    """A sweep: one weight stage, two searches, one page; the same command again does nothing."""
+    assert fashion_mnist.find() is not None, "python -m apps.fetch_data --task=fashion_mnist"
+    flags = [
+        f"--run_dir={tmp_path}", "--vary=lambda_a", "--values=1e-3,1e-1", "--data=fashion_mnist",
+        "--train_examples=600", "--validation_share=0.005", "--model=small_resnet",
+        '--model_config={"stage_widths": [8, 8, 8]}', "--stages=weights,architecture,surgery",
+        "--weights_epochs=1", "--architecture_epochs=2", "--architecture_learning_rate=0.5",
+    ]  # fmt: skip
+    done = call("sweep", *flags)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "lambda_a_1e-3, pruned (lambda_a=0.001)" in page
+    originals = [
+        (tmp_path / name / "original.keras").read_bytes()
+        for name in ("weights", "lambda_a_1e-3", "lambda_a_1e-1")
+    ]
+    assert originals[0] == originals[1] == originals[2]
+    again = call("sweep", *flags)
+    assert again.returncode == 0, again.stderr
+    assert [line for line in again.stdout.splitlines() if line.endswith("done before")] == [
+        "weights: done before", "lambda_a_1e-3: done before", "lambda_a_1e-1: done before",
+    ]  # fmt: skip

@@ -7,7 +7,8 @@ import pytest
 from keras_nas import models
 from keras_nas.errors import KerasNasError
 from keras_nas.layers import ScaledEdge
-from keras_nas.models.proxyless import OPERATIONS, block_names, proxyless
+from keras_nas.models.dso_edges import block_names
+from keras_nas.models.proxyless import OPERATIONS, STAGE_BLOCKS, proxyless
 from tests.training.nets import PROXYLESS, open_operations
 
 # The published networks: kernel and expansion of each block's operation, None for none.
@@ -92,7 +93,7 @@ def _listed(value):
 
 
 def test_block_names():
-    names = block_names()
+    names = block_names(STAGE_BLOCKS)
     assert len(names) == 21
     assert names[0] == "stage1_block1"
     assert names[-1] == "stage6_block1"

@@ -120,20 +120,15 @@ def random_images() -> np.ndarray:
     return np.random.default_rng(0).normal(size=(2, 5, 5, 3)).astype("float32")
 
 
+@pytest.mark.parametrize(("layer", "kept"), [(Shift, 3), (WholeShift, 6)], ids=["rule", "silent"])
 @pytest.mark.parametrize("zeros", [False, True], ids=["constants", "zeros"])
-def test_a_layer_with_a_rule_loses_its_channels(zeros):
+def test_a_layer_with_a_rule_loses_its_channels_and_keeps_all_if_it_says_nothing(
+    zeros, layer, kept
+):
     inputs = keras.Input((5, 5, 3))
-    outputs = head(Shift(name="shift")(gated(inputs, zeros)))
+    outputs = head(layer(name="shift")(gated(inputs, zeros)))
     small = exactly_rebuilt(inputs, outputs, random_images())
-    assert small.get_layer("shift").offset.shape == (3,)
-
-
-@pytest.mark.parametrize("zeros", [False, True], ids=["constants", "zeros"])
-def test_a_rule_that_says_nothing_keeps_all_and_is_counted_so(zeros):
-    inputs = keras.Input((5, 5, 3))
-    outputs = head(WholeShift(name="shift")(gated(inputs, zeros)))
-    small = exactly_rebuilt(inputs, outputs, random_images())
-    assert small.get_layer("shift").offset.shape == (6,)
+    assert small.get_layer("shift").offset.shape == (kept,)
 
 
 def test_what_a_rule_says_of_costs_is_what_the_regularizer_counts():

@@ -26,10 +26,10 @@ from keras_nas.surgery.rules.elementwise import Elementwise, Identity, PReLU, Re
 from keras_nas.surgery.rules.gate import GateRule
 from keras_nas.surgery.rules.merge import Concatenate, Merge
 from keras_nas.surgery.rules.normalization import BatchNormalization, Normalization
-from keras_nas.surgery.rules.padding import Pad
 from keras_nas.surgery.rules.reindex import OTHERS, SHAPES, SLICES, Reindex
 from keras_nas.surgery.rules.spatial import (
     DepthToSpace,
+    Pad,
     Resizing,
     Spatial,
     SpatialReduction,

@@ -31,7 +31,8 @@ from absl import flags
 from apps.main import run as run_app
 from keras_nas import models
 from keras_nas.errors import UsageError
-from keras_nas.search.dnal import Dnal, DnalConfig, GateStage
+from keras_nas.search.dnal import Dnal, DnalConfig
+from keras_nas.search.dnal_stages import GateStage
 from keras_nas.search.dso.config import DsoConfig
 from keras_nas.search.dso.edge_gammas import fixed_gammas
 from keras_nas.search.dso.edge_graph import EdgeGraph

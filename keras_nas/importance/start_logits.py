@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import keras
 import numpy as np
 
@@ -48,7 +45,8 @@ def start_logits(
     if not low <= high:
         raise UsageError(f"`low` must be at most `high`. Received: low={low}, high={high}")
     found = {gate.name: gate for gate in gates.find(model) if is_channel_gate(gate)}
-    setters = {name: _setter(gate) for name, gate in found.items()}
+    for gate in found.values():
+        _check_kind(gate)
     groups = tied_groups(model, tied)
     order = descending(unit_keys(model, groups, checked(model, scores), ranking, norm))
     values = np.linspace(high, low, len(order)) if len(order) > 1 else [(low + high) / 2]
@@ -56,15 +54,13 @@ def start_logits(
     for (group, unit), value in zip(order, values, strict=True):
         for name, channels in groups[group].channels.items():
             logits[name][channels[unit]] = value
-    for name, set_logits in setters.items():
-        set_logits(logits[name])
+    for name, gate in found.items():
+        gate.assign_scores(logits[name])
 
 
-def _setter(gate: Gate) -> Callable[[np.ndarray], Any]:
-    if isinstance(gate, ScaledSigmoidGate):
-        return gate.logits.assign
-    if isinstance(gate, STEGate):
-        return lambda values: gate.logits.assign(np.stack([values / 2, -values / 2], axis=-1))
+def _check_kind(gate: Gate) -> None:
+    if isinstance(gate, (ScaledSigmoidGate, STEGate)):
+        return
     raise KerasNasError(
         f"`start_logits` knows ScaledSigmoidGate and STEGate; gate '{gate.name}' is a "
         f"{type(gate).__name__}."

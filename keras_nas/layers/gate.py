@@ -117,6 +117,10 @@ class Gate(keras.layers.Layer):
         """How much each channel wants to stay: float `(channels,)`; the order of `round_to`."""
         return ops.convert_to_numpy(self.probabilities())
 
+    def assign_scores(self, scores: np.ndarray):
+        """Moves the learned variables so that `scores()` are these: float `(channels,)`."""
+        raise NotImplementedError(f"{type(self).__name__} must define `assign_scores`.")
+
     def mask(self) -> np.ndarray:
         """The channels that "hard" keeps: bool array of shape `(channels,)`."""
         self._check_built()

@@ -78,6 +78,9 @@ class ScaledSigmoidGate(Gate):
     def scores(self):
         return ops.convert_to_numpy(self.logits)
 
+    def assign_scores(self, scores):
+        self.logits.assign(scores)
+
     def assign_mask(self, mask):
         self.logits.assign(ops.where(ops.convert_to_tensor(mask), 1.0, -1.0))
 

@@ -107,6 +107,10 @@ class STEGate(Gate):
         logits = ops.convert_to_numpy(self.logits)
         return logits[:, 0] - logits[:, 1]
 
+    def assign_scores(self, scores):
+        half = np.asarray(scores, "float32") / 2
+        self.logits.assign(np.stack([half, -half], axis=-1))
+
     def assign_mask(self, mask):
         half = max(self.initial_gap, INITIAL_GAP) / 2
         on = ops.where(ops.convert_to_tensor(mask), half, -half)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from keras_nas.errors import UsageError
 from keras_nas.search.registry import register
 from keras_nas.search.target_settings import TargetSettings
 from keras_nas.settings import LATER_STAGES, check_choices, check_range, setting
@@ -33,10 +34,13 @@ class DnalConfig(TargetSettings):
     include: tuple[str, ...] = setting((), "Layers (names or patterns) to gate; all by default.")
     exclude: tuple[str, ...] = setting((), "Layers (names or patterns) not to gate.")
     strategy: str = setting(
-        "sequential",
-        "'sequential': weights, then gates (Alg. 1). 'joint': both at once, for as many epochs as "
-        "the two stages together (the ablation of Fig. 5).",
-        ("sequential", "joint"),
+        "auto",
+        "'sequential': weights, then gates while the weights are frozen (Alg. 1). 'joint': both at "
+        "once, for as many epochs as the two stages together (the ablation of Fig. 5). 'fading': "
+        "after the weights, channels fade on the way to a target while the weights learn on as in "
+        "finetuning, along one schedule with it. 'auto': fading where there is a target, else "
+        "sequential.",
+        ("auto", "sequential", "joint", "fading"),
     )
     weights: TrainConfig = setting(TrainConfig(epochs=100), "Stage 1: the weights, gates off.")
     architecture: TrainConfig = setting(
@@ -45,16 +49,18 @@ class DnalConfig(TargetSettings):
         decides=LATER_STAGES,
     )
     gates_start: str = setting(
-        "zero",
+        "auto",
         "Where the gates begin. 'zero': s = 0, every channel halved, as in the paper. 'identity': "
         "s = start_logit, so that a trained network begins as it is, however deep. A criterion of "
         "channels: about start_logit, in the order that it gives the trained weights, the same "
-        "share of each layer first.",
-        ("zero", "identity", "l1", "l2", "gamma"),
+        "share of each layer first; fading needs one. 'auto': l1 for fading, else zero.",
+        ("auto", "zero", "identity", "l1", "l2", "gamma"),
         decides=LATER_STAGES,
     )
     start_logit: float = setting(
-        6.0, "s of the channels at first, where they do not begin at 0.", decides=LATER_STAGES
+        6.0,
+        "s of the channels at first, where they do not begin at 0 (fading has its own).",
+        decides=LATER_STAGES,
     )
     stop_decided: bool = setting(
         False,
@@ -114,3 +120,36 @@ class DnalConfig(TargetSettings):
         check_range(self, ("delta_max", "round_to"), 1)
         check_range(self, ("start_logit",), 0, strict=True)
         self.check_targets(self.targeted)
+        if self.strategy == "fading" and self.targeted is None:
+            raise UsageError(
+                "strategy='fading' needs a target, such as target_macs='0.5x'. Received: none"
+            )
+        if self.fades and self.gates_start in ("zero", "identity"):
+            raise UsageError(
+                "strategy='fading' needs `gates_start` that orders the channels: auto, l1, l2 or "
+                f"gamma. Received: gates_start={self.gates_start!r}"
+            )
+
+    @property
+    def fades(self) -> bool:
+        """Whether stage 2 is that of "fading"."""
+        automatic = self.strategy == "auto" and self.targeted is not None
+        return automatic or self.strategy == "fading"
+
+    @property
+    def first_order(self) -> str:
+        """`gates_start`, "auto" being resolved."""
+        if self.gates_start == "auto":
+            return "l1" if self.fades else "zero"
+        return self.gates_start
+
+    def continued(self, start: int) -> TrainConfig:
+        """`finetune` as a part of one schedule with a fading stage 2.
+
+        Args:
+            start: The epoch, counted from the beginning of stage 2, at which the part begins.
+        """
+        if self.finetune.schedule_epochs:
+            return self.finetune
+        epochs = self.architecture.epochs + self.finetune.epochs
+        return dataclasses.replace(self.finetune, schedule_epochs=epochs, schedule_start=start)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any
 
 import keras
@@ -21,15 +22,20 @@ NEAR = 0.98
 
 
 def check_reachable(supernet: keras.Model, config: DnalConfig) -> None:
-    """Raises `UsageError` if even `round_to` channels of each gate are over the target."""
+    """Raises `UsageError` if even the least that each gate must keep is over the target."""
     budget = _budget(supernet, config)
     least = budget.price(
-        {gate.name: np.arange(gate.channels) < config.round_to for gate in gates.find(supernet)}
+        {
+            gate.name: np.arange(gate.channels)
+            < max(config.round_to, math.ceil(config.min_share * gate.channels - 1e-9))
+            for gate in gates.find(supernet)
+        }
     )
     if least > budget.target:
         raise UsageError(
             f"`target_{budget.what}` must be {least:,.6g} or more: what is left of "
-            f"'{supernet.name}' with {config.round_to} channels a gate. "
+            f"'{supernet.name}' with {config.round_to} channels of each gate, and a share of "
+            f"{config.min_share:g} (`min_share`), at the least. "
             f"Received: {budget.target:,.6g} (the full network has {budget.full:,.6g})"
         )
 
@@ -47,7 +53,7 @@ def land_on_target(supernet: keras.Model, config: DnalConfig) -> None:
     target: dict[str, Any] = {f"target_{what}": value for what, value in _target(config).items()}
     architecture = prune(
         supernet, scores, **target, latency=_latency(config), ranking="global",
-        round_to=config.round_to, align=config.align,
+        round_to=config.round_to, align=config.align, min_share=config.min_share,
     )  # fmt: skip
     budget = _budget(supernet, config)
     left = budget.price({gate.name: gate.mask() for gate in gates.find(supernet)})

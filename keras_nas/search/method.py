@@ -262,13 +262,18 @@ class GatedMethod(Method):
         batches = self.config.reestimate_batches
         return bool(batches and reestimate(small, epoch_of(context.all_data(), 0), batches))
 
+    @property
+    def finetuning(self) -> TrainConfig:
+        """How `finetune` trains."""
+        return self.config.finetune
+
     def finetune(self, small, context, name="finetune"):
         """Trains the small network's weights, which are the gated one's; nothing for 0 epochs.
 
         Where `reestimate_batches` is given, statistics that lag behind a short training (at a
         momentum of 0.999, say) are re-estimated at its end.
         """
-        records = self.train(name, small, self.config.finetune, context, self.distill)
+        records = self.train(name, small, self.finetuning, context, self.distill)
         batches, steps = self.config.reestimate_batches, sum(r["steps"] for r in records)
         if batches and steps:
             data = epoch_of(context.all_data(), 0)

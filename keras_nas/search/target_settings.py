@@ -6,7 +6,7 @@ import dataclasses
 
 from keras_nas.choices import RESOURCES
 from keras_nas.errors import UsageError
-from keras_nas.settings import LATER_STAGES, setting
+from keras_nas.settings import LATER_STAGES, check_range, setting
 from keras_nas.targets import is_given, parse_target
 
 
@@ -35,6 +35,13 @@ class TargetSettings:
         False, "Take the nearest condition that the table has.", decides=LATER_STAGES
     )
 
+    min_share: float = setting(
+        0.1,
+        "The smallest share of a gate's channels that stays open on the way to a target; 0 for the "
+        "papers', where a layer may go.",
+        decides=LATER_STAGES,
+    )
+
     @property
     def targeted(self) -> str | None:
         """The resource that a target names; None where no target is given."""
@@ -44,11 +51,14 @@ class TargetSettings:
         return [name for name in RESOURCES if is_given(getattr(self, f"target_{name}"))]
 
     def check_targets(self, what: str | None) -> None:
-        """Raises `UsageError` for two targets, one that is none, or a table without its use.
+        """Raises `UsageError` for two targets, one that is none, a table without its use, no share.
 
         Args:
             what: The resource that the search counts, or None.
         """
+        check_range(self, ("min_share",), 0)
+        if self.min_share > 1:
+            raise UsageError(f"`min_share` must be 1 or less. Received: min_share={self.min_share}")
         named = self._named()
         if len(named) > 1:
             raise UsageError(

@@ -11,37 +11,44 @@ from keras_nas.training.train_config import SCHEDULES
 
 @keras.saving.register_keras_serializable(package="keras_nas")
 class EverySteps(keras.optimizers.schedules.LearningRateSchedule):
-    """A schedule that moves on once in a few steps.
+    """A schedule that moves on once in a few steps, and may have begun before.
 
     Keras counts batches also where an optimizer accumulates the gradients of several for one step.
 
     Args:
         schedule: The schedule over the optimizer's steps.
         every: Batches for one step.
+        start: The schedule's step at the first batch.
     """
 
-    def __init__(self, schedule: keras.optimizers.schedules.LearningRateSchedule, every: int):
+    def __init__(
+        self,
+        schedule: keras.optimizers.schedules.LearningRateSchedule,
+        every: int = 1,
+        start: int = 0,
+    ):
         super().__init__()
         self.schedule = schedule
         self.every = every
+        self.start = start
 
     def __call__(self, step):
-        return self.schedule(ops.floor_divide(step, self.every))
+        return self.schedule(ops.floor_divide(step, self.every) + self.start)
 
     def get_config(self):
         schedule = keras.optimizers.schedules.serialize(self.schedule)
-        return {"schedule": schedule, "every": self.every}
+        return {"schedule": schedule, "every": self.every, "start": self.start}
 
     @classmethod
     def from_config(cls, config):
         schedule = keras.optimizers.schedules.deserialize(config["schedule"])
-        return cls(schedule, config["every"])
+        return cls(schedule, config["every"], config["start"])
 
 
 def learning_rate(
     kind: str,
     initial: float,
-    epochs: int,
+    epochs: float,
     steps_per_epoch: float,
     boundaries: tuple[float, ...] = (),
     factor: float = 0.1,
@@ -57,7 +64,7 @@ def learning_rate(
             `"linear"` (from `initial` to `final` over the epochs), or `"cosine_restarts"` (SGDR:
             from `initial` to `final` again and again, in cycles that grow).
         initial: The first learning rate (after the warm-up).
-        epochs: Epochs of the stage.
+        epochs: Epochs that the schedule spans.
         steps_per_epoch: The optimizer's steps an epoch, a fraction where gradients accumulate.
         boundaries: For `"piecewise"`: rising, in epochs.
         factor: For `"piecewise"`.

@@ -26,6 +26,12 @@ class TrainConfig:
     warmup_epochs: float = setting(0.0, "Epochs of linear warm-up before a cosine schedule.")
     restart_epochs: float = setting(10.0, "Epochs of the first cycle of cosine restarts (T0).")
     restart_factor: float = setting(2.0, "Growth of each further cycle (Tmul).")
+    schedule_epochs: float = setting(
+        0.0, "Epochs that the schedule spans, this stage being a part of it; 0: the stage's own."
+    )
+    schedule_start: float = setting(
+        0.0, "Epoch of the schedule with which the stage begins: it goes on where another stopped."
+    )
     clip_norm: float = setting(0.0, "Global norm that gradients are clipped to; 0 for none.")
     accumulate_steps: int = setting(
         1, "Batches whose gradients are averaged for one step of the optimizer."
@@ -50,6 +56,7 @@ class TrainConfig:
         check_choices(self)
         check_range(self, ("epochs", "learning_rate", "momentum", "weight_decay", "clip_norm"), 0)
         check_range(self, ("accumulate_steps",), 1)
+        check_range(self, ("schedule_epochs", "schedule_start"), 0)
         check_range(self, ("restart_epochs", "restart_factor", "epsilon"), 0, strict=True)
         if self.schedule == "piecewise" and not self.boundaries:
             raise UsageError(

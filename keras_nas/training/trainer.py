@@ -46,7 +46,7 @@ def make_optimizer(
     rate = learning_rate(
         config.schedule,
         config.learning_rate,
-        config.epochs,
+        config.schedule_epochs or config.epochs,
         steps / config.accumulate_steps,
         config.boundaries,
         config.factor,
@@ -55,8 +55,9 @@ def make_optimizer(
         config.restart_epochs,
         config.restart_factor,
     )
-    if config.accumulate_steps > 1 and not isinstance(rate, float):
-        rate = EverySteps(rate, config.accumulate_steps)
+    start = round(config.schedule_start * steps / config.accumulate_steps)
+    if (config.accumulate_steps > 1 or start) and not isinstance(rate, float):
+        rate = EverySteps(rate, config.accumulate_steps, start)
     shared = {
         "global_clipnorm": config.clip_norm or None,
         "gradient_accumulation_steps": accumulation(config),

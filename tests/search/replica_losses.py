@@ -23,7 +23,8 @@ from keras_nas.layers import ScaledSigmoidGate, STEGate
 from keras_nas.models import DsoSpace
 from keras_nas.runs.environment import make_strategy
 from keras_nas.search import DnalConfig, FgnasConfig, Session, TrainConfig, run_stage
-from keras_nas.search.dnal import GateStage, JointStage
+from keras_nas.search.dnal_fading import FadingStage
+from keras_nas.search.dnal_stages import GateStage, JointStage
 from keras_nas.search.dso.config import DsoConfig
 from keras_nas.search.dso.edge_gammas import fixed_gammas
 from keras_nas.search.dso.edge_graph import EdgeGraph
@@ -52,7 +53,8 @@ def synchronised(model: keras.Model) -> keras.Model:
 def losses(strategy: tf.distribute.Strategy) -> dict[str, list[float]]:
     data = random_images(78, 16)  # the last batch of an epoch has 14 examples
     found = {}
-    for name, kind in (("weights", None), ("architecture", GateStage), ("joint", JointStage)):
+    kinds = {"weights": None, "architecture": GateStage, "joint": JointStage, "fading": FadingStage}
+    for name, kind in kinds.items():
         keras.utils.set_random_seed(0)
         with strategy.scope():
             model = synchronised(small_net())
@@ -63,8 +65,9 @@ def losses(strategy: tf.distribute.Strategy) -> dict[str, list[float]]:
                 model = gates.insert(model, ScaledSigmoidGate)
                 none = TrainConfig(epochs=0)
                 config = DnalConfig(
-                    lambda_a=1e-3, delta_max=10.0, weights=none, architecture=TRAINING
-                )
+                    lambda_a=1e-3, delta_max=10.0, weights=none, architecture=TRAINING,
+                    finetune=TRAINING, target_macs="0.5x" if name == "fading" else 0.0,
+                )  # fmt: skip
                 stage = kind(model, data, None, task, config)
             records = run_stage(stage, Session(progress="off"))
             evaluated = Evaluator(model, task, data)()

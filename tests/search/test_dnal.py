@@ -11,7 +11,8 @@ from keras_nas import costs, gates, statistics, surgery
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.layers import Gate, ScaledSigmoidGate
 from keras_nas.search import DistillConfig, DnalConfig, Session, TrainConfig, dnal, run_stage
-from keras_nas.search.dnal import Dnal, GateStage, JointStage
+from keras_nas.search.dnal import Dnal
+from keras_nas.search.dnal_stages import GateStage, JointStage
 from keras_nas.tasks import Classification
 from keras_nas.training.evaluation import Evaluator
 from tests.training.nets import arrays, random_images, small_net

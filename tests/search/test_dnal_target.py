@@ -10,12 +10,13 @@ from keras_nas import gates, importance
 from keras_nas.errors import UsageError
 from keras_nas.layers import ScaledSigmoidGate
 from keras_nas.search import DnalConfig, Session, TrainConfig, dnal, run_stage
-from keras_nas.search.dnal import GateStage
+from keras_nas.search.dnal_stages import GateStage
 from keras_nas.tasks import Classification
 from tests.training.nets import random_images, small_net
 
 QUIET = Session(progress="off")
 CONFIG = DnalConfig(
+    strategy="sequential",
     weights=TrainConfig(epochs=1, learning_rate=0.1),
     architecture=TrainConfig(epochs=3, learning_rate=0.1, weight_decay=0.0),
     finetune=TrainConfig(epochs=0),

@@ -12,7 +12,7 @@ from keras_nas.errors import UsageError
 from keras_nas.layers import ScaledSigmoidGate, STEGate
 from keras_nas.models import DsoSpace
 from keras_nas.search import DnalConfig, DsoConfig, FgnasConfig, Session, TrainConfig, run_stage
-from keras_nas.search.dnal import GateStage, JointStage
+from keras_nas.search.dnal_stages import GateStage, JointStage
 from keras_nas.search.dso.edge_gammas import fixed_gammas
 from keras_nas.search.dso.edge_graph import EdgeGraph
 from keras_nas.search.dso.edge_stage import EdgeStage

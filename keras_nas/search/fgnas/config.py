@@ -85,12 +85,6 @@ class FgnasConfig(TargetSettings):
         ("even", "l1", "l2", "gamma", "taylor"),
         decides=LATER_STAGES,
     )
-    min_share: float = setting(
-        0.1,
-        "The smallest share of a gate's channels that stays open; 0 for the paper's, where a layer "
-        "may go.",
-        decides=LATER_STAGES,
-    )
     lambda_r: float = setting(
         0.0, "λ of Eq. (7), times R as lambda_unit has it.", decides=LATER_STAGES
     )
@@ -163,10 +157,8 @@ class FgnasConfig(TargetSettings):
     def __post_init__(self):
         check_choices(self)
         check_range(self, ("lambda_r", "steer_gain", "gate_learning_rate"), 0)
-        check_range(self, ("reestimate_batches", "min_share"), 0)
+        check_range(self, ("reestimate_batches",), 0)
         check_range(self, ("round_to",), 1)
-        if self.min_share > 1:
-            raise UsageError(f"`min_share` must be 1 or less. Received: min_share={self.min_share}")
         self.check_targets(self.what)
         if not (self.prune_channels and self.multiple_operations) and not self.mixes:
             raise UsageError(

@@ -11,10 +11,8 @@ import tensorflow as tf
 from keras_nas.layers import STEGate
 from keras_nas.layers.ste_gate import opened
 from keras_nas.search.fgnas.config import FgnasConfig
+from keras_nas.search.units import MARGIN
 from keras_nas.surgery import Dependence
-
-MARGIN = 1e-3
-"""ψ_on − ψ_off of a gate that a constraint has closed is at most minus this."""
 
 
 def make_constraint(gates: Sequence[STEGate], config: FgnasConfig) -> Callable[[], None] | None:

@@ -22,8 +22,8 @@ from keras_nas.search.fgnas.config import FgnasConfig
 from keras_nas.search.fgnas.constraint import Protection, make_constraint, open_channels
 from keras_nas.search.fgnas.folded_gates import fold_gates
 from keras_nas.search.fgnas.present_cost import PresentCost
-from keras_nas.search.fgnas.units import Units
 from keras_nas.search.gate_statistics import gate_statistics, probabilities
+from keras_nas.search.units import Units
 from keras_nas.tasks import Task
 from keras_nas.training.rematerialization import Rematerialized
 from keras_nas.training.stage import Data, epoch_of

@@ -7,21 +7,23 @@ from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_nas.importance import tied_groups
-from keras_nas.layers import STEGate
-from keras_nas.search.fgnas.constraint import MARGIN
+from keras_nas.layers import Gate, STEGate
+
+MARGIN = 1e-3
+"""The score of a channel that is just open; one that is just closed has minus this."""
 
 
 class Units:
     """Channels that are tied at joins and depthwise convolutions, with one gap: their mean.
 
-    A gap is ψ_on − ψ_off; a unit is open where its gap is 0 or more. Of a supernet with mixed
-    layers, whose operations choose for each channel by itself, each channel of each gate is a unit.
+    A gap is `Gate.scores`: s of a `ScaledSigmoidGate`, ψ_on − ψ_off of an `STEGate`; a unit is open
+    where its gap is 0 or more. Of a supernet with mixed layers, whose operations choose for each
+    channel by itself, each channel of each gate is a unit.
 
     Args:
-        supernet: A model with `STEGate`s.
+        supernet: A gated model.
         gates: The gates that are learned.
         min_share: The smallest share of a group of tied gates that stays open. Gates of mixed
             layers, which are ways round each other, have no such floor.
@@ -30,9 +32,9 @@ class Units:
         tied: Whether units have channels of several gates.
     """
 
-    def __init__(self, supernet: keras.Model, gates: Sequence[STEGate], min_share: float = 0.0):
+    def __init__(self, supernet: keras.Model, gates: Sequence[Gate], min_share: float = 0.0):
         self._gates = list(gates)
-        mixed = {gate.name for gate in gates if gate.mixed_layer is not None}
+        mixed = {g.name for g in gates if isinstance(g, STEGate) and g.mixed_layer is not None}
         self.tied = not mixed
         ends = np.cumsum([gate.channels for gate in gates])
         first = dict(zip([gate.name for gate in gates], [0, *ends[:-1].tolist()], strict=True))
@@ -50,18 +52,17 @@ class Units:
                 self._floors.append(floor)
                 count += group.units
         self._sizes = np.bincount(self._unit, minlength=count)
-        self._read = tf.function(self._joined_gaps, autograph=False)
 
     def gaps(self) -> np.ndarray:
         """The mean gap of each unit: float64 `(units,)`."""
-        sums = np.bincount(self._unit, self._read().numpy(), len(self._sizes))
-        return sums / self._sizes
+        joined = np.concatenate([gate.scores() for gate in self._gates])
+        return np.bincount(self._unit, joined, len(self._sizes)) / self._sizes
 
     def assign(self, gaps: np.ndarray) -> None:
-        """Gives every channel its unit's gap, evenly about 0."""
-        joined = (gaps / 2).astype("float32")[self._unit]
-        for gate, half in zip(self._gates, self.by_gate(joined).values(), strict=True):
-            gate.logits.assign(np.stack([half, -half], axis=-1))
+        """Gives every channel its unit's gap."""
+        joined = gaps.astype("float32")[self._unit]
+        for gate, scores in zip(self._gates, self.by_gate(joined).values(), strict=True):
+            gate.assign_scores(scores)
 
     def by_gate(self, joined: np.ndarray) -> dict[str, np.ndarray]:
         """What stands for the channels of all gates, `(channels,)`, by the gate's name."""
@@ -113,6 +114,42 @@ class Units:
             lowered = gaps - (gaps[order[high - 1]] + MARGIN)
             self.assign(np.where(stays, np.maximum(lowered, MARGIN), lowered))
 
+    def level(self, cost: Callable[[np.ndarray], float], limit: float) -> float | None:
+        """The number that a gap must reach for the cost to be within the limit.
+
+        Half way between the gaps of the last unit that has to close and the next one. Units of a
+        floor stay open, whatever their gaps.
+
+        Args:
+            cost, limit: As in `close_until`.
+
+        Returns:
+            The level, or None where all units may stay open.
+        """
+        gaps = self.gaps()
+        order = np.flatnonzero(~self._held(gaps))
+        order = order[np.argsort(gaps[order], kind="stable")]
+
+        def fits(closed: int) -> bool:
+            stays = np.ones(len(gaps), bool)
+            stays[order[:closed]] = False
+            return cost(stays[self._unit]) <= limit
+
+        low, high = -1, len(order)
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if fits(middle) else (middle, high)
+        if high == 0:
+            return None
+        ends = gaps[order[high - 1 : high + 1]]
+        return float(ends.mean())
+
+    def lower(self, amount: float, floor: float) -> None:
+        """Lowers all gaps by a number; of each group's floor, none below `floor`."""
+        gaps = self.gaps()
+        lowered = gaps - amount
+        self.assign(np.where(self._held(gaps), np.maximum(lowered, floor), lowered))
+
     def _held(self, gaps: np.ndarray) -> np.ndarray:
         """The best units of each group, as many as its floor: bool `(units,)`."""
         held = np.zeros(len(gaps), bool)
@@ -120,7 +157,3 @@ class Units:
             best = np.argsort(-gaps[group], kind="stable")[:floor]
             held[group.start + best] = True
         return held
-
-    def _joined_gaps(self) -> tf.Tensor:
-        logits = tf.concat([tf.convert_to_tensor(gate.logits) for gate in self._gates], axis=0)
-        return logits[:, 0] - logits[:, 1]

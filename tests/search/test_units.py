@@ -8,7 +8,7 @@ import pytest
 
 from keras_nas import gates
 from keras_nas.layers import STEGate
-from keras_nas.search.fgnas.units import Units
+from keras_nas.search.units import Units
 from tests.training.nets import small_net
 
 

@@ -1,0 +1,99 @@
+"""DNAL's stage 2 on the way to a target: channels fade while the weights learn on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from keras_nas import importance
+from keras_nas.costs import LatencyTable
+from keras_nas.regularizers import Resource
+from keras_nas.search.delta_schedule import DeltaSchedule
+from keras_nas.search.dnal_config import DnalConfig
+from keras_nas.search.dnal_stages import GateStage, JointStage
+from keras_nas.search.units import Units
+from keras_nas.targets import parse_target
+
+FIRST = 3.0
+"""s of a layer's last channel at first: its factor is 0.95."""
+SPREAD = 20.0
+"""How much higher s of a layer's first channel is, so that few fade at the same time."""
+LAST_DELTA = 10.0
+"""δ at the end; s are wide apart as it is."""
+FADE_EVERY = 10
+"""Steps from one lowering of s to the next, so that a GPU seldom waits."""
+FADED = 0.9
+"""The share of the stage after which the target is met; then the weights have the rest."""
+HASTE = 2.0
+"""How much faster than evenly s may fall where the plan is ahead of them."""
+
+
+class FadingStage(JointStage):
+    """Weights and logits learned together while all s fall, as far as a target asks for.
+
+    The gates start in the order of a criterion, each layer's best channel highest, all nearly open.
+    Every few steps one number is taken from all s, so that the channels with s > 0 cost what a plan
+    has that falls evenly from the full network to the target. A channel fades over some tens of
+    steps, and the task's gradient holds it, or lets it go, against its neighbours. The pull on all
+    s is that of a λ_a of Eq. (4) that follows the target. δ rises from 1 to 10 besides. Tied
+    channels have the mean of their s; `min_share` of each layer stay.
+
+    The weights learn as in finetuning (`config.finetune`), of whose schedule this stage is the
+    beginning. Records are those of `GateStage`.
+
+    Args:
+        supernet, train_data, validation_data, task: As in `GateStage`.
+        config: The settings, with a target.
+
+    Raises:
+        KerasNasError: As in `keras_nas.regularizers.Resource`.
+    """
+
+    def __init__(self, supernet, train_data, validation_data, task, config: DnalConfig):
+        training = config.continued(0)
+        epochs = config.architecture.epochs
+        super().__init__(
+            supernet, train_data, validation_data, task, config, "architecture", training, epochs
+        )
+        self.flags = "finetune"
+        what = config.targeted
+        assert what is not None
+        table = LatencyTable.load(Path(config.latency_table)) if config.latency_table else None
+        self.resource = Resource(supernet, what, table=table, interpolate=config.interpolate)
+        self.full = self.resource.full()
+        given = getattr(config, f"target_{what}")
+        self.target = parse_target(f"target_{what}", given).of(self.full)
+        learned = {gate.name for gate in self.gates}
+        self.frozen = {g.name: g.mask() for g in self.resource.gates if g.name not in learned}
+        self.units = Units(supernet, self.gates, config.min_share)
+        self.delta = DeltaSchedule(LAST_DELTA, "step")
+
+    def start_logits(self):
+        scores = importance.score(self.model, self.config.first_order)
+        importance.start_logits(self.model, scores, low=FIRST, high=FIRST + SPREAD, ranking="layer")
+
+    def start(self, evaluator):
+        return GateStage.start(self, evaluator)
+
+    def before_epoch(self, epoch):
+        pass
+
+    def before_step(self, epoch, step, steps):
+        done = epoch * steps + step
+        if done % FADE_EVERY == 0:
+            self._move_delta(epoch, step)
+            self._fade(done, self.epochs * steps)
+
+    def _fade(self, done: int, total: int) -> None:
+        """Lowers all s as far as the plan asks for the step after the next `FADE_EVERY`."""
+        share = min(1.0, (done + FADE_EVERY) / (FADED * total))
+        level = self.units.level(self._cost, self.full + (self.target - self.full) * share)
+        if level is not None:
+            most = HASTE * (FIRST + SPREAD) * FADE_EVERY / total
+            self.units.lower(min(level, most), floor=FIRST)
+
+    def _cost(self, joined: np.ndarray) -> float:
+        masks = {**self.frozen, **self.units.by_gate(joined)}
+        return float(self.resource.exact({n: tf.constant(m) for n, m in masks.items()}))

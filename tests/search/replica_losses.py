@@ -84,7 +84,7 @@ def ste_losses(strategy: tf.distribute.Strategy) -> dict[str, list[float]]:
         model = gates.insert(synchronised(small_net()), STEGate)
         stage = FgnasStage(
             model, random_images(78, 16), None, Classification.of(model),
-            FgnasConfig(**PAPER, lambda_r=3e-5, search=TRAINING),
+            FgnasConfig(**PAPER, gate_learning_rate=0.01, lambda_r=3e-5, search=TRAINING),
         )  # fmt: skip
         records = run_stage(stage, Session(progress="off"))
         copies = [strategy.experimental_local_results(logits.value) for logits in stage.logits]

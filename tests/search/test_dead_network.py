@@ -151,7 +151,7 @@ def test_records_and_gates_are_read():
 def test_dnal_refuses_what_a_rescue_cannot_keep(monkeypatch):
     monkeypatch.setattr(surgery, "rescue", lambda *_: [])
     keras.utils.set_random_seed(0)
-    with pytest.raises(DeadNetworkError, match=r"same for every input.*Lower `lambda_a`"):
+    with pytest.raises(DeadNetworkError, match=r"same for every input.*Give a target"):
         dnal(small_net(), random_images(), config=CLOSING, session=Session(progress="off"))
 
 
@@ -187,7 +187,7 @@ def protect(searched):
 
 
 def test_fgnas_protects_what_has_no_way_round():
-    searched = fgnas_stage(FgnasConfig(**PAPER, target_flops="0.5x"))
+    searched = fgnas_stage(FgnasConfig(**PAPER, gate_learning_rate=0.01, target_flops="0.5x"))
     a, b, c = searched.gates
     assert searched.protection.groups == [[a], [b]]  # c stands beside a shortcut
     a.logits.assign(np.stack([-np.arange(8.0) - 1, np.zeros(8)], axis=-1))
@@ -199,7 +199,9 @@ def test_fgnas_protects_what_has_no_way_round():
 
 
 def test_operations_of_a_mixed_layer_are_ways_round_each_other():
-    searched = fgnas_stage(FgnasConfig(**PAPER, target_flops="0.5x", kernels=(1,)))
+    searched = fgnas_stage(
+        FgnasConfig(**PAPER, gate_learning_rate=0.01, target_flops="0.5x", kernels=(1,))
+    )
     protected = [[gate.name for gate in group] for group in searched.protection.groups]
     assert [len(group) for group in protected] == [2, 2]
     first = searched.protection.groups[0]
@@ -220,7 +222,8 @@ def test_gates_that_cut_together_are_counted_as_a_rescue_leaves_them():
         branches.append(STEGate(name=name)(keras.layers.ReLU()(x)))
     x = keras.layers.GlobalAveragePooling2D()(keras.layers.Add()(branches))
     searched = fgnas_stage(
-        FgnasConfig(**PAPER, target_macs="0.3x"), keras.Model(inputs, keras.layers.Dense(4)(x))
+        FgnasConfig(**PAPER, gate_learning_rate=0.01, target_macs="0.3x"),
+        keras.Model(inputs, keras.layers.Dense(4)(x)),
     )
     a, b = searched.gates
     assert searched.protection.groups == []
@@ -236,7 +239,7 @@ def test_gates_that_cut_together_are_counted_as_a_rescue_leaves_them():
 
 def test_channels_that_closed_alike_come_back_by_turns():
     """λ has closed every channel of a and b in one step: each gets its share back."""
-    searched = fgnas_stage(FgnasConfig(**PAPER, target_flops="0.4x"))
+    searched = fgnas_stage(FgnasConfig(**PAPER, gate_learning_rate=0.01, target_flops="0.4x"))
     a, b, c = searched.gates
     for gate in (a, b):
         gate.logits.assign(np.stack([np.full(8, -0.5), np.zeros(8)], axis=-1))
@@ -258,7 +261,7 @@ def test_a_branch_that_does_not_fit_keeps_no_other_channels_closed():
     x = keras.layers.Add()([stem, STEGate(name="last")(y)])
     x = keras.layers.GlobalAveragePooling2D()(x)
     model = keras.Model(inputs, keras.layers.Dense(4)(x))
-    searched = fgnas_stage(FgnasConfig(**PAPER, target_macs="0.1x"), model)
+    searched = fgnas_stage(FgnasConfig(**PAPER, gate_learning_rate=0.01, target_macs="0.1x"), model)
     gate, last = searched.gates
     gate.logits.assign(np.stack([np.full(4, -2.0), np.zeros(4)], axis=-1))
     last.logits.assign(np.stack([np.full(4, -1.0), np.zeros(4)], axis=-1))
@@ -267,7 +270,7 @@ def test_a_branch_that_does_not_fit_keeps_no_other_channels_closed():
 
 
 def test_protection_leaves_open_gates_alone():
-    searched = fgnas_stage(FgnasConfig(**PAPER, target_flops="0.5x"))
+    searched = fgnas_stage(FgnasConfig(**PAPER, gate_learning_rate=0.01, target_flops="0.5x"))
     before = [np.array(gate.logits) for gate in searched.gates]
     protect(searched)
     for gate, logits in zip(searched.gates, before, strict=True):

@@ -122,7 +122,10 @@ class ToyData:
         return tf.data.Dataset.from_tensor_slices((x, 3 * x)).batch(self.batch).skip(start)
 
 
-PAPER = {"start": "even", "min_share": 0.0, "lambda_unit": "one", "steer": "none"}
+PAPER = {
+    "start": "even", "min_share": 0.0, "lambda_unit": "one", "steer": "none",
+    "gate_optimizer": "sgd",
+}  # fmt: skip
 
 
 PROXYLESS = {

@@ -48,7 +48,7 @@ def dnal(kind):
 
 def fgnas(model, data, config):
     supernet = gates.insert(model, STEGate, order="conv_bn_relu_gate")
-    settings = FgnasConfig(**PAPER, lambda_r=1e-6, search=config)
+    settings = FgnasConfig(**PAPER, gate_learning_rate=0.01, lambda_r=1e-6, search=config)
     return FgnasStage(supernet, data, None, Classification.of(model), settings)
 
 

@@ -230,7 +230,9 @@ def dnal(kind):
 
 def fgnas(config, data):
     supernet = gates.insert(small(), STEGate, order="conv_bn_relu_gate")
-    settings = FgnasConfig(lambda_r=1e-6, search=config)
+    settings = FgnasConfig(
+        lambda_r=1e-6, gate_optimizer="sgd", gate_learning_rate=0.01, search=config
+    )
     return FgnasStage(supernet, data, None, Classification.of(supernet), settings)
 
 

@@ -21,7 +21,8 @@ class FgnasConfig(TargetSettings):
 
     What leads the gates to the target is ours by default: they start in the order of a criterion,
     close after a plan, and leave each layer a share, on any network. The paper's way is
-    `start="even", min_share=0, steer="none", lambda_unit="one"` with a λ that suits the network.
+    `start="even", min_share=0, steer="none", lambda_unit="one", gate_optimizer="sgd"`, with a λ and
+    a learning rate of the gates that suit the network.
 
     Example:
 
@@ -109,10 +110,15 @@ class FgnasConfig(TargetSettings):
         decides=LATER_STAGES,
     )
     gate_optimizer: str = setting(
-        "sgd", "Optimizer of the gates' logits.", ("sgd", "adam"), decides=LATER_STAGES
+        "adam",
+        "Optimizer of the gates' logits; the paper's is sgd, under which early ones wander most.",
+        ("sgd", "adam"),
+        decides=LATER_STAGES,
     )
     gate_learning_rate: float = setting(
-        0.01, "Learning rate of the gates' logits.", decides=LATER_STAGES
+        2e-4,
+        "Learning rate of the gates' logits; with sgd, the paper's is 0.01.",
+        decides=LATER_STAGES,
     )
     weights: TrainConfig = setting(
         TrainConfig(

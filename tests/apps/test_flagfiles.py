@@ -124,6 +124,7 @@ def test_dnal_settings_are_the_papers(parsed, key):
             assert values["finetune_boundaries"] == boundaries
         assert values["weights_momentum"] == 0.9
         assert (values["delta_max"], values["strategy"]) == (1e4, "sequential")
+        assert values["gates_start"] == "zero"
         assert values["delta_schedule"] == "epoch"
         assert values["baseline_epochs"] == BASELINES.get(key, sum(epochs))
         assert values["baseline_schedule"] == values["finetune_schedule"]

@@ -63,6 +63,30 @@ def _edsr(data: Any, model_file: str | None) -> keras.Model:
     return kn.models.edsr(data.scale, filters=24, blocks=8, input_shape=shape)
 
 
+def _application(name: str) -> Callable[[Any, str | None], keras.Model]:
+    """A network of `keras.applications` on the data's pictures, enlarged to 64 pixels.
+
+    Its BatchNormalization has a momentum of 0.9: with theirs, 0.999 or 0.99, the moving statistics
+    of a short training would still be those of the beginning.
+    """
+
+    def build(data: Any, model_file: str | None) -> keras.Model:
+        inputs = keras.Input(data.image_shape, name="image")
+        x = keras.layers.Resizing(64, 64, name="enlarge")(inputs)
+        if data.image_shape[-1] == 1:
+            x = keras.layers.Concatenate(name="gray_to_rgb")([x, x, x])
+        if name.startswith("EfficientNet"):  # takes pixels from 0 to 255
+            x = keras.layers.Rescaling(64.0, 128.0, name="to_pixels")(x)
+        make = getattr(keras.applications, name)
+        model = make(weights=None, input_tensor=x, classes=data.num_classes)
+        for layer in model.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.momentum = 0.9
+        return model
+
+    return build
+
+
 NETWORKS: dict[str, Network] = {
     "small_resnet": Network(_of_zoo("small_resnet")),
     "resnet20": Network(_of_zoo("resnet20_cifar", shortcut="projection")),
@@ -70,6 +94,10 @@ NETWORKS: dict[str, Network] = {
     "mobilenet": Network(
         _of_zoo("mobilenet_v2_cifar", **HALF_MOBILENET, head_width=320, dropout=0.0)
     ),
+    **{
+        f"{name.lower()}_64": Network(_application(name), finetune_learning_rate=0.05)
+        for name in ("MobileNetV2", "ResNet50", "EfficientNetB0")
+    },
     "mlperf_resnet8": Network(
         of_pixels, data="class_folders", optimizer="adam", learning_rate=1e-3,
         weights_learning_rate=3e-4, finetune_learning_rate=1e-3, weight_decay=2e-4,
@@ -91,4 +119,5 @@ NETWORKS: dict[str, Network] = {
     ),
 }  # fmt: skip
 """`small_resnet`, `small_vgg` and `edsr` are the demos'; ResNet-20 has projections at its strides;
-MobileNetV2, also under `camvid`'s DeepLabv3, is half as wide; `mlperf_resnet8` others trained."""
+MobileNetV2, also under `camvid`'s DeepLabv3, is half as wide; `…_64` are keras.applications', deep
+and whole; `mlperf_resnet8` others trained."""

@@ -37,9 +37,11 @@ class Dnal(GatedMethod):
         self.config = config or DnalConfig()
 
     def check(self, supernet, context, source=None):
-        """The target can be reached."""
+        """The target can be reached, and counted while channels fade."""
         if self.config.targeted is not None:
             check_reachable(supernet, self.config)
+        if self.config.fades:
+            FadingStage(supernet, context.train_data, None, context.task, self.config)
 
     def train_weights(self, supernet, context):
         """Lines 1 to 4: the weights, with the gates off; nothing with strategy "joint"."""
@@ -96,14 +98,25 @@ def dnal(
     """Learns which channels a network needs, rebuilds it without the others, and finetunes it.
 
     The three stages of Alg. 1: weights with the gates off; gates with everything else frozen,
-    while δ grows; surgery and finetuning. `model` is not changed (unless it was born with gates).
-    Call it in a `tf.distribute` strategy's scope to use its replicas.
+    while δ grows; surgery and finetuning. With a target in `config`, channels fade in stage 2 until
+    it is met, while the weights learn on (`FadingStage`); a trained deep network needs that. `model`
+    is not changed (unless it was born with gates). Call it in a `tf.distribute` strategy's scope to
+    use its replicas.
 
     Example:
 
     ```python
-    model = keras.applications.MobileNetV2(input_shape=(32, 32, 3), weights=None, classes=10)
-    result = keras_nas.search.dnal(model, train_data, validation_data=validation_data)
+    from keras_nas.search import DnalConfig, TrainConfig
+
+    config = DnalConfig(
+        target_macs="0.5x",
+        weights=TrainConfig(epochs=0),  # where `model` is trained
+        architecture=TrainConfig(epochs=4),
+        finetune=TrainConfig(epochs=4, learning_rate=0.05, schedule="cosine"),
+    )
+    result = keras_nas.search.dnal(
+        model, train_data, validation_data=validation_data, config=config
+    )
     result.small.save("small.keras")
     ```
 

@@ -104,14 +104,11 @@ class Units:
             still_open[order[:closed]] = False
             return cost(still_open[self._unit]) <= limit
 
-        low, high = -1, len(order)
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (low, middle) if fits(middle) else (middle, high)
-        if high > 0:
+        closed = _fewest(len(order), fits)
+        if closed:
             stays = gaps >= 0
-            stays[order[:high]] = False
-            lowered = gaps - (gaps[order[high - 1]] + MARGIN)
+            stays[order[:closed]] = False
+            lowered = gaps - (gaps[order[closed - 1]] + MARGIN)
             self.assign(np.where(stays, np.maximum(lowered, MARGIN), lowered))
 
     def level(self, cost: Callable[[np.ndarray], float], limit: float) -> float | None:
@@ -135,13 +132,10 @@ class Units:
             stays[order[:closed]] = False
             return cost(stays[self._unit]) <= limit
 
-        low, high = -1, len(order)
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (low, middle) if fits(middle) else (middle, high)
-        if high == 0:
+        closed = _fewest(len(order), fits)
+        if not closed:
             return None
-        ends = gaps[order[high - 1 : high + 1]]
+        ends = gaps[order[closed - 1 : closed + 1]]
         return float(ends.mean())
 
     def lower(self, amount: float, floor: float) -> None:
@@ -157,3 +151,12 @@ class Units:
             best = np.argsort(-gaps[group], kind="stable")[:floor]
             held[group.start + best] = True
         return held
+
+
+def _fewest(most: int, fits: Callable[[int], bool]) -> int:
+    """The least number from 0 that fits, or `most` where none below it does."""
+    low, high = -1, most
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if fits(middle) else (middle, high)
+    return high

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import types
+
 import keras
 import numpy as np
 import PIL.Image
@@ -10,8 +12,11 @@ import pytest
 import keras_nas as kn
 from benchmarks.rivals.contest import Cell, Contest, Start, play
 from benchmarks.rivals.entrants import ENTRANTS
+from benchmarks.rivals.networks import NETWORKS
 from benchmarks.rivals.scores import of_any_size
+from keras_nas import gates
 from keras_nas.errors import UsageError
+from keras_nas.layers import ScaledSigmoidGate
 
 FEW = {"train_examples": 32, "batch_size": 16, "weights_epochs": 1, "epochs": 1}
 
@@ -139,3 +144,13 @@ def test_segmentation_is_played_by_its_mean_iou(tmp_path):
     # All three classes tie, which the first of them wins: a third of the pixels, and a third of it.
     assert start.scores(keras.Model(inputs, outputs)) == {"miou": pytest.approx(1 / 9, rel=0.01)}
     assert start.fresh().output_shape[1:] == (180, 240, 3)
+
+
+def test_an_application_takes_the_datas_pictures_and_can_be_gated():
+    data = types.SimpleNamespace(image_shape=(28, 28, 1), num_classes=10)
+    model = NETWORKS["mobilenetv2_64"].build(data, None)
+    assert model.input_shape == (None, 28, 28, 1)
+    assert model.output_shape == (None, 10)
+    assert len(gates.find(gates.insert(model, ScaledSigmoidGate))) == 52
+    norms = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
+    assert {norm.momentum for norm in norms} == {0.9}

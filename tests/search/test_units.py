@@ -98,3 +98,24 @@ def test_channels_of_mixed_layers_are_units_of_their_own():
     assert len(apart.gaps()) == sum(gate.channels for gate in found)
     mixed = [gate for gate in found if gate.mixed_layer is not None]
     assert apart.floor_mask().sum() == sum(gate.channels / 2 for gate in found if gate not in mixed)
+
+
+def test_the_level_lies_between_the_last_that_has_to_close_and_the_next():
+    """Of 14 units, tied or not, with gaps 0 to 13, five stay: the level is between 8 and 9."""
+    tied, _ = units()
+    tied.assign(np.arange(14.0))
+    sizes = np.bincount(np.concatenate([[0, 1, 2, 3] * 2, np.tile(np.arange(10) + 4, 2)]))
+    assert tied.gaps().tolist() == list(range(14))
+
+    def cost(mask):
+        return float(mask.sum())
+
+    assert tied.level(cost, sizes[9:].sum()) == pytest.approx(8.5)
+    assert tied.level(cost, sizes.sum()) is None
+    assert tied.level(cost, 0) == pytest.approx(13.0)
+    tied.lower(8.5, floor=1.0)
+    assert tied.gaps().tolist() == pytest.approx([i - 8.5 for i in range(14)])
+    few, _ = units(min_share=0.25)
+    few.assign(np.arange(14.0))
+    few.lower(20.0, floor=1.0)
+    assert (few.gaps() == 1.0).sum() == 1 + 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -12,11 +13,17 @@ import pytest
 import tomllib
 from packaging.requirements import Requirement
 
-from keras_nas.models import registry
 from tests.source_tree import FILE_PARTS, PART_ORDER, ROOT, modules
 
 RUNS = "<!-- runs -->"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+REGISTRIES = {
+    "models.registry": "_BUILDERS",
+    "data.registry": "_DATA_SETS",
+    "importance.criteria": "_CRITERIA",
+    "surgery.rules": "RULES",
+}
+"""Where the documents' blocks enter something, which must not stay for other tests."""
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -98,7 +105,9 @@ def test_the_marked_blocks_of_a_document_run_from_top_to_bottom(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(registry, "_BUILDERS", dict(registry._BUILDERS))
+    for part, name in REGISTRIES.items():
+        module = importlib.import_module(f"keras_nas.{part}")
+        monkeypatch.setattr(module, name, dict(getattr(module, name)))
     names: dict[str, object] = {"__name__": path.stem}
     for number, block in enumerate(runnable(path), start=1):
         exec(compile(block, f"{path.name}, block {number}", "exec"), names)  # noqa: S102

@@ -98,10 +98,10 @@ def dnal(
     """Learns which channels a network needs, rebuilds it without the others, and finetunes it.
 
     The three stages of Alg. 1: weights with the gates off; gates with everything else frozen,
-    while δ grows; surgery and finetuning. With a target in `config`, channels fade in stage 2 until
-    it is met, while the weights learn on (`FadingStage`); a trained deep network needs that. `model`
-    is not changed (unless it was born with gates). Call it in a `tf.distribute` strategy's scope to
-    use its replicas.
+    while δ grows; surgery and finetuning. With a target in `config`, channels fade in stage 2
+    until it is met, while the weights learn on (`FadingStage`); a trained deep network needs that.
+    `model` is not changed (unless it was born with gates). Call it in a `tf.distribute` strategy's
+    scope to use its replicas.
 
     Example:
 

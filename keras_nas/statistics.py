@@ -65,12 +65,11 @@ def reestimate(
         UsageError: If `data` has no batch.
         KerasNasError: If the model cannot be read.
     """
-    observed, calls = _observed(model)
     _name_hidden(model)
-    if lagging_after is not None:
-        calls = {n: layer for n, layer in calls.items() if layer.momentum**lagging_after > LAG}
-    if not calls:
+    wanted = _wanted(model, lagging_after)
+    if not wanted:
         return []
+    observed = _observed(model)
     observe = tf.function(
         lambda inputs: observed(inputs, training=False), autograph=False, reduce_retracing=True
     )
@@ -81,17 +80,27 @@ def reestimate(
         inputs = tf.nest.map_structure(tf.convert_to_tensor, inputs)
         count = int(tf.shape(tf.nest.flatten(inputs)[0])[0])
         found = observe(inputs)
-        for name in calls:
+        for name in wanted:
             mean = np.mean([np.asarray(moments, "float64") for moments in found[name]], axis=0)
             totals[name] = totals.get(name, 0.0) + count * mean
         examples += count
     if not examples:
         raise UsageError("`data` must have a batch or more to estimate statistics on. Received: 0")
-    for name, layer in calls.items():
+    for name, layer in wanted.items():
         mean, variance = totals[name] / examples
         layer.moving_mean.assign(mean)
         layer.moving_variance.assign(variance)
-    return list(calls)
+    return list(wanted)
+
+
+def _wanted(model: keras.Model, lagging_after: int | None) -> dict[str, Any]:
+    """The layers to re-estimate by name, in graph order; see `reestimate`."""
+    return {
+        node.operation_name: node.operation
+        for node in read(model).nodes
+        if _is_observed(node)
+        and (lagging_after is None or node.operation.momentum**lagging_after > LAG)
+    }
 
 
 class _Observer(keras.layers.Layer):
@@ -124,14 +133,11 @@ class _Observer(keras.layers.Layer):
         return keras.KerasTensor(inputs.shape, dtype=self.compute_dtype), moments
 
 
-def _observed(model: keras.Model) -> tuple[keras.Model, dict[str, Any]]:
-    """A copy of the model that gives the moments by the layer's name, one pair a call; and the
-    model's own layers by that name."""
-    original = {node.operation_name: node.operation for node in read(model).nodes}
+def _observed(model: keras.Model) -> keras.Model:
+    """A copy of the model that gives the moments by the layer's name, one pair a call."""
     graph = read(copy_graph(read(model), lambda node, tensors: tensors, model.name))
     builder = GraphBuilder(graph)
     moments: dict[str, list[keras.KerasTensor]] = {}
-    layers: dict[str, Any] = {}
     for node in graph.nodes:
         args, kwargs = builder.arguments(node)
         if _is_observed(node):
@@ -140,14 +146,11 @@ def _observed(model: keras.Model) -> tuple[keras.Model, dict[str, Any]]:
             outputs, found = observer(*args, **kwargs)
             results = [outputs]
             moments.setdefault(node.operation_name, []).append(found)
-            layers[node.operation_name] = original[node.operation_name]
         else:
             results = keras.tree.flatten(node.operation(*args, **kwargs))
         builder.tensors.update(zip(node.outputs, results, strict=True))
-    if not layers:
-        return model, {}
     inputs = keras.tree.map_structure(builder.tensors.__getitem__, graph.input_struct)
-    return keras.Model(inputs, moments, name=f"{graph.name}_observed"), layers
+    return keras.Model(inputs, moments, name=f"{graph.name}_observed")
 
 
 def _is_observed(node: Node) -> bool:

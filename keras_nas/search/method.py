@@ -257,10 +257,18 @@ class GatedMethod(Method):
     def original(self, supernet):
         return surgery.build(supernet, None)
 
-    def renew_statistics(self, small, context):
-        """Re-estimates them on the first `reestimate_batches` of the training data."""
+    def renew_statistics(self, small, context, lagging_after=None):
+        """Re-estimates them on the first `reestimate_batches` of the training data.
+
+        Args:
+            small, context: As in `Method.renew_statistics`.
+            lagging_after: As in `keras_nas.statistics.reestimate`.
+        """
         batches = self.config.reestimate_batches
-        return bool(batches and reestimate(small, epoch_of(context.all_data(), 0), batches))
+        if not batches:
+            return False
+        data = epoch_of(context.all_data(), 0)
+        return bool(reestimate(small, data, batches, lagging_after=lagging_after))
 
     @property
     def finetuning(self) -> TrainConfig:
@@ -274,11 +282,9 @@ class GatedMethod(Method):
         momentum of 0.999, say) are re-estimated at its end.
         """
         records = self.train(name, small, self.finetuning, context, self.distill)
-        batches, steps = self.config.reestimate_batches, sum(r["steps"] for r in records)
-        if batches and steps:
-            data = epoch_of(context.all_data(), 0)
-            if reestimate(small, data, batches, lagging_after=steps):
-                records[-1].update(evaluation("reestimated", small, context))
+        steps = sum(record["steps"] for record in records)
+        if steps and self.renew_statistics(small, context, lagging_after=steps):
+            records[-1].update(evaluation("reestimated", small, context))
         return records
 
 

@@ -7,7 +7,6 @@ Scores take tied channels together, and BatchNormalization is estimated anew aft
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -120,7 +119,7 @@ def dnal(start: Start, target: str) -> keras.Model:
     """DNAL by its defaults, half of the epochs while channels fade."""
     search, finetune = _epochs(start)
     config = kn.search.DnalConfig(
-        target_macs=target, **_stages(start, finetune),
+        target_macs=target, **_stages(start, start.finetuning(finetune)),
         architecture=TrainConfig(epochs=search, weight_decay=0.0),
     )  # fmt: skip
     return _searched(start, kn.search.dnal, config)
@@ -130,14 +129,10 @@ def dnal(start: Start, target: str) -> keras.Model:
 def fgnas(start: Start, target: str) -> keras.Model:
     """FGNAS by its defaults, half of the epochs for its search, on one schedule with the rest."""
     search, finetune = _epochs(start)
-    both = start.finetuning(search + finetune)
-    stages = _stages(start, finetune)
-    stages["finetune"] = dataclasses.replace(
-        both, epochs=finetune, schedule_epochs=both.epochs, schedule_start=search
-    )
+    last = start.finetuning(finetune).part_of(start.contest.epochs, search)
     config = kn.search.FgnasConfig(
-        target_macs=target, **stages,
-        search=dataclasses.replace(both, epochs=search, schedule_epochs=both.epochs),
+        target_macs=target, **_stages(start, last),
+        search=start.finetuning(search).part_of(start.contest.epochs),
     )  # fmt: skip
     return _searched(start, kn.search.fgnas, config)
 
@@ -148,11 +143,11 @@ def _epochs(start: Start) -> tuple[int, int]:
     return search, start.contest.epochs - search
 
 
-def _stages(start: Start, epochs: int) -> dict[str, Any]:
-    """No stage for the weights, which are trained; the last one as everybody's."""
+def _stages(start: Start, finetune: TrainConfig) -> dict[str, Any]:
+    """No stage for the weights, which are trained; around the last one all as everybody's."""
     return {
         "weights": TrainConfig(epochs=0),
-        "finetune": start.finetuning(epochs),
+        "finetune": finetune,
         "finetune_distill": start.contest.distill or DistillConfig(),
         "reestimate_batches": STATISTICS_BATCHES,
     }

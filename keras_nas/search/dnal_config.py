@@ -151,5 +151,4 @@ class DnalConfig(TargetSettings):
         """
         if self.finetune.schedule_epochs:
             return self.finetune
-        epochs = self.architecture.epochs + self.finetune.epochs
-        return dataclasses.replace(self.finetune, schedule_epochs=epochs, schedule_start=start)
+        return self.finetune.part_of(self.architecture.epochs + self.finetune.epochs, start)

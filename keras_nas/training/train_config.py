@@ -52,6 +52,15 @@ class TrainConfig:
         ("squared", "norm"),
     )
 
+    def part_of(self, epochs: float, start: float = 0.0) -> TrainConfig:
+        """The same with a schedule that spans several stages.
+
+        Args:
+            epochs: Of the whole schedule.
+            start: The epoch of it with which this stage begins.
+        """
+        return dataclasses.replace(self, schedule_epochs=epochs, schedule_start=start)
+
     def __post_init__(self):
         check_choices(self)
         check_range(self, ("epochs", "learning_rate", "momentum", "weight_decay", "clip_norm"), 0)

@@ -54,7 +54,7 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     Raises:
         KerasNasError: The file cannot be read, is damaged or cut short, or has more than 8 bits.
     """
-    with _opened(path) as image:
+    with opened(path) as image:
         if image.mode not in _EIGHT_BIT_MODES:
             raise KerasNasError(
                 f"Image `{path}` must have 8 bits a channel. Received: mode {image.mode}"
@@ -68,13 +68,17 @@ def size_of_image(path: str | os.PathLike[str]) -> tuple[int, int]:
     Raises:
         KerasNasError: The file cannot be read, or is no image.
     """
-    with _opened(path) as image:
+    with opened(path) as image:
         return image.size
 
 
 @contextlib.contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[PIL.Image.Image]:
-    """An open image; whatever reading it raises names the file."""
+def opened(path: str | os.PathLike[str]) -> Iterator[PIL.Image.Image]:
+    """An open image; whatever reading it raises names the file.
+
+    Raises:
+        KerasNasError: The file cannot be read, or is no image.
+    """
     try:
         with PIL.Image.open(path) as image:
             yield image

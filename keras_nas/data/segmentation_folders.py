@@ -12,7 +12,7 @@ import numpy as np
 import PIL.Image
 
 from keras_nas.data.class_folders import TEST, TRAIN, VALIDATION, folder_of_part
-from keras_nas.data.images import list_images, read_image
+from keras_nas.data.images import list_images, opened, read_image
 from keras_nas.data.segmentation_augmentation import VOID
 from keras_nas.errors import KerasNasError, UsageError
 
@@ -120,16 +120,13 @@ def _pair(picture: Path, label: Path, image_size: int | None) -> tuple[np.ndarra
 def _read_labels(path: Path) -> np.ndarray:
     if not path.is_file():
         raise KerasNasError(f"The labels `{path}` of a picture are missing.")
-    try:
-        with PIL.Image.open(path) as image:
-            if image.mode not in ("L", "P"):
-                raise KerasNasError(
-                    f"The labels `{path}` must be grey or have a palette, one number a pixel. "
-                    f"Received: mode {image.mode}"
-                )
-            return np.asarray(image)
-    except (OSError, SyntaxError) as error:
-        raise KerasNasError(f"The labels `{path}` cannot be read: {error}") from error
+    with opened(path) as image:
+        if image.mode not in ("L", "P"):
+            raise KerasNasError(
+                f"The labels `{path}` must be grey or have a palette, one number a pixel. "
+                f"Received: mode {image.mode}"
+            )
+        return np.asarray(image)
 
 
 def _different(folder: Path, sizes: Collection[tuple[int, ...]]) -> UsageError:

@@ -15,7 +15,8 @@ from keras_nas.search.dnal import Dnal
 from keras_nas.search.dnal_stages import GateStage, JointStage
 from keras_nas.tasks import Classification
 from keras_nas.training.evaluation import Evaluator
-from tests.training.nets import arrays, random_images, small_net
+from keras_nas.training.stage import Stage
+from tests.training.nets import arrays, killed_and_resumed, random_images, small_net
 
 QUIET = Session(progress="off")
 CONFIG = DnalConfig(
@@ -374,10 +375,6 @@ def test_same_seed_same_masks():
     assert kept[0] == kept[1]
 
 
-class KilledError(Exception):
-    pass
-
-
 @pytest.mark.parametrize(
     "where",
     [
@@ -393,22 +390,8 @@ def test_a_killed_search_resumes_to_the_same_architecture(tmp_path, monkeypatch,
         session = Session(tmp_path / directory, progress="off", checkpoint_every=2, resume=resume)
         return dnal(small_net(), random_images(), config=SHORT, session=session)
 
-    expected = search("unbroken", False)
-    from keras_nas.training.stage import Stage
-
-    calm = Stage.before_step
-
-    def deadly(self, epoch, step, steps):
-        if (self.name, epoch, step) == where:
-            raise KilledError
-        calm(self, epoch, step, steps)
-
-    for kind in (Stage, GateStage):
-        monkeypatch.setattr(kind, "before_step", deadly)
-    with pytest.raises(KilledError):
-        search("killed", False)
-    monkeypatch.undo()
-    found = search("killed", True)
+    kind = GateStage if where[0] == "architecture" else Stage
+    expected, found = killed_and_resumed(monkeypatch, search, kind, where)
     assert found.architecture == expected.architecture
     for a, b in zip(found.small.get_weights(), expected.small.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)

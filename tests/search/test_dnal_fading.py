@@ -18,7 +18,7 @@ from keras_nas.search.dnal import Dnal
 from keras_nas.search.dnal_fading import FADE_EVERY, FIRST, LAST_DELTA, FadingStage
 from keras_nas.tasks import Classification
 from keras_nas.training.trainer import make_optimizer
-from tests.training.nets import arrays, random_images, small_net
+from tests.training.nets import arrays, killed_and_resumed, random_images, small_net
 
 QUIET = Session(progress="off")
 CONFIG = DnalConfig(
@@ -108,10 +108,6 @@ def test_a_target_alone_makes_a_search_that_lands_on_it_and_leaves_each_layer_it
         assert len(kept) >= 0.1 * found.architecture.channels[name]
 
 
-class KilledError(Exception):
-    pass
-
-
 def test_a_killed_search_resumes_to_the_same_architecture(tmp_path, monkeypatch):
     def search(directory, resume):
         keras.utils.set_random_seed(7)
@@ -119,19 +115,8 @@ def test_a_killed_search_resumes_to_the_same_architecture(tmp_path, monkeypatch)
         session = Session(tmp_path / directory, progress="off", checkpoint_every=7, resume=resume)
         return dnal(small_net(), data(), config=CONFIG, session=session)
 
-    expected = search("unbroken", False)
-    calm = FadingStage.before_step
-
-    def deadly(self, epoch, step, steps):
-        if (epoch, step) == (1, 13):
-            raise KilledError
-        calm(self, epoch, step, steps)
-
-    monkeypatch.setattr(FadingStage, "before_step", deadly)
-    with pytest.raises(KilledError):
-        search("killed", False)
-    monkeypatch.undo()
-    found = search("killed", True)
+    where = ("architecture", 1, 13)
+    expected, found = killed_and_resumed(monkeypatch, search, FadingStage, where)
     assert found.architecture == expected.architecture
     for a, b in zip(found.small.get_weights(), expected.small.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from keras import layers
 
@@ -158,3 +159,31 @@ def open_operations(supernet: keras.Model) -> dict[str, list[str]]:
             opened = [layer.place.source] if layer.mask()[0] else []
             found.setdefault(layer.place.block, []).extend(opened)
     return found
+
+
+class KilledError(Exception):
+    """What `killed_and_resumed` kills a run with."""
+
+
+def killed_and_resumed(monkeypatch, run, kind, where):
+    """What `run(name of its folder, resume)` gives unbroken, and killed at a step and resumed.
+
+    Args:
+        monkeypatch: pytest's.
+        run: The run, from its beginning or its checkpoint.
+        kind: The stage's class.
+        where: The stage's name, the epoch, and the step before which it is killed.
+    """
+    expected = run("unbroken", False)
+    calm = kind.before_step
+
+    def deadly(self, epoch, step, steps):
+        if (self.name, epoch, step) == where:
+            raise KilledError
+        calm(self, epoch, step, steps)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(kind, "before_step", deadly)
+        with pytest.raises(KilledError):
+            run("killed", False)
+    return expected, run("killed", True)

@@ -8,6 +8,7 @@ import keras
 
 from keras_nas import gates, surgery
 from keras_nas.layers import ScaledSigmoidGate
+from keras_nas.search.counted_resource import make_resource
 from keras_nas.search.dnal_config import DnalConfig
 from keras_nas.search.dnal_fading import FadingStage
 from keras_nas.search.dnal_stages import GateStage, JointStage
@@ -38,10 +39,11 @@ class Dnal(GatedMethod):
 
     def check(self, supernet, context, source=None):
         """The target can be reached, and counted while channels fade."""
-        if self.config.targeted is not None:
+        what = self.config.targeted
+        if what is not None:
             check_reachable(supernet, self.config)
-        if self.config.fades:
-            FadingStage(supernet, context.train_data, None, context.task, self.config)
+            if self.config.fades:
+                make_resource(supernet, what, self.config)
 
     def train_weights(self, supernet, context):
         """Lines 1 to 4: the weights, with the gates off; nothing with strategy "joint"."""

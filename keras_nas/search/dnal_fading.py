@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import tensorflow as tf
 
 from keras_nas import importance
-from keras_nas.costs import LatencyTable
-from keras_nas.regularizers import Resource
+from keras_nas.search.counted_resource import make_resource
 from keras_nas.search.delta_schedule import DeltaSchedule
 from keras_nas.search.dnal_config import DnalConfig
 from keras_nas.search.dnal_stages import GateStage, JointStage
 from keras_nas.search.units import Units
-from keras_nas.targets import parse_target
 
 FIRST = 3.0
 """s of a layer's last channel at first: its factor is 0.95."""
@@ -48,7 +44,7 @@ class FadingStage(JointStage):
         config: The settings, with a target.
 
     Raises:
-        KerasNasError: As in `keras_nas.regularizers.Resource`.
+        KerasNasError: As in `make_resource`.
     """
 
     def __init__(self, supernet, train_data, validation_data, task, config: DnalConfig):
@@ -58,13 +54,12 @@ class FadingStage(JointStage):
             supernet, train_data, validation_data, task, config, "architecture", training, epochs
         )
         self.flags = "finetune"
-        what = config.targeted
-        assert what is not None
-        table = LatencyTable.load(Path(config.latency_table)) if config.latency_table else None
-        self.resource = Resource(supernet, what, table=table, interpolate=config.interpolate)
+        assert config.targeted is not None
+        self.resource = make_resource(supernet, config.targeted, config)
         self.full = self.resource.full()
-        given = getattr(config, f"target_{what}")
-        self.target = parse_target(f"target_{what}", given).of(self.full)
+        target = config.target(self.full)
+        assert target is not None
+        self.target = target
         learned = {gate.name for gate in self.gates}
         self.frozen = {g.name: g.mask() for g in self.resource.gates if g.name not in learned}
         self.units = Units(supernet, self.gates, config.min_share)

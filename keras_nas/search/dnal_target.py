@@ -11,9 +11,11 @@ import numpy as np
 
 from keras_nas import gates
 from keras_nas.errors import UsageError
-from keras_nas.importance import Latency, prune, tied_groups
+from keras_nas.importance import Latency, prune
 from keras_nas.importance.budget import Budget
+from keras_nas.importance.channel_paths import is_channel_gate
 from keras_nas.search.dnal_config import DnalConfig
+from keras_nas.search.units import Units
 
 logger = logging.getLogger(__name__)
 
@@ -45,11 +47,8 @@ def land_on_target(supernet: keras.Model, config: DnalConfig) -> None:
 
     Channels that meet at joins stay or go together, by the mean of their s.
     """
-    scores = {gate.name: gate.scores().astype("float64") for gate in gates.find(supernet)}
-    for group in tied_groups(supernet):
-        together = sum(channels.shape[1] for channels in group.channels.values())
-        for name, channels in group.channels.items():
-            scores[name][channels] /= together
+    learned = [gate for gate in gates.find(supernet) if is_channel_gate(gate)]
+    scores = Units(supernet, learned).scores()
     target: dict[str, Any] = {f"target_{what}": value for what, value in _target(config).items()}
     architecture = prune(
         supernet, scores, **target, latency=_latency(config), ranking="global",

@@ -47,6 +47,13 @@ class TargetSettings:
         """The resource that a target names; None where no target is given."""
         return next(iter(self._named()), None)
 
+    def target(self, full: float) -> float | None:
+        """The target in its resource's unit, where the full network has `full`; None for none."""
+        if self.targeted is None:
+            return None
+        name = f"target_{self.targeted}"
+        return parse_target(name, getattr(self, name)).of(full)
+
     def _named(self) -> list[str]:
         return [name for name in RESOURCES if is_given(getattr(self, f"target_{name}"))]
 

@@ -9,7 +9,6 @@ from keras_nas.errors import UsageError
 from keras_nas.search.registry import register
 from keras_nas.search.target_settings import TargetSettings
 from keras_nas.settings import LATER_STAGES, check_choices, check_range, setting
-from keras_nas.targets import is_given, parse_target
 from keras_nas.training.distill_config import DistillConfig
 from keras_nas.training.train_config import TrainConfig
 
@@ -193,10 +192,3 @@ class FgnasConfig(TargetSettings):
     def what(self) -> str:
         """The resource that counts: that of the target, else `resource`."""
         return self.targeted or self.resource
-
-    def target(self, full: float) -> float | None:
-        """The target in the resource's unit, where the full network has `full`; None for none."""
-        value = getattr(self, f"target_{self.what}")
-        if not is_given(value):
-            return None
-        return parse_target(f"target_{self.what}", value).of(full)

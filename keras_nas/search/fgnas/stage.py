@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -13,11 +12,10 @@ import tensorflow as tf
 
 from keras_nas import gates, importance, surgery
 from keras_nas.architecture import Architecture, rounded_mask
-from keras_nas.costs import LatencyTable
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.graph import read
 from keras_nas.layers import STEGate
-from keras_nas.regularizers import Resource
+from keras_nas.search.counted_resource import make_resource
 from keras_nas.search.fgnas.config import FgnasConfig
 from keras_nas.search.fgnas.constraint import Protection, make_constraint, open_channels
 from keras_nas.search.fgnas.folded_gates import fold_gates
@@ -89,7 +87,7 @@ class FgnasStage(TrainStage):
         self.logits = [gate.logits for gate in self.gates]
         folded = fold_gates(supernet)
         self.network = Rematerialized(folded) if self.config.rematerialize else folded
-        self.resource = make_resource(supernet, config)
+        self.resource = make_resource(supernet, config.what, config, batched_shape(config))
         self.full = self.resource.full()
         self.target = config.target(self.full)
         with tf.distribute.get_strategy().scope():
@@ -353,22 +351,6 @@ def _closed_channels(gaps: list[np.ndarray]) -> list[tuple[int, int]]:
         closed = [channel for channel in np.argsort(-values, kind="stable") if values[channel] < 0]
         found += [(-values[channel], turn, gate, channel) for turn, channel in enumerate(closed)]
     return [(gate, int(channel)) for _, _, gate, channel in sorted(found)]
-
-
-def make_resource(supernet: keras.Model, config: FgnasConfig) -> Resource:
-    """The resource regulariser that a configuration asks for.
-
-    Raises:
-        KerasNasError: As in `Resource`, or the latency table cannot be read.
-    """
-    table = LatencyTable.load(Path(config.latency_table)) if config.latency_table else None
-    return Resource(
-        supernet,
-        config.what,
-        input_shapes=batched_shape(config),
-        table=table,
-        interpolate=config.interpolate,
-    )
 
 
 def batched_shape(config: FgnasConfig) -> list[tuple[int, ...]] | None:

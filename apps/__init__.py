@@ -1,4 +1,4 @@
-"""Thin command-line apps; run them from a checkout with `python -m apps.<name>`.
+"""Thin command-line apps: `python -m apps.<name>` in a checkout, `keras-nas <name>` installed.
 
 An app reads its flags before TensorFlow is imported, so that a misspelt one is said at once. Its
 module imports what only defines settings, and its `main` the rest, once the flags are right. For

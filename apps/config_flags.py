@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import re
 import typing
+from collections.abc import Iterator
 from typing import Any
 
 from absl import flags
@@ -19,6 +22,9 @@ from keras_nas.settings import (
 
 flags.disclaim_key_flags()  # the flags are the app's own: its --help lists them
 
+HEADINGS: dict[str, str] = {}
+"""What --help lists each flag under, by its name, in the configurations' order."""
+
 
 def define(*configs: Any) -> None:
     """Defines a flag for each setting of the configurations, nested ones with their prefix.
@@ -30,6 +36,7 @@ def define(*configs: Any) -> None:
         *configs: Instances of dataclasses made with `keras_nas.settings.setting`.
     """
     defaults = _defaults(configs)
+    HEADINGS.update(_headings(configs))
     for shares in (True, False):  # a flag that is a plain number elsewhere takes both
         for config in configs:
             _define(config, "", defaults, shares)
@@ -52,15 +59,47 @@ def _defaults(configs: tuple[Any, ...]) -> dict[str, str]:
     """Each setting's default as the help shows it; by configuration where they differ."""
     shown: dict[str, dict[str, str]] = {}
     for config in configs:
-        kind = type(config).__name__.removesuffix("Config").lower()
         for name, value in flatten(config).items():
-            shown.setdefault(name, {})[kind] = _shown(value)
+            shown.setdefault(name, {})[_kind(config)] = _shown(value)
     return {
         name: next(iter(found.values()))
         if len(set(found.values())) == 1
         else ", ".join(f"{value} for {kind}" for kind, value in found.items())
         for name, found in shown.items()
     }
+
+
+def _headings(configs: tuple[Any, ...]) -> dict[str, str]:
+    """Each flag's heading: what its configuration is, or which of them share it."""
+    found: dict[str, dict[str, str]] = {}
+    for config in configs:
+        for name, heading in _headings_within(config, "", _summary(config)):
+            found.setdefault(name, {})[_kind(config)] = heading
+    return {
+        name: next(iter(by_kind.values()))
+        if len(set(by_kind.values())) == 1
+        else "Settings of " + ", ".join(by_kind)
+        for name, by_kind in found.items()
+    }
+
+
+def _headings_within(config: Any, prefix: str, heading: str) -> Iterator[tuple[str, str]]:
+    for field in settings_of(config):
+        value, nested = getattr(config, field.name), prefix + prefix_of(field)
+        if not dataclasses.is_dataclass(value):
+            yield prefix + name_of(field), heading
+        elif nested == prefix:
+            yield from _headings_within(value, nested, _summary(value))
+        else:
+            yield from _headings_within(value, nested, f"--{nested}…")
+
+
+def _summary(config: Any) -> str:
+    return re.split(r"[.;]\s", f"{inspect.getdoc(config)} ", maxsplit=1)[0]
+
+
+def _kind(config: Any) -> str:
+    return type(config).__name__.removesuffix("Config").lower()
 
 
 def _define(config: Any, prefix: str, defaults: dict[str, str], shares: bool) -> None:

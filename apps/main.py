@@ -12,9 +12,23 @@ from absl import app, flags, logging
 
 import keras_nas.data
 import keras_nas.search
+from apps import flagfile
+from apps.app_help import HelpFlag
+from apps.config_flags import HEADINGS
 from export.quiet import quiet_stderr
 from keras_nas.errors import KerasNasError, UsageError
 
+EXTRAS = {
+    "ai_edge_litert": "export",
+    "flatbuffers": "export",
+    "nibabel": "data",
+    "scipy": "data",
+    "tensorflow_datasets": "data",
+    "tensorflow_lite_support": "metadata",
+    "tensorflow_model_optimization": "export",
+    "tf_keras": "export",
+}
+"""The extra of the package (pyproject.toml) that brings a module which not everybody needs."""
 _DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
 flags.disclaim_key_flags()
 
@@ -66,7 +80,8 @@ def run_with_arguments(main: Callable[[list[str]], None]) -> None:
         except Exception as error:  # noqa: BLE001
             _end(error, 1)
 
-    flags.declare_key_flag("debug")
+    app.define_help_flags()
+    flags.DEFINE_flag(HelpFlag(HEADINGS))
     app.run(guarded, flags_parser=_parse)
 
 
@@ -84,7 +99,7 @@ def load_tensorflow() -> None:
 
 def _parse(argv: Sequence[str]) -> list[str]:
     try:
-        return flags.FLAGS(argv)
+        return flags.FLAGS([argv[0], *flagfile.expand(argv[1:])])
     except flags.Error as error:
         print(_one_line(error), file=sys.stderr)
         sys.exit(2)
@@ -101,6 +116,9 @@ def _end(error: BaseException, code: int) -> NoReturn:
 
 def _one_line(error: BaseException) -> str:
     message = " ".join(str(error).split())
+    if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
+        extra = f"pip install 'keras-nas[{EXTRAS[error.name]}]'"
+        return f"Error: {error.name} is not installed: {extra}"
     if isinstance(error, (KerasNasError, flags.Error)):
         return f"Error: {message}"
     if isinstance(error, KeyboardInterrupt):

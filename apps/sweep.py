@@ -39,7 +39,7 @@ def main() -> None:
     from keras_nas.reporting.html_report import write_html_report
     from keras_nas.runs.sweep import run_sweep
 
-    failed = run_sweep(sweep, [sys.executable, "-m", "apps.search"], _DEVICES.value)
+    failed = run_sweep(sweep, [sys.executable, "-m", f"{__package__}.search"], _DEVICES.value)
     finished = [job.folder.path for job in sweep.jobs if job.folder.path.name not in failed]
     if finished:
         print(write_html_report(finished, Path(config.run_dir, "report.html")))

@@ -196,9 +196,9 @@ def _profile(entrant: _Entrant, config: HostBenchmarkConfig, notes: list[str]) -
 
 
 def _probe(what: str, entrant: _Entrant, notes: list[str], *arguments: str) -> str | None:
-    """Asks `export.litert_probe` in a process of its own; None and a note where that fails."""
-    command = [sys.executable, "-m", "export.litert_probe", what, os.path.abspath(entrant.path)]
-    command += [str(entrant.threads), *arguments]
+    """Asks litert_probe.py in a process of its own; None and a note where that fails."""
+    command = [sys.executable, "-m", f"{__package__}.litert_probe", what]
+    command += [os.path.abspath(entrant.path), str(entrant.threads), *arguments]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(_module_paths())}
     try:
         process = subprocess.run(

@@ -31,7 +31,9 @@ from tests.source_tree import (
 )
 
 RULES = ("filegroup", "package_group", "py_binary", "py_library", "py_test", "test_suite")
-CHECKOUT_TESTS = {f"tests.test_{name}" for name in ("build_files", "documentation", "imports")}
+CHECKOUT_TESTS = {
+    f"tests.test_{name}" for name in ("build_files", "documentation", "imports", "packaging")
+}
 PYPI = {f"@pypi//{name.replace('-', '_')}" for name in direct_requirements()}
 PARTS = [part for part in PART_ORDER if part not in FILE_PARTS]
 

@@ -162,9 +162,3 @@ def pins_of(file: str, python: str) -> dict[str, str]:
     names = [each.name.lower().replace("_", "-") for each in asked]
     assert len(names) == len(set(names))
     return {name: str(each.specifier) for name, each in zip(names, asked, strict=True)}
-
-
-def test_the_wheel_holds_only_the_library() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    found = project["tool"]["setuptools"]["packages"]["find"]
-    assert found == {"include": ["keras_nas", "keras_nas.*"]}

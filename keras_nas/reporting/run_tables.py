@@ -88,7 +88,7 @@ def all_settings_table(run: RunContents) -> Table:
 def command(run: RunContents) -> str:
     """A command that asks for the same run."""
     flags = [f"--{name}={text_of(value)}" for name, value in _asked(run).items()]
-    return shlex.join(["python", "-m", "apps.search", *flags])
+    return f"python -m apps.search {shlex.join(flags)}"
 
 
 def environment_table(run: RunContents) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -95,6 +96,31 @@ def test_help_lists_an_apps_own_flags_with_defaults_without_tensorflow(said):
         assert f"  {flag}:" in out, out
         assert "--[no]debug" in out
         assert "--pdb_post_mortem" not in out  # absl's own
+
+
+HEADINGS = {
+    "search": {
+        "What a run works on, where, and how": ("run_dir", "method", "data"),
+        "--weights_…": ("weights_epochs",),
+        "DNAL's settings": ("lambda_a", "delta_max"),
+        "Settings of dnal, fgnas": ("target_latency_ms", "order"),
+        "Settings of dnal, dso, fgnas": ("align",),
+    },
+    "sweep": {"The app's own flags": ("vary", "values"), "DNAL's settings": ("lambda_a",)},
+    "fetch_data": {"The app's own flags": ("task", "data_dir")},
+    "export": {"Which model to export, in which formats, with which data": ("model", "formats")},
+}
+"""Some headings of --help, with flags that stand under them."""
+
+
+def test_help_groups_the_flags_under_headings(said):
+    helps = said([(app, ["--help"]) for app in HEADINGS])
+    for headings, (_, out, _, _) in zip(HEADINGS.values(), helps, strict=True):
+        groups = dict(part.split(":\n", 1) for part in out.split("\n\n") if ":\n  --" in part)
+        for heading, names in headings.items():
+            found = re.findall(r"^  --(?:\[no\])?(\w+): ", f"{groups[heading]}", re.MULTILINE)
+            assert set(names) <= set(found), heading
+        assert "  --flagfile: " in groups["Every app's flags"]
 
 
 def test_help_names_the_default_of_each_method_where_they_differ(said):

@@ -17,6 +17,8 @@ FAULTS = {
     "user": KerasNasError("The file\\n`m.tflite` is empty."),
     "bug": ZeroDivisionError("oh"),
     "interrupt": KeyboardInterrupt(),
+    "extra": ModuleNotFoundError("No module named 'tf_keras'", name="tf_keras"),
+    "absent": ModuleNotFoundError("No module named 'nobody'", name="nobody"),
 }
 
 def app():
@@ -33,6 +35,8 @@ ERRORS = [
     (["--fault=user"], 1, "Error: The file `m.tflite` is empty."),
     (["--fault=bug"], 1, "Error: ZeroDivisionError: oh (--debug shows where)"),
     (["--fault=interrupt"], 130, "Error: interrupted"),
+    (["--fault=extra"], 1, "Error: tf_keras is not installed: pip install 'keras-nas[export]'"),
+    (["--fault=absent"], 1, "Error: ModuleNotFoundError: No module named 'nobody' (--debug"),
 ]
 OTHERS = [["--threads=2"], ["--help"], ["--fault=usage", "--debug"]]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from keras_nas.data.picture_settings import PictureSettings
 from keras_nas.data.registry import names
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.file_checks import (
@@ -13,7 +14,7 @@ from keras_nas.file_checks import (
     check_output_file,
     check_output_folder,
 )
-from keras_nas.settings import check_choices, check_range, setting
+from keras_nas.settings import check_choices, check_range, group, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +29,7 @@ class EvaluationConfig:
     seed: int = setting(0, "Seed of the held-back share.")
     batch_size: int = setting(128, "Batch size (of a Keras model).")
     image_size: int = setting(0, "Side of the images in pixels; 0 for the data set's own.")
+    pictures: PictureSettings = group(PictureSettings())
 
     def __post_init__(self):
         check_choices(self)

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from export.export_options import FORMATS, METADATA_TASKS, METRIC_NAMES, ExportOptions
+from keras_nas.data.picture_settings import PictureSettings
 from keras_nas.data.registry import names
 from keras_nas.errors import UsageError
 from keras_nas.file_checks import (
@@ -34,6 +35,7 @@ class ExportConfig:
     data_dir: str = setting("", "Where the data set is; by default its own place.")
     metric: str = setting("top1", "Task metric of an .npz file's data.", ("none", *METRIC_NAMES))
     seed: int = setting(0, "Seed of the data's choice and order.")
+    pictures: PictureSettings = group(PictureSettings())
     options: ExportOptions = group(ExportOptions())
     input_size: tuple[int, ...] = setting((), "Height and width of a model without fixed ones.")
     dynamic_sizes: tuple[str, ...] = setting(

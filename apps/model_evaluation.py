@@ -11,6 +11,7 @@ import tensorflow as tf
 from apps.evaluation_config import EvaluationConfig
 from export.interpreter import Runner
 from keras_nas import costs, data
+from keras_nas.data.registry import options
 from keras_nas.errors import UsageError
 from keras_nas.loading import load_model
 from keras_nas.runs.preflight import check_fits
@@ -104,6 +105,7 @@ def _load(config: EvaluationConfig) -> data.TaskData:
         seed=config.seed,
         image_size=config.image_size or None,
         validation_share=config.validation_share,
+        **config.pictures.options(config.data, options(config.data)),
     )
 
 

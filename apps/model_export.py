@@ -20,6 +20,7 @@ from export.tflite import ExportedModel
 from keras_nas import costs
 from keras_nas.architecture import Architecture
 from keras_nas.data import load
+from keras_nas.data.registry import options
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.loading import load_model
 from keras_nas.runs.preflight import check_fits
@@ -100,6 +101,7 @@ def _source(config: ExportConfig, model: keras.Model) -> _Source:
     if not config.data:
         return _Source(ExportData())
     if config.data.endswith(".npz"):
+        config.pictures.options(config.data, frozenset())
         metric = None if config.metric == "none" else config.metric
         return _Source(_npz(Path(config.data), metric, config.seed))
     loaded = load(
@@ -108,7 +110,14 @@ def _source(config: ExportConfig, model: keras.Model) -> _Source:
         seed=config.seed,
         augment=False,
         validation_share=0.0,
+        **config.pictures.options(config.data, options(config.data)),
     )
+    if config.metadata and loaded.normalization.bgr:
+        raise UsageError(
+            "`metadata` cannot say that a model takes blue, green, red: export without them, or "
+            "put the preprocessing into the model. Received: "
+            f"pixels={config.pictures.pixels!r}"
+        )
     check_fits(model, loaded, config.data)
     mean, std = loaded.normalization.mean, loaded.normalization.std
     return _Source(

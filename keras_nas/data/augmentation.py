@@ -19,6 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import tensorflow as tf
 
 from keras_nas.data.normalization import Normalization
@@ -33,7 +34,7 @@ class Augmentation:
         pad: The images are padded by so many pixels on each side, then cropped back to their
             size at a random place; 0 for no crop.
         pad_with: "mean" pads with the channels' mean, which is 0 after standardisation (He et al.,
-            DSO-NAS section 4.2); "black" with pixel 0.
+            DSO-NAS section 4.2; `Normalization.fill`); "black" with pixel 0.
         flip: Mirror one image in two left to right.
         cutout: The side in pixels of a square that is set to the mean; 0 for none (16 in DSO-NAS).
 
@@ -72,13 +73,12 @@ def augmented(
     """
     crop_seed, cutout_seed = tf.unstack(tf.random.split(seed, 2))
     images, inside = random_crop_flip(images, crop_seed, augmentation.pad, augmentation.flip)
-    inside = tf.cast(inside, tf.float32)
     if augmentation.pad_with == "black":
-        images = normalization.apply(tf.cast(images, tf.float32) * inside)
+        images = normalization.apply(tf.where(inside, images, tf.zeros([], images.dtype)))
     else:
-        images = normalization.apply(images) * inside
+        images = tf.where(inside, normalization.apply(images), normalization.padding)
     if augmentation.cutout:
-        images = random_cutout(images, cutout_seed, augmentation.cutout)
+        images = random_cutout(images, cutout_seed, augmentation.cutout, normalization.padding)
     return images
 
 
@@ -116,15 +116,18 @@ def random_crop_flip(
     return images, inside[..., tf.newaxis]
 
 
-def random_cutout(images: tf.Tensor, seed: tf.Tensor, size: int) -> tf.Tensor:
-    """Sets a square of `size` pixels at a random place of each image to zero.
+def random_cutout(
+    images: tf.Tensor, seed: tf.Tensor, size: int, fill: np.ndarray | float = 0.0
+) -> tf.Tensor:
+    """Sets a square of `size` pixels at a random place of each image to the mean.
 
     The centre is uniform over the image, so that the square may stick out of it.
 
     Args:
-        images: Standardised, so that zero is the mean; float (batch, height, width, channels).
+        images: Float (batch, height, width, channels).
         seed: int (2,).
         size: The square's side in pixels.
+        fill: What it is set to, one number or one a channel; 0 is the mean of standardised images.
     """
     shape = tf.shape(images)
     batch, height, width = shape[0], shape[1], shape[2]
@@ -133,7 +136,7 @@ def random_cutout(images: tf.Tensor, seed: tf.Tensor, size: int) -> tf.Tensor:
     rows = tf.range(height)[tf.newaxis] - first[0]
     columns = tf.range(width)[tf.newaxis] - first[1]
     cut = _within(rows, size)[:, :, tf.newaxis] & _within(columns, size)[:, tf.newaxis, :]
-    return tf.where(cut[..., tf.newaxis], tf.zeros([], images.dtype), images)
+    return tf.where(cut[..., tf.newaxis], tf.cast(fill, images.dtype), images)
 
 
 def random_resized_crop(

@@ -12,7 +12,6 @@ import numpy as np
 import PIL.Image
 
 from keras_nas.data.images import list_images, read_image, size_of_image
-from keras_nas.data.normalization import Normalization
 from keras_nas.errors import KerasNasError, UsageError
 
 TRAIN, TEST = ("train", "training"), ("test", "testing")
@@ -83,20 +82,6 @@ def read_class_folders(
         arrays[name] = (images[start : start + len(files)], labels)
         start += len(files)
     return ClassFolders(class_names, arrays["train"], arrays.get("validation"), arrays.get("test"))
-
-
-def normalization_of(images: np.ndarray) -> Normalization:
-    """Mean and deviation of each channel of uint8 (N, height, width, channels), to four digits.
-
-    A channel that is the same everywhere gets the deviation of one step of the 255.
-    """
-    mean, square = np.zeros(images.shape[-1]), np.zeros(images.shape[-1])
-    for image in images:
-        pixels = image.reshape(-1, images.shape[-1]) / 255.0
-        mean += pixels.mean(axis=0) / len(images)
-        square += np.square(pixels).mean(axis=0) / len(images)
-    deviation = np.sqrt(np.maximum(square - np.square(mean), 255.0**-2))
-    return Normalization(tuple(mean.round(4).tolist()), tuple(deviation.round(4).tolist()))
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from keras_nas.data import cifar10, fashion_mnist, imagenet
 from keras_nas.data.augmentation import Augmentation
-from keras_nas.data.class_folders import normalization_of, read_class_folders
-from keras_nas.data.normalization import Normalization
+from keras_nas.data.class_folders import read_class_folders
+from keras_nas.data.normalization import Normalization, normalization_of
 from keras_nas.data.pipeline import check_seed, image_classification_data
+from keras_nas.data.pixels import STANDARDIZED
 from keras_nas.data.subsets import balanced_subset, ratio_share, split_indices
 from keras_nas.data.task_data import TaskData
 from keras_nas.data.tensorflow_datasets_source import prepared_builder
@@ -58,6 +59,7 @@ class _Options:
     split_ratio: str | tuple[int, int] | None
     augment: bool
     download: bool
+    pixels: tuple[str, Sequence[float], Sequence[float]]
     cutout: int = 0
 
     def __post_init__(self) -> None:
@@ -95,6 +97,9 @@ def load_in_memory(
     split_ratio: str | tuple[int, int] | None = None,
     augment: bool = True,
     cutout: int = 0,
+    pixels: str = STANDARDIZED,
+    pixel_mean: Sequence[float] = (),
+    pixel_std: Sequence[float] = (),
     download: bool = True,
 ) -> TaskData:
     """Loads a classification set that fits into memory.
@@ -117,6 +122,12 @@ def load_in_memory(
         split_ratio: D_w : D_λ for DSO-NAS, such as "1:1" or "4:1"; None for no D_λ.
         augment: False to train on the images as they are.
         cutout: The side in pixels of the square that cutout removes; 0 for none.
+        pixels: What the network wants of them, one of `keras_nas.data.pixels.PIXELS`: standardised
+            by the data's mean and deviation, a range such as "0..1", or a mode or module of
+            keras.applications whose `preprocess_input` is meant. Padding and cutout leave the
+            data's mean, whatever the range.
+        pixel_mean, pixel_std: In place of `pixels`: a pixel v of 0 … 255 enters as
+            (v − pixel_mean) / pixel_std; one number, or one for each channel.
         download: Whether to fetch data that is missing (Fashion-MNIST is not fetched into a
             `data_dir`, which must hold it).
 
@@ -126,7 +137,7 @@ def load_in_memory(
     """
     options = _Options(
         data_dir, batch_size, seed, train_examples, image_size, validation_share, split_ratio,
-        augment, download, cutout,
+        augment, download, (pixels, pixel_mean, pixel_std), cutout,
     )  # fmt: skip
     training = source.read("train", options.data_dir, options.download)
     test = source.read("test", options.data_dir, options.download)
@@ -144,13 +155,16 @@ def load_class_folders(
     split_ratio: str | tuple[int, int] | None = None,
     augment: bool = True,
     cutout: int = 0,
+    pixels: str = STANDARDIZED,
+    pixel_mean: Sequence[float] = (),
+    pixel_std: Sequence[float] = (),
 ) -> TaskData:
     """Loads one's own pictures: `data_dir/CLASS/*.png`, or `data_dir/train/CLASS/*.png`.
 
     `read_class_folders` says what is read. Where there is no folder `test`, a fifth of the pictures
     (the classes in equal shares) is kept for testing; where there is none for validation,
     `validation_share` of the rest. Pixels are standardised by the training pictures' own mean and
-    deviation. All pictures are held in memory as uint8.
+    deviation where `pixels` asks for nothing else. All pictures are held in memory as uint8.
 
     The arguments are those of `load_in_memory`; `image_size` is needed where pictures differ in
     size.
@@ -160,7 +174,7 @@ def load_class_folders(
     """
     options = _Options(
         data_dir, batch_size, seed, train_examples, image_size, validation_share, split_ratio,
-        augment, False, cutout,
+        augment, False, (pixels, pixel_mean, pixel_std), cutout,
     )  # fmt: skip
     found = read_class_folders(options.data_dir, options.image_size)
     (images, labels), test = found.train, found.test
@@ -186,13 +200,14 @@ def _task_data(
     """The parts of a set in memory; `held_out` are images to validate on, where a set has some."""
     images, labels = training
     changes = dataclasses.replace(source.augmentation, cutout=options.cutout)
+    normalization = source.normalization.of_pixels(*options.pixels)
 
     def batches(arrays: Arrays, training: bool):
         return image_classification_data(
             *arrays,
             options.batch_size,
             training=training,
-            normalization=source.normalization,
+            normalization=normalization,
             augmentation=changes if options.augment else None,
             seed=options.seed,
             image_size=options.image_size,
@@ -221,7 +236,7 @@ def _task_data(
         test_examples=len(test[1]),
         structure_examples=len(structure),
         selection=f"class-balanced, seed {options.seed}",
-        normalization=source.normalization,
+        normalization=normalization,
     )
 
 
@@ -249,6 +264,9 @@ def load_imagenet2012(
     validation_share: float = 0.1,
     split_ratio: str | tuple[int, int] | None = None,
     augment: bool = True,
+    pixels: str = STANDARDIZED,
+    pixel_mean: Sequence[float] = (),
+    pixel_std: Sequence[float] = (),
     download: bool = True,
 ) -> TaskData:
     """Loads ImageNet (`imagenet` says how); its archives must be there.
@@ -261,8 +279,9 @@ def load_imagenet2012(
     name = "imagenet2012"
     options = _Options(
         data_dir, batch_size, seed, train_examples, image_size, validation_share, split_ratio,
-        augment, download,
+        augment, download, (pixels, pixel_mean, pixel_std),
     )  # fmt: skip
+    normalization = imagenet.NORMALIZATION.of_pixels(*options.pixels)
     builder = prepared_builder(name, options.data_dir, options.download)
     size = options.image_size or imagenet.IMAGE_SIZE
     kept, validation, structure = _slices(builder.info.splits["train"].num_examples, options)
@@ -275,10 +294,11 @@ def load_imagenet2012(
             seed=options.seed,
             image_size=size,
             augment=options.augment,
+            normalization=normalization,
         )
 
     def evaluate(split: str):
-        return imagenet.evaluation_data(builder, split, options.batch_size, size)
+        return imagenet.evaluation_data(builder, split, options.batch_size, size, normalization)
 
     label = builder.info.features["label"]
     return TaskData(
@@ -296,7 +316,7 @@ def load_imagenet2012(
         test_examples=builder.info.splits["validation"].num_examples,
         structure_examples=len(structure),
         selection="slices of the stored random order",
-        normalization=imagenet.NORMALIZATION,
+        normalization=normalization,
     )
 
 

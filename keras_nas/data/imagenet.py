@@ -51,6 +51,7 @@ def training_data(
     seed: int,
     image_size: int = IMAGE_SIZE,
     augment: bool = True,
+    normalization: Normalization = NORMALIZATION,
 ) -> EpochDataset:
     """Shuffled, complete batches of standardised training images.
 
@@ -61,6 +62,7 @@ def training_data(
         seed: Of order and crops.
         image_size: The images' side in pixels.
         augment: False for the central crop of evaluation.
+        normalization: What is done to the pixels.
 
     Returns:
         Batches (images, labels): float32 (batch, image_size, image_size, 3) and int64 (batch,).
@@ -73,9 +75,9 @@ def training_data(
 
     def prepare(record: dict[str, tf.Tensor], seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         if not augment:
-            return _evaluated(record, image_size)
+            return _evaluated(record, image_size, normalization)
         image = random_resized_crop(record["image"], seed, image_size)
-        return NORMALIZATION.apply(image), record["label"]
+        return normalization.apply(image), record["label"]
 
     def batches(records: tf.data.Dataset, seeds: tf.data.Dataset) -> tf.data.Dataset:
         examples = tf.data.Dataset.zip(records, seeds)
@@ -93,7 +95,11 @@ def training_data(
 
 
 def evaluation_data(
-    builder: tfds.core.DatasetBuilder, split: str, batch_size: int, image_size: int = IMAGE_SIZE
+    builder: tfds.core.DatasetBuilder,
+    split: str,
+    batch_size: int,
+    image_size: int = IMAGE_SIZE,
+    normalization: Normalization = NORMALIZATION,
 ) -> tf.data.Dataset:
     """Batches of standardised central crops in the stored order, the last one perhaps smaller.
 
@@ -101,15 +107,18 @@ def evaluation_data(
     """
     check_batch_size(batch_size)
     examples = _records(builder, split).map(
-        lambda record: _evaluated(record, image_size), num_parallel_calls=tf.data.AUTOTUNE
+        lambda record: _evaluated(record, image_size, normalization),
+        num_parallel_calls=tf.data.AUTOTUNE,
     )
     return finished(examples.batch(batch_size))
 
 
-def _evaluated(record: dict[str, tf.Tensor], size: int) -> tuple[tf.Tensor, tf.Tensor]:
+def _evaluated(
+    record: dict[str, tf.Tensor], size: int, normalization: Normalization
+) -> tuple[tf.Tensor, tf.Tensor]:
     image = tf.image.decode_jpeg(record["image"], channels=3)
     crop = central_crop(image, size, round(size * RESIZE_SHARE))
-    return NORMALIZATION.apply(crop), record["label"]
+    return normalization.apply(crop), record["label"]
 
 
 def _shuffled_records(builder: tfds.core.DatasetBuilder, split: str, seed: int) -> tf.data.Dataset:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from keras_nas.data.epochs import EpochDataset
 from keras_nas.data.fetched import data_directory
 from keras_nas.data.normalization import Normalization
 from keras_nas.data.pipeline import check_seed, evaluation_data, training_data
+from keras_nas.data.pixels import STANDARDIZED
 from keras_nas.data.segmentation_augmentation import centred, random_scale_crop_flip
 from keras_nas.data.segmentation_folders import read_segmentation_folders
 from keras_nas.data.subsets import ratio_share
@@ -60,6 +61,9 @@ def load_segmentation(
     validation_share: float = 0.1,
     split_ratio: str | tuple[int, int] | None = None,
     augment: bool = True,
+    pixels: str = STANDARDIZED,
+    pixel_mean: Sequence[float] = (),
+    pixel_std: Sequence[float] = (),
 ) -> SegmentationData:
     """Loads a segmentation set.
 
@@ -87,12 +91,15 @@ def load_segmentation(
             set of its own, which 0 leaves out.
         split_ratio: D_w : D_λ for DSO-NAS, such as "4:1"; None for no D_λ.
         augment: False to train on the images as they are.
+        pixels, pixel_mean, pixel_std: As for `load_in_memory` of `keras_nas.data.classification`.
 
     Raises:
         KerasNasError: Data that is missing, or a part that would be empty.
     """
     check_seed(seed)
     source = read(data_dir, seed)
+    normalization = source.normalization.of_pixels(pixels, pixel_mean, pixel_std)
+    source = dataclasses.replace(source, normalization=normalization)
     size = source.size if image_size is None else (image_size, image_size)
     kept, held, structure = _parts(
         len(source.train[0]),
@@ -182,8 +189,8 @@ def _evaluation_preparation(source: _Source, size):
 
 
 def _standardised(image, labels, inside, normalization):
-    inside = tf.cast(inside, tf.float32)[..., tf.newaxis]
-    return normalization.apply(image) * inside, labels
+    inside = inside[..., tf.newaxis]
+    return tf.where(inside, normalization.apply(image), normalization.padding), labels
 
 
 def _signature(source: _Source, size):
@@ -234,6 +241,9 @@ def load_segmentation_folders(
     validation_share: float = 0.1,
     split_ratio: str | tuple[int, int] | None = None,
     augment: bool = True,
+    pixels: str = STANDARDIZED,
+    pixel_mean: Sequence[float] = (),
+    pixel_std: Sequence[float] = (),
 ) -> SegmentationData:
     """Loads one's own pictures and the classes of their pixels.
 
@@ -255,7 +265,8 @@ def load_segmentation_folders(
     return load_segmentation(
         Path(os.fspath(data_dir or "")).name, read, data_dir=data_dir, batch_size=batch_size,
         seed=seed, train_examples=train_examples, validation_share=validation_share,
-        split_ratio=split_ratio, augment=augment,
+        split_ratio=split_ratio, augment=augment, pixels=pixels, pixel_mean=pixel_mean,
+        pixel_std=pixel_std,
     )  # fmt: skip
 
 

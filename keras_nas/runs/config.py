@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_nas.data import registry as data_registry
+from keras_nas.data.picture_settings import PictureSettings
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.file_checks import (
     check_data_directory,
@@ -85,6 +86,7 @@ class RunConfig:
     )
     train_examples: int = setting(0, "Training images to use, classes in equal shares; 0 for all.")
     image_size: int = setting(0, "Side of the images in pixels; 0 for the data set's own.")
+    pictures: PictureSettings = group(PictureSettings())
     validation_share: float = setting(0.1, "Share of the training set that is held back.")
     augment: bool = setting(True, "Augment the training images.")
     cutout: int = setting(0, "Side of the square that cutout removes.")

@@ -32,6 +32,7 @@ def load_data(config: Any, settings: Any = None, stage: str = "") -> data.DataSe
     known = options(config.data)
     _refuse_foreign(config, known)
     values = {name: getattr(config, name) for name in known if hasattr(config, name)}
+    values |= config.pictures.options(config.data, known)
     values |= {name: values[name] or None for name in _NONE_AT_ZERO if name in known}
     values["batch_size"] = config.batch_size_of(stage)
     if "cutout" in known:

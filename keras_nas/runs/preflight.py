@@ -92,9 +92,7 @@ def _check_input(model: keras.Model, run_data: DataSet, where: str) -> None:
             f"{_advice(wanted, given, run_data)}."
         )
     if not keras.backend.is_float_dtype(inputs[0].dtype):
-        raise UsageError(
-            f"{where} takes {inputs[0].dtype} inputs, and the data has standardised float32."
-        )
+        raise UsageError(f"{where} takes {inputs[0].dtype} inputs, and the data has float32.")
 
 
 def _compatible(wanted: tuple, given: tuple) -> bool:

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import PIL.Image
 import pytest
 
 from keras_nas.data import load
-from keras_nas.data.class_folders import normalization_of, read_class_folders
+from keras_nas.data.class_folders import read_class_folders
+from keras_nas.data.normalization import normalization_of
 from keras_nas.errors import KerasNasError, UsageError
-
-
-def save(folder, count, value=0, size=(6, 4), mode="RGB", suffix="png"):
-    """Writes pictures of one number each: `value`, `value + 1`, …"""
-    folder.mkdir(parents=True, exist_ok=True)
-    for number in range(count):
-        color = value + number if mode == "L" else (value + number,) * 3
-        PIL.Image.new(mode, size, color).save(folder / f"{number:03}.{suffix}")
+from tests.data.pictures import save
 
 
 @pytest.fixture

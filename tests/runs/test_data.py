@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from keras_nas.data.picture_settings import PictureSettings
 from keras_nas.runs.config import RunConfig
 from keras_nas.runs.data import load_data
 from keras_nas.search.dnal import DnalConfig
@@ -66,6 +67,17 @@ def test_cutout_is_in_the_stages_that_are_named():
     assert zeros("weights", cutout=16) == plain
     assert zeros("weights", **everywhere) > plain + 0.1
     assert zeros("baseline", **everywhere) == plain
+
+
+def test_pixels_are_those_that_are_asked_for():
+    plain = images_of(loaded(DnalConfig()).train)
+    raw = loaded(DnalConfig(), pictures=PictureSettings("0..255"))
+    np.testing.assert_array_equal(
+        images_of(raw.train), np.rint(plain * 0.35302 * 255 + 0.28604 * 255)
+    )
+    numbers = PictureSettings(pixel_mean=(51.0,), pixel_std=(102.0,))
+    made = loaded(DnalConfig(), pictures=numbers)
+    np.testing.assert_allclose(images_of(made.train), images_of(raw.train) / 102 - 0.5, atol=1e-5)
 
 
 def test_a_stage_may_have_batches_of_its_own():

@@ -462,6 +462,12 @@ def test_a_refused_run_that_overwrites_loses_nothing(begun, net_file, tmp_path):
         ({"cutout": 8, "augment": False}, UsageError, r"`cutout` needs `augment`"),
         ({"data": "synthetic_segmentation", "cutout": 8}, UsageError, r"`cutout` must be 0"),
         ({"data": "imagenet2012", "cutout": 8}, UsageError, r"`cutout` must be 0"),
+        ({"pixels": "torch"}, UsageError, r"`pixels` 'torch' is for pictures of 3 channels"),
+        (
+            {"data": "photographs", "train_examples": 0, "pixels": "0..1"},
+            UsageError,
+            r"`pixels` must be 'standardized' for --data=photographs. Received: pixels='0..1'",
+        ),
     ],
 )
 def test_data_that_cannot_be_had_so_is_refused(tmp_path, changes, error, message):
@@ -480,6 +486,8 @@ def test_data_that_cannot_be_had_so_is_refused(tmp_path, changes, error, message
         ({"stages": ()}, "`stages` must be one or more"),
         ({"resume": True, "overwrite": True}, "exclude each other"),
         ({"data": "mnist"}, "`data` must be one of"),
+        ({"pixels": "0-1"}, "`pixels` must be one of"),
+        ({"pixel_mean": (0.5,)}, "`pixel_mean` and `pixel_std` must be given together"),
     ],
 )
 def test_settings_that_no_run_can_have_are_usage_errors(changes, message):

@@ -6,11 +6,21 @@ import keras
 
 from keras_nas.data.task_data import DataSet
 from keras_nas.tasks.classification import Classification
+from keras_nas.tasks.pixel_guess import PixelGuess, guess_pixels
 from keras_nas.tasks.segmentation import Segmentation
 from keras_nas.tasks.super_resolution import SuperResolution
 from keras_nas.tasks.task import Task
 
-__all__ = ["TASKS", "Classification", "Segmentation", "SuperResolution", "Task", "make_task"]
+__all__ = [
+    "TASKS",
+    "Classification",
+    "PixelGuess",
+    "Segmentation",
+    "SuperResolution",
+    "Task",
+    "guess_pixels",
+    "make_task",
+]
 
 TASKS: dict[str, type[Task]] = {
     "classification": Classification,

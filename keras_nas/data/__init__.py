@@ -7,6 +7,7 @@ from keras_nas.data.registry import load, names, register
 
 if TYPE_CHECKING or "KERAS_NAS_DEFER" not in os.environ:  # see keras_nas/__init__.py
     from keras_nas.data.augmentation import Augmentation
+    from keras_nas.data.batches import as_batches, from_arrays
     from keras_nas.data.epochs import EpochDataset
     from keras_nas.data.fetch import TASKS, fetch
     from keras_nas.data.normalization import Normalization
@@ -21,8 +22,10 @@ __all__ = [
     "EpochDataset",
     "Normalization",
     "TaskData",
+    "as_batches",
     "balanced_subset",
     "fetch",
+    "from_arrays",
     "image_classification_data",
     "load",
     "names",

@@ -2,57 +2,68 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from apps.task_files import FILES
 from export.benchmark_config import HostBenchmarkConfig
 from export.export_model import export_model
-from export.export_options import ExportOptions
+from export.export_options import NEED_DATA, ExportOptions
 from export.host_benchmark import benchmark
 from keras_nas.loading import load_model
 from keras_nas.runs.data import load_data
 from keras_nas.runs.folder import RunFolder
 from keras_nas.runs.stage import RunStage
 
-FORMATS = ("float32", "dynamic_int8")
+FLOAT = "float32"
+Formats = Mapping[str, Sequence[str]]
+SEARCHED: Formats = {"original": (FLOAT,), "small": (FLOAT, "dynamic_int8")}
+"""What a search writes."""
 PARITY_SAMPLES = 200
 MEASUREMENT = HostBenchmarkConfig(runs=200, rounds=20, profile=False, memory=False)
 
 
 class Export(RunStage):
-    """Writes original.tflite, small.tflite and small_dynamic_int8.tflite, and evaluates them.
+    """Writes original.tflite, small.tflite, small_<format>.tflite and so on, and evaluates them.
 
     The small network is the finetuned one where there is one, else the one surgery built. Each file
     is first compared with its Keras network on held-out data; <name>.parity.json tells how.
+
+    Args:
+        formats: By the network's name, "original" or "small", those of `export.tflite.FORMATS`;
+            float32 among them.
     """
 
     name = "export"
+
+    def __init__(self, formats: Formats):
+        self.formats = formats
 
     def reads(self, folder):
         return folder.original, _small(folder)
 
     def writes(self, folder):
-        return tuple(tflite_path(folder, name, FORMATS[0]) for name in ("original", "small"))
+        return tuple(tflite_path(folder, name, FLOAT) for name in self.formats)
 
     def run(self, bench):
         folder = bench.folder
-        run_data = load_data(bench.config)
+        run_data = load_data(dataclasses.replace(bench.config, augment=False, cutout=0))
         files = FILES[run_data.task](run_data)
         rows = {}
-        for name, source, kinds in (
-            ("original", folder.original, FORMATS[:1]),
-            ("small", _small(folder), FORMATS),
-        ):
-            model = load_model(source)
+        sources = {"original": folder.original, "small": _small(folder)}
+        for name, kinds in self.formats.items():
+            model = load_model(sources[name])
             shape = files.input_shape(model)
             options = ExportOptions(input_shape=shape, parity_samples=PARITY_SAMPLES)
             for kind in kinds:
                 path = tflite_path(folder, name, kind)
-                exported, _ = export_model(
-                    model, path, kind, files.held_out(shape), options=options
-                )
+                data = files.held_out(shape)
+                if kind in NEED_DATA:
+                    data = dataclasses.replace(data, train=run_data.train)
+                exported, _ = export_model(model, path, kind, data, options=options)
                 rows[path.name] = {**files.quality(path, model), "size": exported.size_bytes}
-        paths = {name: tflite_path(folder, name, FORMATS[0]) for name in ("original", "small")}
+        paths = {name: tflite_path(folder, name, FLOAT) for name in ("original", "small")}
         files.draw(paths, model, folder.plots)
         folder.update_results(rows=rows)
 
@@ -62,19 +73,24 @@ class Benchmark(RunStage):
 
     Writes benchmark.json, the rows' `latency_ms` (medians), and `speedup`, the original's median
     over the small network's, both float32.
+
+    Args:
+        formats: As in `Export`.
     """
 
     name = "benchmark"
 
+    def __init__(self, formats: Formats):
+        self.formats = formats
+
     def reads(self, folder):
-        return tuple(tflite_path(folder, name, FORMATS[0]) for name in ("original", "small"))
+        return tuple(tflite_path(folder, name, FLOAT) for name in ("original", "small"))
 
     def run(self, bench):
         folder = bench.folder
         big, small = self.reads(folder)
-        quantized = tflite_path(folder, "small", "dynamic_int8")
-        paths = [path for path in (big, small, quantized) if path.exists()]
-        report = benchmark(paths, MEASUREMENT)
+        every = [tflite_path(folder, name, kind) for name in self.formats for kind in self.formats[name]]
+        report = benchmark([path for path in every if path.exists()], MEASUREMENT)
         report.save(folder.path / "benchmark.json")
         medians = {Path(r.model.path).name: float(r.median_ms or r.mean_ms) for r in report.results}
         folder.update_results(
@@ -83,9 +99,13 @@ class Benchmark(RunStage):
         )
 
 
-def tflite_stages() -> list[RunStage]:
-    """The stages that follow a search's, in order."""
-    return [Export(), Benchmark()]
+def tflite_stages(formats: Formats = SEARCHED) -> list[RunStage]:
+    """The stages that follow a search's, in order.
+
+    Args:
+        formats: As in `Export`.
+    """
+    return [Export(formats), Benchmark(formats)]
 
 
 def _small(folder: RunFolder) -> Path:

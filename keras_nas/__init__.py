@@ -27,12 +27,15 @@ if TYPE_CHECKING or "KERAS_NAS_DEFER" not in os.environ:
         training,
     )
     from keras_nas.architecture import Architecture
+    from keras_nas.compression import CompressConfig, compress
     from keras_nas.loading import load_model
 
 __all__ = [
     "Architecture",
+    "CompressConfig",
     "KerasNasError",
     "__version__",
+    "compress",
     "costs",
     "data",
     "gates",

@@ -76,7 +76,7 @@ def check_alive(
     Raises:
         DeadNetworkError: If the network is dead.
     """
-    constant = _Constant(task, train if held_out is None else held_out)
+    constant = ConstantOutput(task, train if held_out is None else held_out)
     if value is not None and constant.known and value > constant.bar:
         return
     trial = _Trial(rebuild(), task, train, held_out)
@@ -128,7 +128,7 @@ def nearly_empty(architecture: Architecture) -> str:
     return f"Gates that keep next to nothing ({len(few)} of {len(shares)}): {named}."
 
 
-class _Constant:
+class ConstantOutput:
     """The best that a network without an input could do on some data.
 
     Attributes:

@@ -1,0 +1,117 @@
+"""The settings of apps.compress; needs no TensorFlow."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from export.export_options import FORMATS
+from keras_nas.compression.config import CompressConfig
+from keras_nas.data import registry
+from keras_nas.data.images import IMAGE_SUFFIXES
+from keras_nas.errors import KerasNasError, UsageError
+from keras_nas.file_checks import check_input_file, check_model_file, check_output_folder
+from keras_nas.settings import NOTHING, check_choices, check_range, group, setting
+from keras_nas.training.session import SessionSettings
+
+ON_FILES = {".csv": "csv", ".npz": "npz"}
+"""Data sets that stand in one file, by its suffix."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CompressAppConfig:
+    """Which network, on which data, within which budget, and where to."""
+
+    model: str = setting("", "The trained .keras or .h5 file.")
+    data: str = setting(
+        "",
+        "What it was trained on: a folder with a folder of pictures for each class, with "
+        "train/images and train/labels (segmentation), or of pictures (super-resolution); a .csv "
+        "of paths and labels, an .npz file; or a data set's name.",
+    )
+    data_dir: str = setting("", "Where a data set by name is; by default its own place.")
+    output: str = setting("", "Folder that everything is written to.", decides=NOTHING)
+    budget: CompressConfig = group(CompressConfig())
+    image_size: int = setting(0, "Side of the pictures in pixels; 0 for the model's own.")
+    batch_size: int = setting(64, "Pictures a step.")
+    train_examples: int = setting(0, "Training pictures to use; 0 for all.")
+    validation_share: float = setting(
+        0.1, "Share of the training pictures that is held back where no part is."
+    )
+    augment: bool = setting(True, "Augment the training pictures.")
+    formats: tuple[str, ...] = setting(
+        ("float32", "int8"),
+        f"Files to write of both networks, of {', '.join(FORMATS)}; float32 is written anyhow.",
+    )
+    seed: int = setting(0, "Seed of the data's order, the augmentation and the search.")
+    session: SessionSettings = group(SessionSettings())
+
+    def __post_init__(self):
+        check_choices(self)
+        check_range(self, ("batch_size",), 1)
+        check_range(self, ("image_size", "train_examples", "validation_share", "seed"), 0)
+        for name in self.formats:
+            if name not in FORMATS:
+                raise UsageError(f"`formats` must be of {FORMATS}. Received: {name!r}")
+
+    def check_paths(self) -> None:
+        """Looks at the files and folders that are named.
+
+        Raises:
+            UsageError: One is not named, or there is no budget.
+            KerasNasError: One is missing or of another kind, or cannot be written to.
+        """
+        if not self.output:
+            raise UsageError("`output` must name a folder (--output). Received: nothing")
+        check_output_folder(self.output, "output")
+        if Path(self.output, "config.json").exists() and not (
+            self.session.resume or self.session.overwrite
+        ):
+            raise KerasNasError(
+                f"{self.output} holds a compression or search already: `--resume` goes on with it, "
+                "`--overwrite` starts anew."
+            )
+        check_model_file(self.model)
+        self.budget.check_budget()
+        if self.budget.latency_table:
+            check_input_file(self.budget.latency_table, "latency_table")
+        self.data_source()
+
+    def data_source(self) -> tuple[str, str]:
+        """The data set's name, and where it stands.
+
+        Raises:
+            UsageError: `data` is not given, or is neither a path nor a data set's name.
+            KerasNasError: It is a folder without pictures, folders of them, or another file.
+        """
+        if self.data in registry.names():
+            return self.data, self.data_dir
+        path = Path(self.data).expanduser()
+        if not self.data or not path.exists():
+            raise UsageError(
+                "`data` must name a folder, a .csv or .npz file, or one of "
+                f"{', '.join(registry.names())}. Received: data={self.data!r}"
+                + (", which does not exist" if self.data else "")
+            )
+        if path.is_file():
+            if path.suffix.lower() not in ON_FILES:
+                raise KerasNasError(
+                    f"`data` must be a folder, or end in {' or '.join(ON_FILES)}. Received: {path}"
+                )
+            return ON_FILES[path.suffix.lower()], str(path)
+        return _kind_of_folder(path), str(path)
+
+
+def _kind_of_folder(folder: Path) -> str:
+    """The data set that a folder of this layout is."""
+    if any((part / "labels").is_dir() for part in (folder, *folder.iterdir()) if part.is_dir()):
+        return "segmentation_folders"
+    inside = list(folder.iterdir())
+    if any(path.suffix.lower() in IMAGE_SUFFIXES for path in inside) or (folder / "HR").is_dir():
+        return "folder"
+    if sum(path.is_dir() and not path.name.startswith(".") for path in inside) < 2:
+        raise KerasNasError(
+            f"`{folder}` holds neither pictures nor a folder of pictures for each of two or more "
+            "classes (or train, validation and test with them): give the folder above them."
+        )
+    return "class_folders"

@@ -1,0 +1,138 @@
+"""Compressing a model's file in a folder: the plan, the run that it makes, and the outcome."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from apps.compress_config import CompressAppConfig
+from apps.tflite_stages import tflite_path, tflite_stages
+from keras_nas.compression.outcome import COUNTED, Outcome, OutcomeRow, quality_rows
+from keras_nas.compression.plan import make_plan, shown_seconds
+from keras_nas.data import DataSet
+from keras_nas.errors import UsageError
+from keras_nas.loading import load_model
+from keras_nas.reporting.html_report import write_html_report
+from keras_nas.reporting.quality import qualities_of
+from keras_nas.runs.config import STAGES, TFLITE_STAGES, RunConfig, load_config
+from keras_nas.runs.data import load_data
+from keras_nas.runs.folder import RunFolder
+from keras_nas.runs.preflight import check_fits
+from keras_nas.runs.run import run
+from keras_nas.targets import parse_target
+from keras_nas.tasks import make_task
+from keras_nas.training.progress import make_progress
+
+SHIPPING = 60.0
+"""Seconds that are kept for the .tflite files and their measurement, out of a limit."""
+
+
+def compress_file(config: CompressAppConfig) -> tuple[Outcome, Path]:
+    """Compresses a model's file, and writes all that came out into a folder.
+
+    Returns:
+        What was asked for and reached, and the report's page.
+
+    Raises:
+        UsageError: The budget or the limit of time is out of reach, or the model does not fit the
+            data.
+        KerasNasError: As in `run`.
+    """
+    began = time.monotonic()
+    say = make_progress(config.session.progress).say
+    folder = RunFolder(Path(config.output))
+    if config.session.resume and folder.config.exists():
+        run_config, settings = _saved(config)
+    else:
+        run_config, settings = _planned(config, say)
+    formats = dict.fromkeys(("original", "small"), dict.fromkeys(("float32", *config.formats)))
+    results = run(run_config, settings, tflite_stages(formats))
+    page = write_html_report([config.output], folder.path / "report.html")
+    say(f"Took {shown_seconds(time.monotonic() - began)}.")
+    return outcome_of_results(config, results), page
+
+
+def _saved(config: CompressAppConfig) -> tuple[RunConfig, Any]:
+    """The run that was begun in the folder, to be gone on with."""
+    run_config, settings = load_config(config.output, resume=True)
+    if run_config.model != config.model:
+        raise UsageError(
+            f"`model` was {run_config.model!r} when {config.output} was begun. "
+            f"Received: model={config.model!r}; give another `output`, or the old model"
+        )
+    return run_config, settings
+
+
+def _planned(config: CompressAppConfig, say: Any) -> tuple[RunConfig, Any]:
+    """The run that the recipe makes of what is asked for, which is said."""
+    model = load_model(config.model)
+    run_config = _run_config(config, model)
+    data = load_data(run_config)
+    check_fits(model, data, config.data)
+    task = make_task(data, model)
+    say(data.describe())
+    plan = make_plan(
+        model, config.budget, task, data.train, data.test, validation=data.validation,
+        reserved=SHIPPING,
+    )  # fmt: skip
+    asked = ", ".join(f"{name}={value}" for name, value in config.budget.budget().items())
+    say(f"{config.model}: {task.monitor} {plan.before[task.monitor]:.4g} on the test pictures.")
+    say(f"Asked: {asked}.")
+    for line in plan.lines():
+        say(line)
+    return dataclasses.replace(run_config, method=plan.recipe.method), plan.recipe.settings
+
+
+def _run_config(config: CompressAppConfig, model: keras.Model) -> RunConfig:
+    name, place = config.data_source()
+    return RunConfig(
+        run_dir=config.output,
+        stages=(*STAGES, *TFLITE_STAGES),
+        model=config.model,
+        data=name,
+        data_dir=place,
+        batch_size=config.batch_size,
+        train_examples=config.train_examples,
+        image_size=config.image_size or _side(model),
+        validation_share=config.validation_share,
+        augment=config.augment,
+        seed=config.seed,
+        session=config.session,
+    )
+
+
+def _side(model: keras.Model) -> int:
+    """The side of the model's pictures; 0 where it is open."""
+    shape = model.inputs[0].shape if model.inputs else ()
+    return max(size or 0 for size in shape[1:3]) if len(shape) == 4 else 0
+
+
+def outcome_of_results(config: CompressAppConfig, results: dict[str, Any]) -> Outcome:
+    """The outcome of a run, with its files' sizes and times.
+
+    Args:
+        config: What was asked for.
+        results: The content of results.json.
+    """
+    rows, folder = results["rows"], RunFolder(Path(config.output))
+    original, small = rows["original"], rows["finetuned"]
+    shown = [quality.key for quality in qualities_of([original]) if not quality.page_only]
+    found = quality_rows(*({key: row[key] for key in shown} for row in (original, small)))
+    budget = config.budget.budget()
+    for name in COUNTED:
+        target = budget.get(f"target_{name}")
+        asked = None if target is None else parse_target(name, target).of(original[name])
+        if target is not None or name != "flops":
+            found.append(OutcomeRow(name, original[name], small[name], asked))
+    for kind in config.formats:
+        names = [tflite_path(folder, name, kind).name for name in ("original", "small")]
+        pair = [rows.get(name, {}) for name in names]
+        for key, shown in (("size", "bytes"), ("latency_ms", "ms")):
+            if all(key in row for row in pair):
+                label = f"{kind} {'file' if key == 'size' else 'median ms'}"
+                found.append(OutcomeRow(label, pair[0][key], pair[1][key], kind=shown))
+    return Outcome(found)

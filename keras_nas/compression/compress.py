@@ -1,0 +1,124 @@
+"""`compress`: from a trained network, its data and a budget to the small network, in memory."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from keras_nas.architecture import Architecture
+from keras_nas.compression.config import CompressConfig
+from keras_nas.compression.outcome import Outcome, outcome_of
+from keras_nas.compression.plan import CompressPlan, make_plan
+from keras_nas.errors import UsageError
+from keras_nas.search.method import Records, search
+from keras_nas.search.registry import make_method
+from keras_nas.tasks import Classification, Task
+from keras_nas.training.evaluation import Evaluator
+from keras_nas.training.progress import make_progress
+from keras_nas.training.session import Session
+from keras_nas.training.stage import Data
+
+
+@dataclasses.dataclass(frozen=True)
+class Compressed:
+    """The outcome of a compression.
+
+    Attributes:
+        small: The finetuned small network, of stock layers.
+        architecture: What is kept, with the costs before and after.
+        history: One record an epoch of each stage, as `SearchResult.history`.
+        before, after: Loss and metrics on the held-out data.
+        plan: What was done, and why.
+        outcome: What was asked for and what was reached; printing it gives a table.
+    """
+
+    small: keras.Model
+    architecture: Architecture
+    history: Records
+    before: dict[str, float]
+    after: dict[str, float]
+    plan: CompressPlan
+    outcome: Outcome
+
+
+def compress(
+    model: keras.Model,
+    train: Data,
+    validation: Data | None = None,
+    *,
+    budget: Mapping[str, float | str] | None = None,
+    config: CompressConfig | None = None,
+    task: Task | None = None,
+    session: Session | None = None,
+) -> Compressed:
+    """Makes a trained network fit a budget: search, surgery and finetuning by the recipe's rules.
+
+    `model` is not changed. What will be done, why, and how long that takes is said before it
+    starts.
+
+    Example:
+
+    ```python
+    result = keras_nas.compress(
+        model, (x_train, y_train), (x_test, y_test), budget={"macs": "0.5x"}
+    )
+    print(result.outcome)
+    result.small.save("small.keras")
+    ```
+
+    Args:
+        model: A trained functional or Sequential model with one input.
+        train: What it was trained on: arrays `(x, y)`, a `keras.utils.PyDataset`, a
+            `tf.data.Dataset` of batches, or what `keras_nas.data.load` gives as `train`.
+        validation: The same, held out: the network is judged on it before and after, and after
+            each epoch. None: on the training data.
+        budget: What the small network may cost, by the cost's name: "macs", "flops", "params",
+            "latency_ms" and so on, a number or a share of the full network's as "0.5x".
+        config: Further settings; the budget may stand there instead.
+        task: Loss and metrics; by default classification by the model's output.
+        session: Where to write, resuming, progress; by default nothing is written.
+
+    Raises:
+        UsageError: The budget is none, or out of reach.
+        KerasNasError: The network is not trained or cannot be gated, or as in `run_stage`.
+    """
+    config = _with_budget(config, budget)
+    config.check_budget()
+    session = session or Session()
+    task = task or Classification.of(model)
+    held_out = train if validation is None else validation
+    plan = make_plan(model, config, task, train, held_out, validation=validation)
+    progress = make_progress(session.progress)
+    progress.say(f"As it is: {_shown(plan.before, task)} on the held-out data.")
+    for line in plan.lines():
+        progress.say(line)
+    result = search(
+        make_method(plan.recipe.method, plan.recipe.settings), model, train,
+        validation_data=validation, task=task, session=session,
+    )  # fmt: skip
+    after = Evaluator(result.small, task, held_out)()
+    outcome = outcome_of(config, model, result.small, plan.before, after)
+    return Compressed(
+        result.small, result.architecture, result.history, plan.before, after, plan, outcome
+    )
+
+
+def _with_budget(
+    config: CompressConfig | None, budget: Mapping[str, float | str] | None
+) -> CompressConfig:
+    """The settings with a budget that is given apart from them."""
+    if budget is None:
+        return CompressConfig() if config is None else config
+    known = [name.removeprefix("target_") for name in CompressConfig.target_names()]
+    for name in budget:
+        if name not in known:
+            raise UsageError(f"`budget` must be of {known}. Received: {name!r}")
+    asked: dict[str, Any] = {f"target_{name}": value for name, value in budget.items()}
+    return CompressConfig(**asked) if config is None else dataclasses.replace(config, **asked)
+
+
+def _shown(values: Mapping[str, float], task: Task) -> str:
+    return f"{task.monitor} {values[task.monitor]:.4g}"

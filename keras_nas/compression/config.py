@@ -1,0 +1,84 @@
+"""What a compression is asked for; needs no TensorFlow."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from keras_nas.errors import UsageError
+from keras_nas.search.target_settings import TargetSettings
+from keras_nas.settings import check_choices, check_range, setting
+
+METHODS = ("auto", "dnal", "fgnas")
+OPTIMIZERS = ("auto", "sgd", "adam")
+EPOCHS = 10
+"""How many epochs a compression has where nothing is said."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CompressConfig(TargetSettings):
+    """A budget, and what may be said of the way to it; the rest follows the recipe's rules.
+
+    Example:
+
+    ```python
+    CompressConfig(target_macs="0.5x", minutes=30)
+    ```
+    """
+
+    method: str = setting("auto", "The search; 'auto' is what measured best, 'dnal'.", METHODS)
+    epochs: int = setting(
+        0,
+        f"Epochs in all, search and finetuning; 0: {EPOCHS}, or as many as `minutes` allow.",
+    )
+    minutes: float = setting(0.0, "The most that all may take; 0 for no limit.")
+    optimizer: str = setting(
+        "auto",
+        "'auto': SGD for networks with BatchNormalization, Adam for others.",
+        OPTIMIZERS,
+    )
+    learning_rate: float = setting(
+        0.0, "The first of a cosine over all epochs; 0: 0.05 with SGD, 0.001 with Adam."
+    )
+    weight_decay: float = setting(1e-4, "λ_w of Σ‖W‖² / 2 over the kernels.")
+    distill_weight: float = setting(
+        0.5, "Share of the finetuning's loss that is learned from the network as it was; 0 for none."
+    )
+    round_to: int = setting(
+        4, "Kept channels of a layer become a multiple of this, which kernels like."
+    )
+
+    def __post_init__(self):
+        check_choices(self)
+        check_range(self, ("epochs", "minutes", "learning_rate", "weight_decay"), 0)
+        check_range(self, ("round_to",), 1)
+        check_range(self, ("distill_weight",), 0)
+        if self.distill_weight > 1:
+            raise UsageError(
+                f"`distill_weight` must be from 0 to 1. Received: {self.distill_weight}"
+            )
+        self.check_targets(self.targeted)
+        if self.epochs == 1:
+            raise UsageError(
+                "`epochs` must be 2 or more: one for the search, one for the finetuning, at least. "
+                "Received: epochs=1"
+            )
+
+    def check_budget(self) -> None:
+        """Raises `UsageError` where no budget is given."""
+        if not self.budget():
+            raise UsageError(
+                "A budget must be given: one of "
+                + ", ".join(f"`{name}`" for name in self.target_names())
+                + ", such as target_macs=0.5x. Received: none"
+            )
+
+    @classmethod
+    def target_names(cls) -> list[str]:
+        """The settings that are budgets."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        return [name for name in names if name.startswith("target_")]
+
+    def budget(self) -> dict[str, float | str]:
+        """What is asked for, by the settings' names."""
+        everything = {name: getattr(self, name) for name in self.target_names()}
+        return {name: value for name, value in everything.items() if value not in (0, "", "0")}

@@ -1,0 +1,135 @@
+"""What was asked for, what was there and what was reached, side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import keras
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from keras_nas.compression.config import CompressConfig
+from keras_nas.costs import count
+from keras_nas.costs.costs import scaled
+from keras_nas.targets import parse_target
+
+COUNTED = ("macs", "flops", "params")
+"""The costs that are read off a network itself."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OutcomeRow:
+    """One quantity.
+
+    Attributes:
+        name: What it is, with its unit.
+        original: Its value for the network as it was.
+        small: For the small one.
+        asked: The most that it may be; None where nothing was asked.
+        kind: How it is shown: "quality" (a metric), "count", "bytes" or "ms".
+    """
+
+    name: str
+    original: float
+    small: float
+    asked: float | None = None
+    kind: str = "count"
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the small network is within what was asked; None where nothing was."""
+        return None if self.asked is None else self.small <= self.asked
+
+    def cells(self) -> list[str]:
+        """Name, original, small, asked and a verdict, as text."""
+        small = _shown(self.kind, self.small)
+        if self.kind == "quality":
+            change = self.small - self.original
+            verdict = f"{100 * change:+.2f} points" if _is_share(self) else f"{change:+.4g}"
+        else:
+            small += f" ({self.small / self.original:.3g}x)" if self.original else ""
+            verdict = {None: "", True: "met", False: "missed"}[self.met]
+            if self.met is False:
+                assert self.asked is not None
+                verdict += f" by {100 * (self.small / self.asked - 1):.1f} %"
+        asked = "" if self.asked is None else f"≤ {_shown(self.kind, self.asked)}"
+        return [self.name, _shown(self.kind, self.original), small, asked, verdict]
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """The rows of a compression; printing it gives the table."""
+
+    rows: Sequence[OutcomeRow]
+
+    @property
+    def met(self) -> bool:
+        """Whether all that was asked for is kept to."""
+        return all(row.met is not False for row in self.rows)
+
+    def table(self) -> Table:
+        """The rows for a console."""
+        table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
+        table.add_column("", no_wrap=True)
+        for name in ("original", "small", "asked", ""):
+            table.add_column(name, justify="right", no_wrap=True)
+        for row in self.rows:
+            table.add_row(*row.cells())
+        return table
+
+    def __str__(self):
+        console = Console(width=100, highlight=False)
+        with console.capture() as captured:
+            console.print(self.table())
+        return captured.get().rstrip()
+
+
+def outcome_of(
+    config: CompressConfig,
+    model: keras.Model,
+    small: keras.Model,
+    before: Mapping[str, float],
+    after: Mapping[str, float],
+) -> Outcome:
+    """The metrics and counted costs of two networks beside the budget.
+
+    Args:
+        config: What was asked for.
+        model, small: The network as it was, and the small one.
+        before, after: Their metrics.
+    """
+    rows = quality_rows(before, after)
+    full, left = count(model), count(small)
+    budget = config.budget()
+    for name in COUNTED:
+        original = float(getattr(full, name))
+        target = budget.get(f"target_{name}")
+        asked = None if target is None else parse_target(name, target).of(original)
+        if target is not None or name != "flops":
+            rows.append(OutcomeRow(name, original, float(getattr(left, name)), asked))
+    return Outcome(rows)
+
+
+def quality_rows(before: Mapping[str, float], after: Mapping[str, float]) -> list[OutcomeRow]:
+    """A row for each metric that both have, but the loss."""
+    return [
+        OutcomeRow(name.replace("_", " "), before[name], after[name], kind="quality")
+        for name in before
+        if name in after and name != "loss"
+    ]
+
+
+def _is_share(row: OutcomeRow) -> bool:
+    return 0 <= row.original <= 1 and 0 <= row.small <= 1
+
+
+def _shown(kind: str, value: float) -> str:
+    if kind == "quality":
+        return f"{100 * value:.2f} %" if 0 <= value <= 1 else f"{value:.3f}"
+    if kind == "bytes":
+        return f"{value / 1e3:,.1f} kB"
+    if kind == "ms":
+        return f"{value:.3f} ms"
+    return scaled(value)

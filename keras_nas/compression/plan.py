@@ -1,0 +1,155 @@
+"""What a compression will do and how long that takes, found out and said before it starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+
+import keras
+import tensorflow as tf
+
+from keras_nas.compression.config import CompressConfig
+from keras_nas.compression.pace import Pace, measure_pace
+from keras_nas.compression.recipe import Recipe, make_recipe
+from keras_nas.costs import count
+from keras_nas.errors import KerasNasError
+from keras_nas.search.dead_network import ConstantOutput
+from keras_nas.search.method import Context, Method
+from keras_nas.search.registry import make_method
+from keras_nas.targets import parse_target
+from keras_nas.tasks import Task
+from keras_nas.training.evaluation import Evaluator
+from keras_nas.training.stage import Data
+
+SMALL_SHARE = 0.5
+"""The share of the macs that is expected of the small network where the budget is of another cost."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CompressPlan:
+    """What will be done.
+
+    Attributes:
+        recipe: The method and its settings.
+        before: Loss and metrics of the network as it is, on held-out data.
+        pace: How long its training takes.
+        search_seconds, finetune_seconds: How long the two stages will take, about.
+    """
+
+    recipe: Recipe
+    before: dict[str, float]
+    pace: Pace
+    search_seconds: float
+    finetune_seconds: float
+
+    def lines(self) -> list[str]:
+        """What is said before the start."""
+        recipe = self.recipe
+        return [
+            *recipe.reasons,
+            f"Time: {shown_seconds(self.search_seconds)} for the search "
+            f"({recipe.search_epochs} epochs of {self.pace.steps:,} steps), "
+            f"{shown_seconds(self.finetune_seconds)} for finetuning ({recipe.finetune_epochs}), about.",
+        ]
+
+
+def make_plan(
+    model: keras.Model,
+    config: CompressConfig,
+    task: Task,
+    train: Data,
+    held_out: Data,
+    *,
+    validation: Data | None = None,
+    reserved: float = 0.0,
+) -> CompressPlan:
+    """Looks at a network, its data and a budget, and decides how to get there.
+
+    The network is evaluated, its gates are put in and the budget is checked against what can be
+    reached, and a copy trains for a few steps; the network itself is not changed.
+
+    Args:
+        model: The trained network.
+        config: What is asked for.
+        task: Loss and metrics.
+        train: The training data.
+        held_out: What the network is judged on.
+        validation: What is evaluated after each epoch; None for nothing.
+        reserved: Seconds of the limit that are for something else than training.
+
+    Raises:
+        KerasNasError: The network is no better than a constant, or cannot be gated.
+        UsageError: The budget or the limit of time is out of reach.
+    """
+    began = time.monotonic()
+    before = Evaluator(model, task, held_out)()
+    check_trained(model, before, task, held_out)
+    method, supernet = _check_reach(model, config, task, train)
+    with tf.distribute.get_strategy().scope():
+        copy = method.original(supernet)
+    pace = measure_pace(copy, train, validation, task)
+    share, taught = _macs_share(config, model), bool(config.distill_weight)
+    epochs = config.epochs
+    if config.minutes and not epochs:
+        left = 60 * config.minutes - reserved - (time.monotonic() - began)
+        epochs = pace.epochs_within(left, share, taught)
+    recipe = make_recipe(config, is_normalized(model), epochs)
+    return CompressPlan(
+        recipe, before, pace,
+        pace.search_seconds(recipe.search_epochs),
+        pace.finetune_seconds(recipe.finetune_epochs, share, taught),
+    )  # fmt: skip
+
+
+def check_trained(
+    model: keras.Model, values: dict[str, float], task: Task, held_out: Data
+) -> None:
+    """Refuses a network that is not trained, or whose data are not what it was trained on.
+
+    Args:
+        model: The network.
+        values: Its metrics on the data.
+        task, held_out: What they were found with.
+
+    Raises:
+        KerasNasError: It is no better than the best constant output.
+    """
+    constant = ConstantOutput(task, held_out)
+    if constant.known and values[task.monitor] <= constant.bar:
+        raise KerasNasError(
+            f"Model '{model.name}' is no better than a constant on these data: its {task.monitor} "
+            f"is {values[task.monitor]:.4g}, and {constant.value:.4g} can be had without looking. "
+            "Train it first; or the pictures' range (`pixels`) or the order of the classes is not "
+            "what it was trained with."
+        )
+
+
+def is_normalized(model: keras.Model) -> bool:
+    """Whether a network has BatchNormalization, in nested models too."""
+    layers = model._flatten_layers(include_self=False)
+    return any(isinstance(layer, keras.layers.BatchNormalization) for layer in layers)
+
+
+def _check_reach(
+    model: keras.Model, config: CompressConfig, task: Task, train: Data
+) -> tuple[Method, keras.Model]:
+    recipe = make_recipe(config, is_normalized(model))
+    method = make_method(recipe.method, recipe.settings)
+    with tf.distribute.get_strategy().scope():
+        supernet = method.make_supernet(model, from_file=True)
+        method.check(supernet, Context(task, train))
+    return method, supernet
+
+
+def _macs_share(config: CompressConfig, model: keras.Model) -> float:
+    for name in ("target_macs", "target_flops"):
+        value = config.budget().get(name)
+        if value is not None:
+            full = count(model).macs * (2 if name == "target_flops" else 1)
+            return min(1.0, parse_target(name, value).of(full) / full)
+    return SMALL_SHARE
+
+
+def shown_seconds(seconds: float) -> str:
+    """`45 s`, `12 min`."""
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"

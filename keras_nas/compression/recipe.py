@@ -1,0 +1,111 @@
+"""The rules by which a compression is done, and why; needs no TensorFlow."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from keras_nas.compression.config import EPOCHS, CompressConfig
+from keras_nas.search.dnal_config import DnalConfig
+from keras_nas.search.fgnas.config import FgnasConfig
+from keras_nas.search.target_settings import TargetSettings
+from keras_nas.training.distill_config import DistillConfig
+from keras_nas.training.train_config import TrainConfig
+
+SEARCHED = 0.4
+"""The share of the epochs that are the search's."""
+RATES = {"sgd": 0.05, "adam": 1e-3}
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How a network is compressed.
+
+    Attributes:
+        method: The search's name.
+        settings: Its configuration.
+        search_epochs, finetune_epochs: How long its two stages are.
+        reasons: What was decided and why, a line each.
+    """
+
+    method: str
+    settings: Any
+    search_epochs: int
+    finetune_epochs: int
+    reasons: tuple[str, ...]
+
+
+def split_epochs(epochs: int) -> tuple[int, int]:
+    """The epochs of the search and of the finetuning; each has one at least."""
+    search = max(1, round(SEARCHED * epochs))
+    return search, epochs - search
+
+
+def make_recipe(config: CompressConfig, normalized: bool, epochs: int = 0) -> Recipe:
+    """The recipe for a network.
+
+    Args:
+        config: What is asked for.
+        normalized: Whether the network has BatchNormalization.
+        epochs: In all; 0 for those of `config`, or `EPOCHS`.
+    """
+    epochs = epochs or config.epochs or EPOCHS
+    search, finetune = split_epochs(epochs)
+    method = "dnal" if config.method == "auto" else config.method
+    optimizer = config.optimizer
+    if optimizer == "auto":
+        optimizer = "sgd" if normalized else "adam"
+    training = TrainConfig(
+        optimizer=optimizer,
+        learning_rate=config.learning_rate or RATES[optimizer],
+        schedule="cosine",
+        weight_decay=config.weight_decay,
+    )
+    shared = {
+        **{field.name: getattr(config, field.name) for field in dataclasses.fields(TargetSettings)},
+        "weights": TrainConfig(epochs=0),
+        "round_to": config.round_to,
+        "finetune_distill": DistillConfig(weight=config.distill_weight),
+    }
+    make = {"dnal": _dnal, "fgnas": _fgnas}[method]
+    reasons = (
+        f"Method: {method.upper()}, {'chosen by you' if config.method != 'auto' else _WHY}. "
+        f"{search} epochs while channels close and the weights learn on, {finetune} of finetuning.",
+        f"Training: {optimizer.upper()} from {training.learning_rate:g} along one cosine, "
+        + _why_optimizer(config.optimizer, normalized)
+        + (f"; taught by the original (weight {config.distill_weight:g})." if _taught(config) else ".")
+        + f" Widths are multiples of {config.round_to}.",
+    )
+    return Recipe(method, make(training, search, finetune, shared), search, finetune, reasons)
+
+
+_WHY = "which measured best on trained networks"
+
+
+def _why_optimizer(asked: str, normalized: bool) -> str:
+    if asked != "auto":
+        return "as asked"
+    return f"since the network has {'' if normalized else 'no '}BatchNormalization"
+
+
+def _taught(config: CompressConfig) -> bool:
+    return bool(config.distill_weight)
+
+
+def _dnal(training: TrainConfig, search: int, finetune: int, shared: dict[str, Any]) -> DnalConfig:
+    return DnalConfig(
+        **shared,
+        architecture=TrainConfig(epochs=search, weight_decay=0.0),
+        finetune=dataclasses.replace(training, epochs=finetune),
+    )
+
+
+def _fgnas(
+    training: TrainConfig, search: int, finetune: int, shared: dict[str, Any]
+) -> FgnasConfig:
+    total = search + finetune
+    return FgnasConfig(
+        **shared,
+        search=dataclasses.replace(training, epochs=search).part_of(total),
+        finetune=dataclasses.replace(training, epochs=finetune).part_of(total, search),
+    )

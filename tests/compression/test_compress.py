@@ -1,0 +1,96 @@
+"""A trained network, its data and a budget, in memory."""
+
+from __future__ import annotations
+
+import keras
+import pytest
+
+import keras_nas
+from keras_nas.compression import CompressConfig
+from keras_nas.compression.outcome import OutcomeRow
+from keras_nas.costs import count
+from keras_nas.errors import KerasNasError, UsageError
+from keras_nas.search import Session, TrainConfig, train
+from keras_nas.tasks import Classification
+from tests.training.nets import arrays, random_images, small_net
+
+QUIET = Session(progress="off")
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """The small network, which has learned the quadrants."""
+    keras.utils.set_random_seed(0)
+    net = small_net()
+    config = TrainConfig(epochs=4, learning_rate=0.05)
+    train(net, random_images(256), None, config, task=Classification.of(net), session=QUIET)
+    return net
+
+
+def compressed(model, **settings):
+    return keras_nas.compress(
+        model, random_images(256), random_images(96, seed=1), session=QUIET, **settings
+    )
+
+
+def test_a_network_is_brought_within_its_budget_and_stays_good(trained):
+    before = arrays(trained)
+    result = compressed(
+        trained, budget={"macs": "0.6x"}, config=CompressConfig(epochs=4, round_to=1)
+    )
+    share = count(result.small).macs / count(trained).macs
+    assert 0.5 < share <= 0.6
+    assert result.before["top1"] > 0.9
+    assert result.after["top1"] > 0.9
+    assert result.outcome.met
+    macs = next(row for row in result.outcome.rows if row.name == "macs")
+    assert macs.small == count(result.small).macs
+    assert macs.asked == pytest.approx(0.6 * macs.original)
+    assert "met" in str(result.outcome)
+    after = arrays(trained)
+    assert all((after[path] == before[path]).all() for path in before)
+    stages = [record["stage"] for record in result.history]
+    assert stages == ["architecture"] * 2 + ["surgery"] + ["finetune"] * 2
+    assert "distill_loss" in result.history[-1]
+
+
+def test_what_is_done_is_said_before_it_starts(trained, capsys):
+    keras_nas.compress(
+        trained, random_images(64), budget={"params": "0.7x"},
+        config=CompressConfig(epochs=2), session=Session(progress="lines"),
+    )  # fmt: skip
+    said = capsys.readouterr().err
+    start = said.index("architecture  epoch")
+    for line in ("As it is: top1", "Method: DNAL", "SGD from 0.05", "Time: "):
+        assert -1 < said.find(line) < start, line
+
+
+def test_an_untrained_network_is_refused():
+    with pytest.raises(KerasNasError, match="no better than a constant.*pixels"):
+        compressed(small_net(), budget={"macs": "0.5x"})
+
+
+def test_a_budget_out_of_reach_is_refused_before_training(trained):
+    with pytest.raises(UsageError, match="`target_macs` must be .* or more"):
+        compressed(trained, budget={"macs": 10.0})
+
+
+@pytest.mark.parametrize(
+    ("budget", "message"), [({"mac": 1}, "'mac'"), ({}, "A budget must be given")]
+)
+def test_a_budget_of_nothing_known_is_refused(trained, budget, message):
+    with pytest.raises(UsageError, match=message):
+        compressed(trained, budget=budget)
+
+
+def test_too_little_time_is_said(trained):
+    with pytest.raises(UsageError, match="`minutes` must leave"):
+        compressed(trained, config=CompressConfig(target_macs="0.5x", minutes=1e-3))
+
+
+def test_an_outcome_says_what_was_missed():
+    missed = OutcomeRow("macs", 1000.0, 550.0, asked=500.0)
+    assert missed.met is False
+    assert missed.cells() == ["macs", "1.00 k", "550 (0.55x)", "≤ 500", "missed by 10.0 %"]
+    better = OutcomeRow("top1", 0.9, 0.91, kind="quality")
+    assert better.cells() == ["top1", "90.00 %", "91.00 %", "", "+1.00 points"]

@@ -1,0 +1,95 @@
+"""What a compression may be asked, the rules that decide it, and how its time is reckoned."""
+
+from __future__ import annotations
+
+import pytest
+
+from keras_nas.compression.config import EPOCHS, CompressConfig
+from keras_nas.compression.pace import MOST_EPOCHS, Pace
+from keras_nas.compression.recipe import make_recipe, split_epochs
+from keras_nas.errors import UsageError
+from keras_nas.training.schedules import learning_rate
+
+HALF = CompressConfig(target_macs="0.5x")
+PACE = Pace(tracing=10.0, step=0.3, steps=100, held_out_steps=20)
+
+
+def test_the_budget_is_what_is_given():
+    assert HALF.budget() == {"target_macs": "0.5x"}
+    with pytest.raises(UsageError, match="target_macs.*such as target_macs=0.5x"):
+        CompressConfig().check_budget()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"target_macs": "1.5x"}, "target_macs"),
+        ({"method": "dso"}, "'auto', 'dnal', 'fgnas'"),
+        ({"epochs": 1}, "2 or more"),
+        ({"distill_weight": 2}, "from 0 to 1"),
+        ({"round_to": 0}, "round_to"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings, message):
+    with pytest.raises(UsageError, match=message):
+        CompressConfig(**settings)
+
+
+@pytest.mark.parametrize(("epochs", "split"), [(2, (1, 1)), (5, (2, 3)), (10, (4, 6))])
+def test_both_stages_have_epochs(epochs, split):
+    assert split_epochs(epochs) == split
+
+
+def test_a_normalized_network_is_trained_by_sgd_and_another_by_adam():
+    normalized, plain = make_recipe(HALF, True), make_recipe(HALF, False)
+    assert (normalized.settings.finetune.optimizer, plain.settings.finetune.optimizer) == (
+        "sgd", "adam",
+    )  # fmt: skip
+    assert normalized.settings.finetune.learning_rate == 0.05
+    assert "has BatchNormalization" in normalized.reasons[1]
+    assert "no BatchNormalization" in plain.reasons[1]
+
+
+def test_what_is_asked_for_goes_before_the_rules():
+    asked = CompressConfig(
+        target_params="0.3x", method="fgnas", optimizer="adam", learning_rate=3e-4, epochs=5,
+        round_to=8, distill_weight=0.0, weight_decay=0.0,
+    )  # fmt: skip
+    recipe = make_recipe(asked, True)
+    assert recipe.method == "fgnas"
+    settings = recipe.settings
+    assert (settings.target_params, settings.round_to) == ("0.3x", 8)
+    assert (settings.search.optimizer, settings.search.learning_rate) == ("adam", 3e-4)
+    assert not settings.finetune_distill.on
+    assert settings.weights.epochs == 0
+
+
+@pytest.mark.parametrize("method", ["dnal", "fgnas"])
+def test_the_two_stages_are_on_one_cosine(method):
+    recipe = make_recipe(CompressConfig(target_macs="0.5x", method=method), True)
+    assert recipe.search_epochs + recipe.finetune_epochs == EPOCHS
+    settings = recipe.settings
+    last = settings.continued(4) if method == "dnal" else settings.finetune
+    first = settings.continued(0) if method == "dnal" else settings.search
+    assert (first.schedule_epochs, first.schedule_start) == (EPOCHS, 0)
+    assert (last.schedule_epochs, last.schedule_start) == (EPOCHS, 4)
+    rate = learning_rate(last.schedule, last.learning_rate, EPOCHS, 10)
+    assert float(rate(0)) == pytest.approx(0.05)
+
+
+def test_the_time_of_the_stages_by_hand():
+    look = 20 * 0.1  # a third of a step for each held-out batch
+    assert PACE.search_seconds(2) == pytest.approx(20 + 2 * (1.15 * 30 + look))
+    assert PACE.finetune_seconds(3, 0.5, False) == pytest.approx(
+        10 + 3 * (30 * (0.35 + 0.65 * 0.5) + look)
+    )
+    taught = PACE.finetune_seconds(3, 0.5, True) - PACE.finetune_seconds(3, 0.5, False)
+    assert taught == pytest.approx(5 + 3 * 10)
+
+
+def test_a_limit_of_time_decides_the_epochs():
+    enough = PACE.seconds(7, 0.5, True)
+    assert PACE.epochs_within(enough + 0.1, 0.5, True) == 7
+    assert PACE.epochs_within(1e6, 0.5, True) == MOST_EPOCHS
+    with pytest.raises(UsageError, match="two epochs of 100 steps, 0.3 s each.*train_examples"):
+        PACE.epochs_within(60, 0.5, True)

@@ -6,7 +6,7 @@
 
 Data is what the model was trained on: a folder with a folder of pictures for each class, and so on
 (see --data). What is done, why, and how long it takes is said before it starts; --resume goes on
-after an interruption. The folder holds small .keras and .tflite files, results.json and report.html.
+after an interruption. The folder then holds .keras and .tflite files, results.json, report.html.
 """
 
 from __future__ import annotations

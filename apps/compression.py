@@ -13,7 +13,6 @@ from apps.compress_config import CompressAppConfig
 from apps.tflite_stages import tflite_path, tflite_stages
 from keras_nas.compression.outcome import COUNTED, Outcome, OutcomeRow, quality_rows
 from keras_nas.compression.plan import make_plan, shown_seconds
-from keras_nas.data import DataSet
 from keras_nas.errors import UsageError
 from keras_nas.loading import load_model
 from keras_nas.reporting.html_report import write_html_report
@@ -49,7 +48,9 @@ def compress_file(config: CompressAppConfig) -> tuple[Outcome, Path]:
         run_config, settings = _saved(config)
     else:
         run_config, settings = _planned(config, say)
-    formats = dict.fromkeys(("original", "small"), dict.fromkeys(("float32", *config.formats)))
+    formats = dict.fromkeys(
+        ("original", "small"), tuple(dict.fromkeys(("float32", *config.formats)))
+    )
     results = run(run_config, settings, tflite_stages(formats))
     page = write_html_report([config.output], folder.path / "report.html")
     say(f"Took {shown_seconds(time.monotonic() - began)}.")
@@ -118,10 +119,11 @@ def outcome_of_results(config: CompressAppConfig, results: dict[str, Any]) -> Ou
         config: What was asked for.
         results: The content of results.json.
     """
-    rows, folder = results["rows"], RunFolder(Path(config.output))
+    rows: dict[str, dict[str, Any]] = results["rows"]
+    folder = RunFolder(Path(config.output))
     original, small = rows["original"], rows["finetuned"]
-    shown = [quality.key for quality in qualities_of([original]) if not quality.page_only]
-    found = quality_rows(*({key: row[key] for key in shown} for row in (original, small)))
+    keys = [quality.key for quality in qualities_of([original]) if not quality.page_only]
+    found = quality_rows(*({key: row[key] for key in keys} for row in (original, small)))
     budget = config.budget.budget()
     for name in COUNTED:
         target = budget.get(f"target_{name}")
@@ -129,8 +131,8 @@ def outcome_of_results(config: CompressAppConfig, results: dict[str, Any]) -> Ou
         if target is not None or name != "flops":
             found.append(OutcomeRow(name, original[name], small[name], asked))
     for kind in config.formats:
-        names = [tflite_path(folder, name, kind).name for name in ("original", "small")]
-        pair = [rows.get(name, {}) for name in names]
+        files = [tflite_path(folder, name, kind).name for name in ("original", "small")]
+        pair = [rows.get(file, {}) for file in files]
         for key, shown in (("size", "bytes"), ("latency_ms", "ms")):
             if all(key in row for row in pair):
                 label = f"{kind} {'file' if key == 'size' else 'median ms'}"

@@ -89,7 +89,11 @@ class Benchmark(RunStage):
     def run(self, bench):
         folder = bench.folder
         big, small = self.reads(folder)
-        every = [tflite_path(folder, name, kind) for name in self.formats for kind in self.formats[name]]
+        every = [
+            tflite_path(folder, name, kind)
+            for name, kinds in self.formats.items()
+            for kind in kinds
+        ]
         report = benchmark([path for path in every if path.exists()], MEASUREMENT)
         report.save(folder.path / "benchmark.json")
         medians = {Path(r.model.path).name: float(r.median_ms or r.mean_ms) for r in report.results}

@@ -41,7 +41,8 @@ class CompressConfig(TargetSettings):
     )
     weight_decay: float = setting(1e-4, "λ_w of Σ‖W‖² / 2 over the kernels.")
     distill_weight: float = setting(
-        0.5, "Share of the finetuning's loss that is learned from the network as it was; 0 for none."
+        0.5,
+        "Share of the finetuning's loss that comes from the network as it was; 0 for none.",
     )
     round_to: int = setting(
         4, "Kept channels of a layer become a multiple of this, which kernels like."

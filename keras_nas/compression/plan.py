@@ -22,7 +22,7 @@ from keras_nas.training.evaluation import Evaluator
 from keras_nas.training.stage import Data
 
 SMALL_SHARE = 0.5
-"""The share of the macs that is expected of the small network where the budget is of another cost."""
+"""The share of the macs that the small network is expected to have under another budget."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +49,8 @@ class CompressPlan:
             *recipe.reasons,
             f"Time: {shown_seconds(self.search_seconds)} for the search "
             f"({recipe.search_epochs} epochs of {self.pace.steps:,} steps), "
-            f"{shown_seconds(self.finetune_seconds)} for finetuning ({recipe.finetune_epochs}), about.",
+            f"{shown_seconds(self.finetune_seconds)} for finetuning ({recipe.finetune_epochs}), "
+            "about.",
         ]
 
 
@@ -101,9 +102,7 @@ def make_plan(
     )  # fmt: skip
 
 
-def check_trained(
-    model: keras.Model, values: dict[str, float], task: Task, held_out: Data
-) -> None:
+def check_trained(model: keras.Model, values: dict[str, float], task: Task, held_out: Data) -> None:
     """Refuses a network that is not trained, or whose data are not what it was trained on.
 
     Args:

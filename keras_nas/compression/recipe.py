@@ -67,13 +67,14 @@ def make_recipe(config: CompressConfig, normalized: bool, epochs: int = 0) -> Re
         "round_to": config.round_to,
         "finetune_distill": DistillConfig(weight=config.distill_weight),
     }
+    taught = bool(config.distill_weight)
     make = {"dnal": _dnal, "fgnas": _fgnas}[method]
     reasons = (
         f"Method: {method.upper()}, {'chosen by you' if config.method != 'auto' else _WHY}. "
         f"{search} epochs while channels close and the weights learn on, {finetune} of finetuning.",
         f"Training: {optimizer.upper()} from {training.learning_rate:g} along one cosine, "
         + _why_optimizer(config.optimizer, normalized)
-        + (f"; taught by the original (weight {config.distill_weight:g})." if _taught(config) else ".")
+        + (f"; taught by the original (weight {config.distill_weight:g})." if taught else ".")
         + f" Widths are multiples of {config.round_to}.",
     )
     return Recipe(method, make(training, search, finetune, shared), search, finetune, reasons)
@@ -86,10 +87,6 @@ def _why_optimizer(asked: str, normalized: bool) -> str:
     if asked != "auto":
         return "as asked"
     return f"since the network has {'' if normalized else 'no '}BatchNormalization"
-
-
-def _taught(config: CompressConfig) -> bool:
-    return bool(config.distill_weight)
 
 
 def _dnal(training: TrainConfig, search: int, finetune: int, shared: dict[str, Any]) -> DnalConfig:

@@ -66,12 +66,12 @@ def test_what_is_done_is_said_before_it_starts(trained, capsys):
 
 
 def test_an_untrained_network_is_refused():
-    with pytest.raises(KerasNasError, match="no better than a constant.*pixels"):
+    with pytest.raises(KerasNasError, match=r"no better than a constant.*pixels"):
         compressed(small_net(), budget={"macs": "0.5x"})
 
 
 def test_a_budget_out_of_reach_is_refused_before_training(trained):
-    with pytest.raises(UsageError, match="`target_macs` must be .* or more"):
+    with pytest.raises(UsageError, match=r"`target_macs` must be .* or more"):
         compressed(trained, budget={"macs": 10.0})
 
 

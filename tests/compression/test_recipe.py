@@ -16,7 +16,7 @@ PACE = Pace(tracing=10.0, step=0.3, steps=100, held_out_steps=20)
 
 def test_the_budget_is_what_is_given():
     assert HALF.budget() == {"target_macs": "0.5x"}
-    with pytest.raises(UsageError, match="target_macs.*such as target_macs=0.5x"):
+    with pytest.raises(UsageError, match=r"target_macs.*such as target_macs=0.5x"):
         CompressConfig().check_budget()
 
 
@@ -91,5 +91,5 @@ def test_a_limit_of_time_decides_the_epochs():
     enough = PACE.seconds(7, 0.5, True)
     assert PACE.epochs_within(enough + 0.1, 0.5, True) == 7
     assert PACE.epochs_within(1e6, 0.5, True) == MOST_EPOCHS
-    with pytest.raises(UsageError, match="two epochs of 100 steps, 0.3 s each.*train_examples"):
+    with pytest.raises(UsageError, match=r"two epochs of 100 steps, 0\.3 s each.*train_examples"):
         PACE.epochs_within(60, 0.5, True)

@@ -1,0 +1,173 @@
+"""apps.compress: a model's file and a folder of pictures to .tflite files within a budget."""
+
+from __future__ import annotations
+
+import json
+
+import keras
+import numpy as np
+import PIL.Image
+import pytest
+
+from apps.compress_config import CompressAppConfig
+from keras_nas.compression.config import CompressConfig
+from keras_nas.costs import count
+from keras_nas.data import load
+from keras_nas.errors import KerasNasError, UsageError
+from keras_nas.search import Session, TrainConfig, train
+from keras_nas.tasks import Classification
+from keras_nas.training.session import SessionSettings
+from tests.apps.commands import call
+
+COLOURS = {"dark": 60, "middle": 120, "bright": 190}
+
+
+def write_pictures(root, part, each, seed):
+    """Grey noise about one of three levels, 12×12 pixels, in a folder for each."""
+    random = np.random.default_rng(seed)
+    for name, level in COLOURS.items():
+        folder = root / part / name
+        folder.mkdir(parents=True)
+        for number in range(each):
+            pixels = random.normal(level, 25, (12, 12, 3)).clip(0, 255).astype("uint8")
+            PIL.Image.fromarray(pixels).save(folder / f"{number}.png")
+
+
+def net():
+    inputs = keras.Input((12, 12, 3), name="image")
+    x = inputs
+    for name in ("a", "b"):
+        x = keras.layers.Conv2D(16, 3, 2, "same", use_bias=False, name=f"{name}_conv")(x)
+        x = keras.layers.BatchNormalization(momentum=0.8, name=f"{name}_bn")(x)
+        x = keras.layers.ReLU(name=f"{name}_relu")(x)
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    return keras.Model(inputs, keras.layers.Dense(3, name="classifier")(x), name="net")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with photos/ and model.keras, which was trained on them."""
+    root = tmp_path_factory.mktemp("place")
+    write_pictures(root / "photos", "train", 60, 0)
+    write_pictures(root / "photos", "test", 20, 1)
+    data = load("class_folders", data_dir=root / "photos", batch_size=16, validation_share=0.0)
+    keras.utils.set_random_seed(0)
+    model = net()
+    train(
+        model, data.train, None, TrainConfig(epochs=4, learning_rate=0.05),
+        task=Classification.of(model), session=Session(progress="off"),
+    )  # fmt: skip
+    model.save(root / "model.keras")
+    return root
+
+
+def settings(place, **changes):
+    return CompressAppConfig(
+        **{
+            "model": str(place / "model.keras"),
+            "data": str(place / "photos"),
+            "output": str(place / "small"),
+            "budget": CompressConfig(target_macs="0.5x", epochs=2),
+            "batch_size": 16,
+            "session": SessionSettings(progress="off"),
+            **changes,
+        }
+    )
+
+
+def test_a_file_and_a_folder_become_files_within_the_budget(place, capsys):
+    from apps.compression import compress_file
+
+    outcome, page = compress_file(settings(place, session=SessionSettings(progress="lines")))
+    said = capsys.readouterr().err
+    assert "top1 1 on the test pictures" in said or "top1 0.9" in said
+    assert "Asked: target_macs=0.5x." in said
+    small = keras.models.load_model(place / "small" / "finetuned.keras")
+    assert count(small).macs <= 0.5 * count(net()).macs
+    rows = {row.name: row for row in outcome.rows}
+    assert rows["macs"].met
+    assert rows["macs"].small == count(small).macs
+    for name in ("original", "small"):
+        for end in (".tflite", "_int8.tflite"):
+            path = place / "small" / f"{name}{end}"
+            label = "int8 file" if "int8" in end else "float32 file"
+            shown = rows[label].original if name == "original" else rows[label].small
+            assert path.stat().st_size == shown
+    assert rows["int8 median ms"].small > 0
+    assert page.stat().st_size > 10_000
+    results = json.loads((place / "small" / "results.json").read_text())
+    assert results["rows"]["small_int8.tflite"]["top1"] > 0.6
+    with pytest.raises(KerasNasError, match="--resume"):
+        settings(place).check_paths()
+
+
+def test_it_goes_on_after_an_interruption(place, monkeypatch):
+    from apps import compression
+
+    whole = place / "whole"
+    compression.compress_file(settings(place, output=str(whole)))
+    broken = place / "broken"
+    with monkeypatch.context() as patched:
+        patched.setattr("keras_nas.runs.search_stages.Surgery.run", lambda self, bench: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            compression.compress_file(settings(place, output=str(broken)))
+    session = SessionSettings(progress="off", resume=True)
+    outcome, _ = compression.compress_file(settings(place, output=str(broken), session=session))
+    assert outcome.met
+    first, second = (
+        json.loads((path / "architecture.json").read_text())["kept_channels"]
+        for path in (whole, broken)
+    )
+    assert first == second
+    top1 = [
+        json.loads((path / "results.json").read_text())["rows"]["finetuned"]["loss"]
+        for path in (whole, broken)
+    ]
+    assert top1[0] == top1[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "message"),
+    [
+        ({"output": ""}, UsageError, "--output"),
+        ({"data": ""}, UsageError, "`data` must name a folder"),
+        ({"data": "nowhere"}, UsageError, "'nowhere', which does not exist"),
+        ({"model": "missing.keras"}, KerasNasError, "missing.keras, which does not exist"),
+        ({"budget": CompressConfig()}, UsageError, "A budget must be given"),
+        ({"data": "model.keras"}, KerasNasError, "end in .csv or .npz"),
+        ({"data": "photos/train/dark"}, None, "folder"),
+        ({"data": "photos"}, None, "class_folders"),
+    ],
+    ids=lambda value: "" if isinstance(value, (dict, type)) else None,
+)
+def test_what_is_named_is_looked_at_first(place, tmp_path, changes, kind, message):
+    if changes.get("data", "").startswith(("photos", "model")):
+        changes = {"data": str(place / changes["data"])}
+    config = settings(place, **{"output": str(tmp_path / "out"), **changes})
+    if kind is None:
+        config.check_paths()
+        assert config.data_source()[0] == message
+    else:
+        with pytest.raises(kind, match=message):
+            config.check_paths()
+
+
+def test_a_folder_of_labels_is_for_segmentation(place, tmp_path):
+    (tmp_path / "train" / "images").mkdir(parents=True)
+    (tmp_path / "train" / "labels").mkdir()
+    assert settings(place, data=str(tmp_path)).data_source()[0] == "segmentation_folders"
+
+
+@pytest.mark.slow
+def test_one_command(place, tmp_path):
+    arguments = [
+        f"--model={place / 'model.keras'}", f"--data={place / 'photos'}", "--target_macs=0.5x",
+        f"--output={tmp_path / 'small'}", "--epochs=2", "--batch_size=16", "--progress=lines",
+    ]  # fmt: skip
+    done = call("compress", *arguments)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "int8 file" in done.stdout
+    assert "met" in done.stdout
+    again = call("compress", *arguments)
+    assert again.returncode == 1
+    assert "--resume" in again.stderr

@@ -6,10 +6,9 @@ import dataclasses
 from pathlib import Path
 
 from keras_nas.data.picture_settings import PictureSettings
-from keras_nas.data.registry import names
+from keras_nas.data.registry import check_place, names
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.file_checks import (
-    check_data_directory,
     check_model_file,
     check_output_file,
     check_output_folder,
@@ -46,7 +45,7 @@ class EvaluationConfig:
             KerasNasError: If the file is missing or of another kind, or the folder is missing.
         """
         check_model_file(self.model, or_tflite=True)
-        check_data_directory(self.data_dir)
+        check_place(self.data, self.data_dir)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from export.export_options import FORMATS, METADATA_TASKS, METRIC_NAMES, ExportOptions
 from keras_nas.data.picture_settings import PictureSettings
-from keras_nas.data.registry import names
+from keras_nas.data.registry import check_place, names
 from keras_nas.errors import UsageError
 from keras_nas.file_checks import (
     check_data_directory,
@@ -90,7 +90,10 @@ class ExportConfig:
                 f"`data` must be one of {names('classification')} or an .npz file. "
                 f"Received: data={self.data!r}"
             )
-        check_data_directory(self.data_dir)
+        if self.data in names():
+            check_place(self.data, self.data_dir)
+        else:
+            check_data_directory(self.data_dir)
         for name in ("labels", "architecture"):
             if getattr(self, name):
                 check_input_file(getattr(self, name), name)

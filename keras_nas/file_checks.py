@@ -82,13 +82,49 @@ def check_input_file(path: str | os.PathLike[str], name: str) -> None:
         ) from error
 
 
-def check_data_directory(data_dir: str | os.PathLike[str] | None) -> None:
-    """Raises `KerasNasError` for a `data_dir` that is given and is no folder."""
-    if data_dir and not Path(data_dir).expanduser().is_dir():
+def check_data_directory(data_dir: str | os.PathLike[str] | None, suffix: str = "") -> None:
+    """Raises `KerasNasError` for a `data_dir` that is given and is no folder.
+
+    Args:
+        data_dir: The folder.
+        suffix: Of a file that it may be in its place, such as ".csv".
+    """
+    if not data_dir or Path(data_dir).expanduser().is_dir():
+        return
+    place = Path(data_dir).expanduser()
+    if not (suffix and place.is_file() and place.suffix.lower() == suffix):
         raise KerasNasError(
-            f"`data_dir` must be the folder that holds the data. Received: {data_dir}, which "
-            + ("is a file" if Path(data_dir).expanduser().exists() else "does not exist")
+            "`data_dir` must be the folder that holds the data"
+            + (f", or a {suffix} file" if suffix else "")
+            + f". Received: {data_dir}, which "
+            + ("is a file" if place.exists() else "does not exist")
         )
+
+
+def only_file(place: str | os.PathLike[str] | None, suffix: str) -> Path:
+    """A file that `data_dir` names, by itself or by the folder that holds no other of its kind.
+
+    Args:
+        place: The file or the folder.
+        suffix: How the file ends, such as ".csv".
+
+    Raises:
+        UsageError: No place is given.
+        KerasNasError: There is no such file, or more than one.
+    """
+    if not place:
+        raise UsageError(f"`data_dir` must name a {suffix} file, or its folder. Received: none")
+    check_data_directory(place, suffix)
+    path = Path(place).expanduser()
+    if path.is_file():
+        return path
+    found = sorted(each.name for each in path.iterdir() if each.suffix.lower() == suffix)
+    if len(found) != 1:
+        raise KerasNasError(
+            f"`data_dir` must name a {suffix} file, or a folder that holds one alone. Received: "
+            f"{place}, which holds {' and '.join(found[:2]) + ' …' * (len(found) > 2) or 'none'}"
+        )
+    return path / found[0]
 
 
 def is_model_file(name: str) -> bool:

@@ -2,44 +2,27 @@
 
 from __future__ import annotations
 
-import concurrent.futures
-import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import PIL.Image
 
-from keras_nas.data.images import list_images, read_image, size_of_image
+from keras_nas.data.broken import STOP
+from keras_nas.data.class_pictures import ClassPictures, PictureFiles, read_parts
+from keras_nas.data.images import list_images
 from keras_nas.errors import KerasNasError, UsageError
 
 TRAIN, TEST = ("train", "training"), ("test", "testing")
 VALIDATION = ("validation", "val", "valid")
 
-Arrays = tuple[np.ndarray, np.ndarray]
-
-
-@dataclasses.dataclass(frozen=True)
-class ClassFolders:
-    """Pictures by part.
-
-    Attributes:
-        class_names: The names of the class folders, sorted; a label is a place in it.
-        train: Images, uint8 (N, height, width, 3), and labels, int64 (N,).
-        validation: The same; None where there is no such folder.
-        test: The same; None where there is no such folder.
-    """
-
-    class_names: tuple[str, ...]
-    train: Arrays
-    validation: Arrays | None
-    test: Arrays | None
-
 
 def read_class_folders(
-    folder: str | os.PathLike[str] | None, image_size: int | None = None
-) -> ClassFolders:
+    folder: str | os.PathLike[str] | None,
+    image_size: int | None = None,
+    broken: str = STOP,
+    channels: int = 0,
+) -> ClassPictures:
     """Reads `folder/CLASS/*.png`, or `folder/train/CLASS/*.png` and so on for test and validation.
 
     PNG, JPEG and BMP files count; a grey picture gets three equal channels. Other names of the
@@ -47,13 +30,12 @@ def read_class_folders(
 
     Args:
         folder: The folder.
-        image_size: The side to which pictures are brought (bilinear, antialiased) where they are
-            not all of one size.
+        image_size, broken, channels: See `read_parts`.
 
     Raises:
-        UsageError: No folder is given, or pictures differ in size and there is no `image_size`.
+        UsageError: No folder is given, or as in `read_parts`.
         KerasNasError: There are fewer than two classes, a class without a picture, a class that
-            only the test or validation folder has, or a picture that cannot be read.
+            only the test or validation folder has, or as in `read_parts`.
     """
     if not folder:
         raise UsageError(
@@ -75,13 +57,7 @@ def read_class_folders(
         found = folder_of_part(root, spellings) if train != root else None
         if found is not None:
             parts[name] = _files(found, class_names)
-    images = _read([path for files, _ in parts.values() for path in files], image_size, root)
-    arrays: dict[str, Arrays] = {}
-    start = 0
-    for name, (files, labels) in parts.items():
-        arrays[name] = (images[start : start + len(files)], labels)
-        start += len(files)
-    return ClassFolders(class_names, arrays["train"], arrays.get("validation"), arrays.get("test"))
+    return read_parts(parts, class_names, root, image_size, broken, channels)
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -95,7 +71,7 @@ def folder_of_part(root: Path, spellings: Sequence[str]) -> Path | None:
     return next((path for path in _folders(root) if path.name.lower() in spellings), None)
 
 
-def _files(folder: Path, class_names: Sequence[str]) -> tuple[list[Path], np.ndarray]:
+def _files(folder: Path, class_names: Sequence[str]) -> PictureFiles:
     names = [path.name for path in _folders(folder)]
     unknown = sorted(set(names) - set(class_names))
     if unknown:
@@ -105,25 +81,4 @@ def _files(folder: Path, class_names: Sequence[str]) -> tuple[list[Path], np.nda
         )
     files = [list_images(folder / name) for name in names]
     labels = np.repeat([class_names.index(name) for name in names], [len(own) for own in files])
-    return [path for own in files for path in own], labels.astype(np.int64)
-
-
-def _read(files: Sequence[Path], image_size: int | None, root: Path) -> np.ndarray:
-    sizes = set(map(size_of_image, files))
-    side = None if len(sizes) == 1 else image_size
-    if len(sizes) > 1 and image_size is None:
-        (width, height), (wider, higher) = min(sizes), max(sizes)
-        raise UsageError(
-            f"`image_size` must be given, since the pictures of `{root}` differ in size, from "
-            f"{width}×{height} to {wider}×{higher}. Received: none"
-        )
-
-    def pixels(path: Path) -> np.ndarray:
-        image = read_image(path)
-        if side is None:
-            return image
-        resized = PIL.Image.fromarray(image).resize((side, side), PIL.Image.Resampling.BILINEAR)
-        return np.asarray(resized)
-
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        return np.stack(list(pool.map(pixels, files)))
+    return PictureFiles([path for own in files for path in own], labels.astype(np.int64))

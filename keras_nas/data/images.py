@@ -40,16 +40,18 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
     return images
 
 
-def read_image(path: str | os.PathLike[str]) -> np.ndarray:
-    """Reads an image of 8 bits a channel as RGB.
+def read_image(path: str | os.PathLike[str], channels: int = 3) -> np.ndarray:
+    """Reads an image of 8 bits a channel as RGB, or as grey.
 
-    A grey image gets three equal channels; transparency is dropped.
+    A grey image gets three equal channels, and of a coloured one the grey value is its luma (ITU-R
+    601-2); transparency is dropped.
 
     Args:
         path: A PNG, JPEG or BMP file.
+        channels: 3, or 1 for grey.
 
     Returns:
-        uint8 array of shape (height, width, 3).
+        uint8 array of shape (height, width, channels).
 
     Raises:
         KerasNasError: The file cannot be read, is damaged or cut short, or has more than 8 bits.
@@ -59,7 +61,7 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
             raise KerasNasError(
                 f"Image `{path}` must have 8 bits a channel. Received: mode {image.mode}"
             )
-        return np.asarray(image.convert("RGB"))
+        return np.atleast_3d(np.asarray(image.convert("L" if channels == 1 else "RGB")))
 
 
 def size_of_image(path: str | os.PathLike[str]) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from keras_nas.data.broken import SKIP, STOP
 from keras_nas.data.pixels import PIXELS, STANDARDIZED, pixel_range
 from keras_nas.errors import UsageError
 from keras_nas.settings import check_choices, setting, settings_of
@@ -12,7 +13,7 @@ from keras_nas.settings import check_choices, setting, settings_of
 
 @dataclasses.dataclass(frozen=True)
 class PictureSettings:
-    """What a network is given of a picture."""
+    """How pictures are read, and what a network is given of them."""
 
     pixels: str = setting(
         STANDARDIZED,
@@ -26,6 +27,12 @@ class PictureSettings:
         "number, or one for each channel.",
     )
     pixel_std: tuple[float, ...] = setting((), "See pixel_mean.")
+    channels: int = setting(
+        0, "Channels of one's own pictures: 3, or 1 for grey; 0 for the data set's own.", (0, 1, 3)
+    )
+    broken: str = setting(
+        STOP, "At one of one's own pictures that cannot be read: stop, or skip it.", (STOP, SKIP)
+    )
 
     def __post_init__(self):
         check_choices(self)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import inspect
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ Loader = Callable[..., "DataSet"]
 class _Entry:
     task: str
     loader: str | Loader
+    suffix: str = ""
 
     def resolve(self) -> Loader:
         if callable(self.loader):
@@ -32,7 +34,7 @@ class _Entry:
 _DATA_SETS: dict[str, _Entry] = {}
 
 
-def register(name: str, task: str, loader: str | Loader) -> None:
+def register(name: str, task: str, loader: str | Loader, suffix: str = "") -> None:
     """Enters a data set by name: `load`, and the apps' --data, know it then.
 
     Args:
@@ -41,10 +43,11 @@ def register(name: str, task: str, loader: str | Loader) -> None:
         loader: Takes options by keyword, each with a default, and returns a `DataSet`; or its
             module and name, which are imported once the data is loaded. A run gives it those of
             its settings that it has a keyword for.
+        suffix: How a file ends, such as ".csv", that its `data_dir` may be in place of a folder.
     """
     if name in _DATA_SETS:
         raise UsageError(f"`register` needs a name that is free. Received: {name!r}, taken already")
-    _DATA_SETS[name] = _Entry(task, loader)
+    _DATA_SETS[name] = _Entry(task, loader, suffix)
 
 
 def names(task: str | None = None) -> tuple[str, ...]:
@@ -70,6 +73,11 @@ def options(name: str) -> frozenset[str]:
     return frozenset(inspect.signature(_entry(name).resolve()).parameters)
 
 
+def check_place(name: str, data_dir: str | os.PathLike[str] | None) -> None:
+    """Raises `KerasNasError` for a `data_dir` that is given and that a data set cannot stand in."""
+    check_data_directory(data_dir, _entry(name).suffix)
+
+
 def load(name: str, **settings: Any) -> Any:
     """Loads a data set, with the papers' preprocessing, as tf.data pipelines.
 
@@ -79,6 +87,7 @@ def load(name: str, **settings: Any) -> Any:
     | cifar10                | classification   | 32×32×3    | pad 4 with the mean, crop, flip     |
     | imagenet2012           | classification   | 224×224×3  | Inception's crop, flip              |
     | class_folders          | classification   | any        | pad 4 with the mean, crop, flip     |
+    | csv, npz               | classification   | any        | pad 4 with the mean, crop, flip     |
     | mni152                 | segmentation     | 192×160×1  | scale 0.9 to 1.1, crop, mirror      |
     | synthetic_segmentation | segmentation     | 96×96×3    | scale 0.75 to 1.5, crop, mirror     |
     | voc2012, coco_voc      | segmentation     | 513×513×3  | scale 0.5 to 2, crop, mirror        |
@@ -98,7 +107,8 @@ def load(name: str, **settings: Any) -> Any:
     Args:
         name: One of `names()`.
         **settings: The data set's options: see `load_in_memory` and `load_imagenet` of
-            `keras_nas.data.classification`, `load_segmentation` of `keras_nas.data.segmentation`
+            `keras_nas.data.classification`, `load_own_pictures` of `keras_nas.data.own_pictures`,
+            `load_segmentation` of `keras_nas.data.segmentation`
             and `load_super_resolution` of `keras_nas.data.super_resolution_sets`.
 
     Returns:
@@ -115,7 +125,7 @@ def load(name: str, **settings: Any) -> Any:
             raise KerasNasError(
                 f"The options of {name} must be of {sorted(known)}. Received: {option}={value!r}"
             )
-    check_data_directory(settings.get("data_dir"))
+    check_place(name, settings.get("data_dir"))
     return entry.resolve()(**settings)
 
 
@@ -125,8 +135,10 @@ def _entry(name: str) -> _Entry:
     return _DATA_SETS[name]
 
 
-for _name in ("fashion_mnist", "cifar10", "imagenet2012", "class_folders"):
+for _name in ("fashion_mnist", "cifar10", "imagenet2012"):
     register(_name, "classification", f"keras_nas.data.classification.load_{_name}")
+for _name, _suffix in (("class_folders", ""), ("csv", ".csv"), ("npz", ".npz")):
+    register(_name, "classification", f"keras_nas.data.own_pictures.load_{_name}", _suffix)
 for _name in (
     "mni152", "synthetic_segmentation", "voc2012", "coco_voc", "segmentation_folders"
 ):  # fmt: skip

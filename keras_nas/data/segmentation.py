@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_nas.data import coco_voc, mni152, synthetic_segmentation, voc_folder
+from keras_nas.data.broken import STOP
 from keras_nas.data.epochs import EpochDataset
 from keras_nas.data.fetched import data_directory
 from keras_nas.data.normalization import Normalization
@@ -244,19 +245,21 @@ def load_segmentation_folders(
     pixels: str = STANDARDIZED,
     pixel_mean: Sequence[float] = (),
     pixel_std: Sequence[float] = (),
+    broken: str = STOP,
 ) -> SegmentationData:
     """Loads one's own pictures and the classes of their pixels.
 
     `read_segmentation_folders` says what is read; all pictures are held in memory as uint8. The
     arguments are those of `load_segmentation`, but `image_size` is the longer side that the
-    pictures themselves are brought to, and the window is as large as they are.
+    pictures themselves are brought to, and the window is as large as they are; `broken` is that of
+    `read_segmentation_folders`.
 
     Raises:
         KerasNasError: As `load_segmentation` and `read_segmentation_folders`.
     """
 
     def read(folder, seed) -> _Source:
-        found = read_segmentation_folders(folder, image_size)
+        found = read_segmentation_folders(folder, image_size, broken)
         return _Source(
             found.train, found.validation, found.test, lambda image, labels: (image, labels),
             tuple(map(str, range(found.classes))), _COLOR, found.train[1].shape[1:3], (0.5, 2.0),

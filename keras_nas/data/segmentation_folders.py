@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 import os
 from collections.abc import Collection, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
+from keras_nas.data.broken import STOP, read_all
 from keras_nas.data.class_folders import TEST, TRAIN, VALIDATION, folder_of_part
 from keras_nas.data.images import list_images, opened, read_image
 from keras_nas.data.segmentation_augmentation import VOID
@@ -37,7 +37,7 @@ class SegmentationFolders:
 
 
 def read_segmentation_folders(
-    folder: str | os.PathLike[str] | None, image_size: int | None = None
+    folder: str | os.PathLike[str] | None, image_size: int | None = None, broken: str = STOP
 ) -> SegmentationFolders:
     """Reads `folder/train/images/*.jpg`, `folder/train/labels/*.png`, and so on for test.
 
@@ -50,6 +50,8 @@ def read_segmentation_folders(
         folder: The folder.
         image_size: Pixels of the longer side that pictures are brought to (bilinear, antialiased;
             labels to the nearest); None for their own size.
+        broken: "stop" at a picture or labels that are missing, cannot be read or do not fit, or
+            "skip" both, with a warning.
 
     Raises:
         UsageError: No folder is given, or the pictures end up in different sizes.
@@ -71,7 +73,11 @@ def read_segmentation_folders(
     for name in ("train", "test"):
         if places[name] is None:
             raise KerasNasError(f"`{root}` must hold a folder `{name}` with images and labels.")
-    parts = {name: _read(place, image_size) for name, place in places.items() if place is not None}
+    parts = {
+        name: _read(place, image_size, broken)
+        for name, place in places.items()
+        if place is not None
+    }
     sizes = {images.shape[1:3] for images, _ in parts.values()}
     if len(sizes) > 1:
         raise _different(root, sizes)
@@ -82,14 +88,13 @@ def read_segmentation_folders(
     return SegmentationFolders(classes, parts["train"], parts.get("validation"), parts["test"])
 
 
-def _read(folder: Path, image_size: int | None) -> Arrays:
+def _read(folder: Path, image_size: int | None, broken: str) -> Arrays:
     files = list_images(folder / "images")
 
     def pair(path: Path) -> tuple[np.ndarray, np.ndarray]:
         return _pair(path, folder / "labels" / f"{path.stem}.png", image_size)
 
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        images, labels = zip(*pool.map(pair, files), strict=True)
+    images, labels = zip(*read_all(pair, files, broken, folder)[0], strict=True)
     sizes = {each.shape for each in labels}
     if len(sizes) > 1:
         raise _different(folder, sizes)

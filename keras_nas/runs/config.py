@@ -10,7 +10,6 @@ from keras_nas.data import registry as data_registry
 from keras_nas.data.picture_settings import PictureSettings
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.file_checks import (
-    check_data_directory,
     check_input_file,
     check_model_file,
     check_output_folder,
@@ -164,7 +163,7 @@ def check_paths(config: RunConfig, settings: Any) -> None:
     if not config.run_dir:
         raise UsageError("`run_dir` must name a folder (--run_dir). Received: run_dir=''")
     check_output_folder(config.run_dir, "run_dir")
-    check_data_directory(config.data_dir)
+    data_registry.check_place(config.data, config.data_dir)
     if "weights" in config.stages and is_model_file(config.model):
         check_model_file(config.model)
     if config.teacher and "finetune" in config.stages:

@@ -71,6 +71,26 @@ def test_pixels_are_standardised_by_the_training_pictures():
     assert found.std == (0.5, 0.1, round(1 / 255, 4))
 
 
+def test_a_broken_picture_can_be_left_out_with_its_class_and_part(parts, caplog):
+    for part, name, number in (("train", "cat", 2), ("test", "dog", 0)):
+        (parts / part / name / f"{number:03}.png").write_bytes(b"\x89PNG")
+    data = load("class_folders", data_dir=parts, batch_size=4, broken="skip", pixels="0..255")
+    assert (data.train_examples, data.validation_examples, data.test_examples) == (11, 4, 5)
+    images, labels = (np.concatenate(each) for each in zip(*data.test, strict=True))
+    assert images[:, 0, 0, 0].tolist() == [10, 11, 12, 201, 202]
+    assert labels.tolist() == [0, 0, 0, 1, 1]
+    assert "2 of 22 pictures" in caplog.text
+    assert "002.png" in caplog.text
+
+
+def test_pictures_may_be_read_as_grey(tmp_path):
+    save(tmp_path / "a", 3, 40, mode="L")
+    save(tmp_path / "b", 3, 40)
+    images, _ = read_class_folders(tmp_path, channels=1).train
+    assert images.shape == (6, 4, 6, 1)
+    assert images[:, 0, 0, 0].tolist() == [40, 41, 42] * 2
+
+
 def none(folder):
     return None
 

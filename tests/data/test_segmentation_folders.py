@@ -75,6 +75,15 @@ def test_without_a_validation_folder_a_share_is_held_back(tmp_path):
     assert (data.train_examples, data.validation_examples) == (8, 2)
 
 
+def test_what_does_not_fit_can_be_left_out(scenes, caplog):
+    (scenes / "train" / "images" / "1.png").write_bytes(b"\x89PNG")
+    (scenes / "train" / "labels" / "3.png").unlink()
+    data = load("segmentation_folders", data_dir=scenes, batch_size=2, broken="skip")
+    assert (data.train_examples, data.validation_examples, data.test_examples) == (3, 2, 3)
+    assert "2 of 5 pictures" in caplog.text
+    assert "1.png` cannot be read" in caplog.text
+
+
 def none(folder):
     return None
 

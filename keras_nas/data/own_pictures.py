@@ -1,0 +1,88 @@
+"""One's own pictures for classification: a folder of class folders, a CSV file, an .npz file."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from keras_nas.data.augmentation import Augmentation
+from keras_nas.data.broken import STOP
+from keras_nas.data.class_folders import read_class_folders
+from keras_nas.data.class_pictures import ClassPictures
+from keras_nas.data.in_memory import InMemory, LoadOptions, task_data
+from keras_nas.data.normalization import normalization_of
+from keras_nas.data.picture_csv import read_picture_csv
+from keras_nas.data.picture_npz import read_picture_npz
+from keras_nas.data.pixels import STANDARDIZED
+from keras_nas.data.subsets import split_indices
+from keras_nas.data.task_data import TaskData
+
+TEST_SHARE = 0.2
+"""The share of the pictures that is tested on where they have no part for that."""
+
+Place = str | os.PathLike[str]
+
+
+def load_own_pictures(
+    read: Callable[[Place | None, int | None, str, int], ClassPictures],
+    *,
+    data_dir: Place | None = None,
+    batch_size: int = 128,
+    seed: int = 0,
+    train_examples: int | None = None,
+    image_size: int | None = None,
+    validation_share: float = 0.1,
+    split_ratio: str | tuple[int, int] | None = None,
+    augment: bool = True,
+    cutout: int = 0,
+    pixels: str = STANDARDIZED,
+    pixel_mean: Sequence[float] = (),
+    pixel_std: Sequence[float] = (),
+    broken: str = STOP,
+    channels: int = 0,
+) -> TaskData:
+    """Loads one's own pictures, which are held in memory as uint8.
+
+    | name          | `data_dir`                                        | read by              |
+    |---------------|---------------------------------------------------|----------------------|
+    | class_folders | holds `CLASS/*.png`, or `train/CLASS/*.png`       | `read_class_folders` |
+    | csv           | a .csv file of paths and labels, or its folder    | `read_picture_csv`   |
+    | npz           | an .npz file of `x_train`, `y_train`, …, or its folder | `read_picture_npz` |
+
+    Where there is no part `test`, a fifth of the pictures (the classes in equal shares, chosen by
+    `seed`) is kept for testing; where there is none for validation, `validation_share` of the rest.
+    Pixels are standardised by the training pictures' own mean and deviation where `pixels` asks for
+    nothing else.
+
+    Args:
+        read: Reads the pictures at a place, by `image_size`, `broken` and `channels`.
+        data_dir: The folder or the file.
+        image_size: Needed where pictures differ in size.
+        broken: "stop" at a picture that cannot be read, or "skip" it, with a warning.
+        channels: 3, or 1 for grey pictures; 0 for 3, and for those of an .npz file.
+        batch_size, seed, train_examples, validation_share, split_ratio, augment, cutout, pixels,
+            pixel_mean, pixel_std: As for `load_in_memory` of `keras_nas.data.classification`.
+
+    Raises:
+        KerasNasError: As `load_in_memory` and what reads the pictures.
+    """
+    options = LoadOptions(
+        data_dir, batch_size, seed, train_examples, image_size, validation_share, split_ratio,
+        augment, False, (pixels, pixel_mean, pixel_std), cutout,
+    )  # fmt: skip
+    found = read(data_dir, image_size, broken, channels)
+    (images, labels), test = found.train, found.test
+    if test is None:
+        kept, held = split_indices(labels, TEST_SHARE, seed)
+        test = (images[held], labels[held])
+        images, labels = images[kept], labels[kept]
+    source = InMemory(found.class_names, normalization_of(images), Augmentation())
+    name = Path(os.fspath(data_dir or "")).name
+    return task_data(name, source, options, (images, labels), test, found.validation)
+
+
+load_class_folders = functools.partial(load_own_pictures, read_class_folders)
+load_csv = functools.partial(load_own_pictures, read_picture_csv)
+load_npz = functools.partial(load_own_pictures, read_picture_npz)

@@ -9,6 +9,7 @@ from export.export_options import FORMATS
 from keras_nas.compression.config import CompressConfig
 from keras_nas.data import registry
 from keras_nas.data.images import IMAGE_SUFFIXES
+from keras_nas.data.picture_settings import PictureSettings
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.file_checks import check_input_file, check_model_file, check_output_folder
 from keras_nas.settings import NOTHING, check_choices, check_range, group, setting
@@ -33,12 +34,20 @@ class CompressAppConfig:
     output: str = setting("", "Folder that everything is written to.", decides=NOTHING)
     budget: CompressConfig = group(CompressConfig())
     image_size: int = setting(0, "Side of the pictures in pixels; 0 for the model's own.")
-    batch_size: int = setting(64, "Pictures a step.")
+    guess_pixels: bool = setting(
+        True, "Find out the range of pixels by trying the model, where no other setting says it."
+    )
+    pictures: PictureSettings = group(PictureSettings())
+    batch_size: int = setting(
+        0, "Pictures a step; 0: 64, in segmentation 8, in super-resolution 16."
+    )
     train_examples: int = setting(0, "Training pictures to use; 0 for all.")
     validation_share: float = setting(
         0.1, "Share of the training pictures that is held back where no part is."
     )
     augment: bool = setting(True, "Augment the training pictures.")
+    patch_size: int = setting(96, "Super-resolution: side of a patch at high resolution.")
+    steps_per_epoch: int = setting(200, "Super-resolution: batches of patches an epoch.")
     formats: tuple[str, ...] = setting(
         ("float32", "int8"),
         f"Files to write of both networks, of {', '.join(FORMATS)}; float32 is written anyhow.",
@@ -48,8 +57,9 @@ class CompressAppConfig:
 
     def __post_init__(self):
         check_choices(self)
-        check_range(self, ("batch_size",), 1)
-        check_range(self, ("image_size", "train_examples", "validation_share", "seed"), 0)
+        check_range(self, ("patch_size", "steps_per_epoch"), 1)
+        check_range(self, ("batch_size", "image_size", "train_examples"), 0)
+        check_range(self, ("validation_share", "seed"), 0)
         for name in self.formats:
             if name not in FORMATS:
                 raise UsageError(f"`formats` must be of {FORMATS}. Received: {name!r}")

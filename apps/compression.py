@@ -7,9 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-import keras
-
 from apps.compress_config import CompressAppConfig
+from apps.compress_data import load_for
 from apps.tflite_stages import tflite_path, tflite_stages
 from keras_nas.compression.outcome import COUNTED, Outcome, OutcomeRow, quality_rows
 from keras_nas.compression.plan import make_plan, shown_seconds
@@ -17,10 +16,8 @@ from keras_nas.errors import UsageError
 from keras_nas.loading import load_model
 from keras_nas.reporting.html_report import write_html_report
 from keras_nas.reporting.quality import qualities_of
-from keras_nas.runs.config import STAGES, TFLITE_STAGES, RunConfig, load_config
-from keras_nas.runs.data import load_data
+from keras_nas.runs.config import RunConfig, load_config
 from keras_nas.runs.folder import RunFolder
-from keras_nas.runs.preflight import check_fits
 from keras_nas.runs.run import run
 from keras_nas.targets import parse_target
 from keras_nas.tasks import make_task
@@ -71,14 +68,12 @@ def _saved(config: CompressAppConfig) -> tuple[RunConfig, Any]:
 def _planned(config: CompressAppConfig, say: Any) -> tuple[RunConfig, Any]:
     """The run that the recipe makes of what is asked for, which is said."""
     model = load_model(config.model)
-    run_config = _run_config(config, model)
-    data = load_data(run_config)
-    check_fits(model, data, config.data)
+    run_config, data = load_for(config, model, say)
     task = make_task(data, model)
     say(data.describe())
     plan = make_plan(
         model, config.budget, task, data.train, data.test, validation=data.validation,
-        reserved=SHIPPING,
+        shape=data.counting_shape(tuple(model.inputs[0].shape)[1:]) or (), reserved=SHIPPING,
     )  # fmt: skip
     asked = ", ".join(f"{name}={value}" for name, value in config.budget.budget().items())
     say(f"{config.model}: {task.monitor} {plan.before[task.monitor]:.4g} on the test pictures.")
@@ -86,30 +81,6 @@ def _planned(config: CompressAppConfig, say: Any) -> tuple[RunConfig, Any]:
     for line in plan.lines():
         say(line)
     return dataclasses.replace(run_config, method=plan.recipe.method), plan.recipe.settings
-
-
-def _run_config(config: CompressAppConfig, model: keras.Model) -> RunConfig:
-    name, place = config.data_source()
-    return RunConfig(
-        run_dir=config.output,
-        stages=(*STAGES, *TFLITE_STAGES),
-        model=config.model,
-        data=name,
-        data_dir=place,
-        batch_size=config.batch_size,
-        train_examples=config.train_examples,
-        image_size=config.image_size or _side(model),
-        validation_share=config.validation_share,
-        augment=config.augment,
-        seed=config.seed,
-        session=config.session,
-    )
-
-
-def _side(model: keras.Model) -> int:
-    """The side of the model's pictures; 0 where it is open."""
-    shape = model.inputs[0].shape if model.inputs else ()
-    return max(size or 0 for size in shape[1:3]) if len(shape) == 4 else 0
 
 
 def outcome_of_results(config: CompressAppConfig, results: dict[str, Any]) -> Outcome:

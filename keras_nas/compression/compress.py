@@ -12,6 +12,7 @@ from keras_nas.architecture import Architecture
 from keras_nas.compression.config import CompressConfig
 from keras_nas.compression.outcome import Outcome, outcome_of
 from keras_nas.compression.plan import CompressPlan, make_plan
+from keras_nas.data import as_batches
 from keras_nas.errors import UsageError
 from keras_nas.search.method import Records, search
 from keras_nas.search.registry import make_method
@@ -19,7 +20,6 @@ from keras_nas.tasks import Classification, Task
 from keras_nas.training.evaluation import Evaluator
 from keras_nas.training.progress import make_progress
 from keras_nas.training.session import Session
-from keras_nas.training.stage import Data
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,11 +46,12 @@ class Compressed:
 
 def compress(
     model: keras.Model,
-    train: Data,
-    validation: Data | None = None,
+    train: Any,
+    validation: Any = None,
     *,
     budget: Mapping[str, float | str] | None = None,
     config: CompressConfig | None = None,
+    batch_size: int = 64,
     task: Task | None = None,
     session: Session | None = None,
 ) -> Compressed:
@@ -71,13 +72,15 @@ def compress(
 
     Args:
         model: A trained functional or Sequential model with one input.
-        train: What it was trained on: arrays `(x, y)`, a `keras.utils.PyDataset`, a
-            `tf.data.Dataset` of batches, or what `keras_nas.data.load` gives as `train`.
+        train: What it was trained on: arrays `(x, y)`, a `tf.data.Dataset` of batches, a
+            `keras.utils.PyDataset`, or what `keras_nas.data.load` gives as `train`; labels sparse
+            or one-hot. See `keras_nas.data.as_batches`.
         validation: The same, held out: the network is judged on it before and after, and after
             each epoch. None: on the training data.
         budget: What the small network may cost, by the cost's name: "macs", "flops", "params",
             "latency_ms" and so on, a number or a share of the full network's as "0.5x".
         config: Further settings; the budget may stand there instead.
+        batch_size: Examples a batch, of arrays.
         task: Loss and metrics; by default classification by the model's output.
         session: Where to write, resuming, progress; by default nothing is written.
 
@@ -87,6 +90,10 @@ def compress(
     """
     config = _with_budget(config, budget)
     config.check_budget()
+    dtype = model.inputs[0].dtype if len(model.inputs) == 1 else None
+    train = as_batches(train, batch_size, shuffle=True, dtype=dtype)
+    if validation is not None:
+        validation = as_batches(validation, batch_size, dtype=dtype)
     session = session or Session()
     task = task or Classification.of(model)
     held_out = train if validation is None else validation

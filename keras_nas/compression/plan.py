@@ -62,6 +62,7 @@ def make_plan(
     held_out: Data,
     *,
     validation: Data | None = None,
+    shape: tuple[int, ...] = (),
     reserved: float = 0.0,
 ) -> CompressPlan:
     """Looks at a network, its data and a budget, and decides how to get there.
@@ -76,6 +77,7 @@ def make_plan(
         train: The training data.
         held_out: What the network is judged on.
         validation: What is evaluated after each epoch; None for nothing.
+        shape: As in `make_recipe`.
         reserved: Seconds of the limit that are for something else than training.
 
     Raises:
@@ -85,16 +87,16 @@ def make_plan(
     began = time.monotonic()
     before = Evaluator(model, task, held_out)()
     check_trained(model, before, task, held_out)
-    method, supernet = _check_reach(model, config, task, train)
+    method, supernet = _check_reach(model, config, task, train, shape)
     with tf.distribute.get_strategy().scope():
         copy = method.original(supernet)
     pace = measure_pace(copy, train, validation, task)
-    share, taught = _macs_share(config, model), bool(config.distill_weight)
+    share, taught = _macs_share(config, model, shape), bool(config.distill_weight)
     epochs = config.epochs
     if config.minutes and not epochs:
         left = 60 * config.minutes - reserved - (time.monotonic() - began)
         epochs = pace.epochs_within(left, share, taught)
-    recipe = make_recipe(config, is_normalized(model), epochs)
+    recipe = make_recipe(config, is_normalized(model), epochs, shape)
     return CompressPlan(
         recipe, before, pace,
         pace.search_seconds(recipe.search_epochs),
@@ -130,9 +132,9 @@ def is_normalized(model: keras.Model) -> bool:
 
 
 def _check_reach(
-    model: keras.Model, config: CompressConfig, task: Task, train: Data
+    model: keras.Model, config: CompressConfig, task: Task, train: Data, shape: tuple[int, ...]
 ) -> tuple[Method, keras.Model]:
-    recipe = make_recipe(config, is_normalized(model))
+    recipe = make_recipe(config, is_normalized(model), shape=shape)
     method = make_method(recipe.method, recipe.settings)
     with tf.distribute.get_strategy().scope():
         supernet = method.make_supernet(model, from_file=True)
@@ -140,11 +142,11 @@ def _check_reach(
     return method, supernet
 
 
-def _macs_share(config: CompressConfig, model: keras.Model) -> float:
+def _macs_share(config: CompressConfig, model: keras.Model, shape: tuple[int, ...]) -> float:
     for name in ("target_macs", "target_flops"):
         value = config.budget().get(name)
         if value is not None:
-            full = count(model).macs * (2 if name == "target_flops" else 1)
+            full = count(model, shape or None).macs * (2 if name == "target_flops" else 1)
             return min(1.0, parse_target(name, value).of(full) / full)
     return SMALL_SHARE
 

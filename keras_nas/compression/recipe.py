@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from keras_nas.compression.config import EPOCHS, CompressConfig
+from keras_nas.errors import UsageError
 from keras_nas.search.dnal_config import DnalConfig
 from keras_nas.search.fgnas.config import FgnasConfig
 from keras_nas.search.target_settings import TargetSettings
@@ -41,17 +42,24 @@ def split_epochs(epochs: int) -> tuple[int, int]:
     return search, epochs - search
 
 
-def make_recipe(config: CompressConfig, normalized: bool, epochs: int = 0) -> Recipe:
+def make_recipe(
+    config: CompressConfig, normalized: bool, epochs: int = 0, shape: tuple[int, ...] = ()
+) -> Recipe:
     """The recipe for a network.
 
     Args:
         config: What is asked for.
         normalized: Whether the network has BatchNormalization.
         epochs: In all; 0 for those of `config`, or `EPOCHS`.
+        shape: What costs are counted at, without the batch axis, where the network leaves its
+            input's size open.
+
+    Raises:
+        UsageError: DNAL is asked for on a network of open size.
     """
     epochs = epochs or config.epochs or EPOCHS
     search, finetune = split_epochs(epochs)
-    method = "dnal" if config.method == "auto" else config.method
+    method = _method(config.method, shape)
     optimizer = config.optimizer
     if optimizer == "auto":
         optimizer = "sgd" if normalized else "adam"
@@ -68,9 +76,11 @@ def make_recipe(config: CompressConfig, normalized: bool, epochs: int = 0) -> Re
         "finetune_distill": DistillConfig(weight=config.distill_weight),
     }
     taught = bool(config.distill_weight)
+    if shape:
+        shared["resource_shape"] = shape
     make = {"dnal": _dnal, "fgnas": _fgnas}[method]
     reasons = (
-        f"Method: {method.upper()}, {'chosen by you' if config.method != 'auto' else _WHY}. "
+        f"Method: {method.upper()}, {_why_method(config.method, shape)}. "
         f"{search} epochs while channels close and the weights learn on, {finetune} of finetuning.",
         f"Training: {optimizer.upper()} from {training.learning_rate:g} along one cosine, "
         + _why_optimizer(config.optimizer, normalized)
@@ -80,7 +90,23 @@ def make_recipe(config: CompressConfig, normalized: bool, epochs: int = 0) -> Re
     return Recipe(method, make(training, search, finetune, shared), search, finetune, reasons)
 
 
-_WHY = "which measured best on trained networks"
+def _method(asked: str, shape: tuple[int, ...]) -> str:
+    if asked == "auto":
+        return "fgnas" if shape else "dnal"
+    if asked == "dnal" and shape:
+        raise UsageError(
+            "`method` must be fgnas or auto for a network whose input's size is open. "
+            "Received: method='dnal'"
+        )
+    return asked
+
+
+def _why_method(asked: str, shape: tuple[int, ...]) -> str:
+    if asked != "auto":
+        return "as asked"
+    if shape:
+        return f"since the network's size is open, counted at {'×'.join(map(str, shape))}"
+    return "which measured best on trained networks"
 
 
 def _why_optimizer(asked: str, normalized: bool) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 
 import keras
@@ -35,7 +37,7 @@ def write_pictures(root, part, each, seed):
 
 def net():
     inputs = keras.Input((12, 12, 3), name="image")
-    x = inputs
+    x = keras.layers.Rescaling(1 / 50, -2.5, name="rescaling")(inputs)
     for name in ("a", "b"):
         x = keras.layers.Conv2D(16, 3, 2, "same", use_bias=False, name=f"{name}_conv")(x)
         x = keras.layers.BatchNormalization(momentum=0.8, name=f"{name}_bn")(x)
@@ -50,7 +52,10 @@ def place(tmp_path_factory):
     root = tmp_path_factory.mktemp("place")
     write_pictures(root / "photos", "train", 60, 0)
     write_pictures(root / "photos", "test", 20, 1)
-    data = load("class_folders", data_dir=root / "photos", batch_size=16, validation_share=0.0)
+    data = load(
+        "class_folders", data_dir=root / "photos", batch_size=16, validation_share=0.0,
+        pixels="0..255",
+    )  # fmt: skip
     keras.utils.set_random_seed(0)
     model = net()
     train(
@@ -75,12 +80,20 @@ def settings(place, **changes):
     )
 
 
-def test_a_file_and_a_folder_become_files_within_the_budget(place, capsys):
+@pytest.fixture(scope="module")
+def compressed(place):
+    """What came of it, the report's page, and what was said."""
     from apps.compression import compress_file
 
-    outcome, page = compress_file(settings(place, session=SessionSettings(progress="lines")))
-    said = capsys.readouterr().err
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        outcome, page = compress_file(settings(place, session=SessionSettings(progress="lines")))
+    return outcome, page, said.getvalue()
+
+
+def test_a_file_and_a_folder_become_files_within_the_budget(place, compressed):
+    outcome, page, said = compressed
     assert "top1 1 on the test pictures" in said or "top1 0.9" in said
+    assert "pixels 0..255, by trying: top-1" in said
     assert "Asked: target_macs=0.5x." in said
     small = keras.models.load_model(place / "small" / "finetuned.keras")
     assert count(small).macs <= 0.5 * count(net()).macs
@@ -101,11 +114,10 @@ def test_a_file_and_a_folder_become_files_within_the_budget(place, capsys):
         settings(place).check_paths()
 
 
-def test_it_goes_on_after_an_interruption(place, monkeypatch):
+def test_it_goes_on_after_an_interruption(place, compressed, monkeypatch):
     from apps import compression
 
-    whole = place / "whole"
-    compression.compress_file(settings(place, output=str(whole)))
+    whole = place / "small"
     broken = place / "broken"
     with monkeypatch.context() as patched:
         patched.setattr("keras_nas.runs.search_stages.Surgery.run", lambda self, bench: 1 / 0)
@@ -119,11 +131,11 @@ def test_it_goes_on_after_an_interruption(place, monkeypatch):
         for path in (whole, broken)
     )
     assert first == second
-    top1 = [
+    losses = [
         json.loads((path / "results.json").read_text())["rows"]["finetuned"]["loss"]
         for path in (whole, broken)
     ]
-    assert top1[0] == top1[1]
+    assert losses[0] == losses[1]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
 import pytest
 
 import keras_nas
@@ -63,6 +64,19 @@ def test_what_is_done_is_said_before_it_starts(trained, capsys):
     start = said.index("architecture  epoch")
     for line in ("As it is: top1", "Method: DNAL", "SGD from 0.05", "Time: "):
         assert -1 < said.find(line) < start, line
+
+
+def test_arrays_with_one_hot_labels_will_do(trained):
+    images, labels = (
+        np.concatenate(parts) for parts in zip(*random_images(96).as_numpy_iterator(), strict=True)
+    )
+    data = images, np.eye(4)[labels]
+    result = keras_nas.compress(
+        trained, data, data, budget={"macs": "0.7x"}, config=CompressConfig(epochs=2),
+        batch_size=16, session=QUIET,
+    )  # fmt: skip
+    assert result.plan.pace.steps == 6
+    assert result.before["top1"] > 0.9
 
 
 def test_an_untrained_network_is_refused():

@@ -77,6 +77,15 @@ def test_the_two_stages_are_on_one_cosine(method):
     assert float(rate(0)) == pytest.approx(0.05)
 
 
+def test_a_network_of_open_size_is_counted_at_a_shape():
+    recipe = make_recipe(HALF, False, shape=(360, 640, 3))
+    assert recipe.method == "fgnas"
+    assert recipe.settings.resource_shape == (360, 640, 3)
+    assert "360×640×3" in recipe.reasons[0]
+    with pytest.raises(UsageError, match="fgnas or auto"):
+        make_recipe(CompressConfig(target_macs="0.5x", method="dnal"), True, shape=(8, 8, 3))
+
+
 def test_the_time_of_the_stages_by_hand():
     look = 20 * 0.1  # a third of a step for each held-out batch
     assert PACE.search_seconds(2) == pytest.approx(20 + 2 * (1.15 * 30 + look))

@@ -1,0 +1,152 @@
+"""The data of a compression: which set, at which size, in which range of pixels."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+from apps.compress_config import CompressAppConfig
+from keras_nas.data import DataSet
+from keras_nas.data.picture_settings import PictureSettings
+from keras_nas.data.registry import options, task_of
+from keras_nas.errors import UsageError
+from keras_nas.runs.config import STAGES, TFLITE_STAGES, RunConfig
+from keras_nas.runs.data import load_data
+from keras_nas.runs.preflight import check_fits
+from keras_nas.tasks import make_task
+from keras_nas.tasks.pixel_guess import CANDIDATES, guess_pixels
+from keras_nas.training.evaluation import Evaluator
+
+TRIED = 256
+"""Pictures that a model is tried on, to find out the range of its pixels."""
+BATCH_SIZES = {"classification": 64, "segmentation": 8, "super_resolution": 16}
+"""By task, where none is given."""
+WHITE = (1, 255)
+"""The values of white that a super-resolution model may have been trained with."""
+
+
+def load_for(
+    config: CompressAppConfig, model: keras.Model, say: Callable[[str], None]
+) -> tuple[RunConfig, DataSet]:
+    """Loads the data as the model wants it; what was found out is said.
+
+    Returns:
+        The settings of a run on them, and the data.
+
+    Raises:
+        UsageError: The model does not fit the data.
+        KerasNasError: The data is missing or damaged.
+    """
+    run_config = _run_config(config, model)
+    data = load_data(run_config)
+    check_fits(model, data, config.data)
+    if config.guess_pixels and config.pictures == PictureSettings():
+        changes = _FOUND_BY[data.task](run_config, data, model, say)
+        if changes:
+            run_config = dataclasses.replace(run_config, **changes)
+            data = load_data(run_config)
+    return run_config, data
+
+
+def _run_config(config: CompressAppConfig, model: keras.Model) -> RunConfig:
+    name, place = config.data_source()
+    task = task_of(name)
+    return RunConfig(
+        run_dir=config.output,
+        stages=(*STAGES, *TFLITE_STAGES),
+        model=config.model,
+        data=name,
+        data_dir=place,
+        batch_size=config.batch_size or BATCH_SIZES[task],
+        train_examples=config.train_examples,
+        image_size=(config.image_size or _side(model)) if "image_size" in options(name) else 0,
+        pictures=config.pictures,
+        validation_share=config.validation_share,
+        augment=config.augment,
+        scale=_scale(model) if task == "super_resolution" else RunConfig.scale,
+        patch_size=config.patch_size,
+        steps_per_epoch=config.steps_per_epoch,
+        seed=config.seed,
+        session=config.session,
+    )
+
+
+def _side(model: keras.Model) -> int:
+    """The longer side of the model's pictures; 0 where it is open."""
+    shape = model.inputs[0].shape if model.inputs else ()
+    return max(size or 0 for size in shape[1:3]) if len(shape) == 4 else 0
+
+
+def _scale(model: keras.Model) -> int:
+    """How many times larger the model's pictures are than those that it is given."""
+    shape = tuple(model.inputs[0].shape)
+    if len(shape) != 4:
+        raise UsageError(
+            f"A model for pictures must take (height, width, channels). Received: '{model.name}', "
+            f"which takes {shape[1:]}"
+        )
+    given = (1, *(size or 24 for size in shape[1:3]), shape[3])
+    made = model.compute_output_shape(given)
+    scale = (made[1] or 0) / given[1] if len(made) == 4 else 0
+    if scale < 2 or scale != int(scale):
+        raise UsageError(
+            f"A folder of pictures is for super-resolution by 2, 3 or 4. Received: '{model.name}', "
+            f"which makes {made[1:]} of {given[1:]}; for a classifier give a folder for each class"
+        )
+    return int(scale)
+
+
+def _of_classifier(run_config, data, model, say):
+    """By top-1 on some held-out pictures."""
+    images, labels = [], []
+    for batch in data.test.take(-(-TRIED // run_config.batch_size)):
+        images.append(data.normalization.undo(batch[0]))
+        labels.append(np.asarray(batch[1]))
+    guess = guess_pixels(
+        model, np.concatenate(images), np.concatenate(labels),
+        standardization=data.normalization, examples=TRIED, seed=run_config.seed,
+    )  # fmt: skip
+    say(f"{guess.describe()}.")
+    return {"pictures": PictureSettings(pixels=guess.pixels)}
+
+
+def _of_segmenter(run_config, data, model, say):
+    """By the mean IoU on some held-out pictures."""
+    task, own = make_task(data, model), data.normalization
+    some = data.test.take(2)
+    found = {}
+    for name in CANDIDATES if data.image_shape[-1] == 3 else CANDIDATES[:4]:
+        pixels = own.of_pixels(name)
+        batches = some.map(
+            lambda x, y, pixels=pixels: (pixels.apply((x - own.offset) / own.scale), y)
+        )
+        found[name] = Evaluator(model, task, batches)()[task.monitor]
+    best = max(found, key=found.__getitem__)
+    shown = ", ".join(f"{name} {value:.2g}" for name, value in found.items())
+    say(f"pixels {best}, by trying: mean IoU {shown}.")
+    return {"pictures": PictureSettings(pixels=best)}
+
+
+def _of_enlarger(run_config, data, model, say):
+    """By the PSNR on some held-out pictures, with white as 1 and as 255."""
+    found = {}
+    for white in WHITE:
+        tried = load_data(dataclasses.replace(run_config, value_range=white))
+        task = make_task(tried, model)
+        assert tried.validation is not None
+        found[white] = Evaluator(model, task, tried.validation.take(3))()[task.monitor]
+    best = max(found, key=found.__getitem__)
+    say(
+        f"white is {best}, by trying: PSNR " + ", ".join(f"{v:.4g} ({w})" for w, v in found.items())
+    )
+    return {"value_range": best}
+
+
+_FOUND_BY = {
+    "classification": _of_classifier,
+    "segmentation": _of_segmenter,
+    "super_resolution": _of_enlarger,
+}

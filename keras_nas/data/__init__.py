@@ -10,6 +10,7 @@ if TYPE_CHECKING or "KERAS_NAS_DEFER" not in os.environ:  # see keras_nas/__init
     from keras_nas.data.batches import as_batches, from_arrays
     from keras_nas.data.epochs import EpochDataset
     from keras_nas.data.fetch import TASKS, fetch
+    from keras_nas.data.labelled_pictures import labelled_pictures
     from keras_nas.data.normalization import Normalization
     from keras_nas.data.pipeline import image_classification_data
     from keras_nas.data.subsets import balanced_subset, split
@@ -27,6 +28,7 @@ __all__ = [
     "fetch",
     "from_arrays",
     "image_classification_data",
+    "labelled_pictures",
     "load",
     "names",
     "register",

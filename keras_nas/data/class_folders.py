@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_nas.data.broken import STOP
-from keras_nas.data.class_pictures import ClassPictures, PictureFiles, read_parts
+from keras_nas.data.class_pictures import PictureFiles, PictureListing
 from keras_nas.data.images import list_images
 from keras_nas.errors import KerasNasError, UsageError
 
@@ -17,25 +16,19 @@ TRAIN, TEST = ("train", "training"), ("test", "testing")
 VALIDATION = ("validation", "val", "valid")
 
 
-def read_class_folders(
-    folder: str | os.PathLike[str] | None,
-    image_size: int | None = None,
-    broken: str = STOP,
-    channels: int = 0,
-) -> ClassPictures:
-    """Reads `folder/CLASS/*.png`, or `folder/train/CLASS/*.png` and so on for test and validation.
+def list_class_folders(folder: str | os.PathLike[str] | None) -> PictureListing:
+    """Finds `folder/CLASS/*.png`, or `folder/train/CLASS/*.png` and so on for test and validation.
 
     PNG, JPEG and BMP files count; a grey picture gets three equal channels. Other names of the
     parts: `training`, `testing`, `val`, `valid`. Hidden folders are left out.
 
     Args:
         folder: The folder.
-        image_size, broken, channels: See `read_parts`.
 
     Raises:
-        UsageError: No folder is given, or as in `read_parts`.
-        KerasNasError: There are fewer than two classes, a class without a picture, a class that
-            only the test or validation folder has, or as in `read_parts`.
+        UsageError: No folder is given.
+        KerasNasError: There are fewer than two classes, a class without a picture, or a class
+            that only the test or validation folder has.
     """
     if not folder:
         raise UsageError(
@@ -57,7 +50,7 @@ def read_class_folders(
         found = folder_of_part(root, spellings) if train != root else None
         if found is not None:
             parts[name] = _files(found, class_names)
-    return read_parts(parts, class_names, root, image_size, broken, channels)
+    return PictureListing(class_names, parts, root)
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -12,9 +12,12 @@ import PIL.Image
 
 from keras_nas.data.broken import STOP, read_all
 from keras_nas.data.images import read_image, size_of_image
+from keras_nas.data.subsets import balanced_subset
 from keras_nas.errors import KerasNasError, UsageError
 
 Arrays = tuple[np.ndarray, np.ndarray]
+
+_REMEMBERED_BYTES = 2**30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,51 +44,97 @@ class PictureFiles(NamedTuple):
     labels: np.ndarray
 
 
-def read_parts(
-    parts: Mapping[str, PictureFiles],
-    class_names: tuple[str, ...],
-    root: Path,
-    image_size: int | None = None,
-    broken: str = STOP,
-    channels: int = 0,
-) -> ClassPictures:
-    """Reads the pictures of all parts, in parallel.
+@dataclasses.dataclass(frozen=True)
+class PictureListing:
+    """Where pictures with their classes are.
 
-    Args:
-        parts: By "train", "validation" and "test", of which the last two may be missing.
+    Attributes:
         class_names: A label is a place in it.
-        root: Where the pictures are, for messages.
-        image_size: The side to which pictures are brought (bilinear, antialiased) where they are
-            not all of one size.
-        broken: "stop" at a picture that cannot be read, or "skip" it, with a warning.
-        channels: 3, or 1 for grey; 0 for 3.
-
-    Raises:
-        UsageError: Pictures differ in size and there is no `image_size`.
-        KerasNasError: A picture cannot be read, or with "skip" no picture of a class is left.
+        parts: By "train", "validation" and "test", of which the last two may be missing.
+        root: The folder or file that says so, for messages.
     """
-    paths = [path for files in parts.values() for path in files.paths]
-    images, read = _read(paths, image_size, root, broken, channels or 3)
-    arrays: dict[str, Arrays] = {}
-    first = 0
-    for name, files in parts.items():
-        own = (read >= first) & (read < first + len(files.paths))
-        arrays[name] = images[own], files.labels[read[own] - first]
-        first += len(files.paths)
-        if not own.any():
-            raise KerasNasError(f"No picture of part {name!r} of `{root}` can be read.")
-    lost = np.setdiff1d(parts["train"].labels, arrays["train"][1])
-    if len(lost):
-        raise KerasNasError(
-            f"No picture of class {class_names[lost[0]]!r} of `{root}` can be read, to train on."
+
+    class_names: tuple[str, ...]
+    parts: Mapping[str, PictureFiles]
+    root: Path
+
+    def sample(self, examples: int, seed: int) -> PictureListing:
+        """Of the training pictures at most so many, the classes in equal shares."""
+        paths, labels = self.parts["train"]
+        chosen = balanced_subset(labels, min(examples, len(labels)), seed)
+        train = PictureFiles([paths[place] for place in chosen], labels[chosen])
+        return dataclasses.replace(self, parts={"train": train})
+
+    def read(
+        self, image_size: int | None = None, broken: str = STOP, channels: int = 0
+    ) -> ClassPictures:
+        """Reads the pictures of all parts, in parallel.
+
+        Args:
+            image_size: The side to which pictures are brought (bilinear, antialiased) where they
+                are not all of one size.
+            broken: "stop" at a picture that cannot be read, or "skip" it, with a warning.
+            channels: 3, or 1 for grey; 0 for 3.
+
+        Raises:
+            UsageError: Pictures differ in size and there is no `image_size`.
+            KerasNasError: A picture cannot be read, or with "skip" no picture of a class is left.
+        """
+        paths = [path for files in self.parts.values() for path in files.paths]
+        images, read = _LAST.read(paths, image_size, self.root, broken, channels or 3)
+        arrays: dict[str, Arrays] = {}
+        first = 0
+        for name, files in self.parts.items():
+            own = (read >= first) & (read < first + len(files.paths))
+            arrays[name] = images[own], files.labels[read[own] - first]
+            first += len(files.paths)
+            if not own.any():
+                raise KerasNasError(f"No picture of part {name!r} of `{self.root}` can be read.")
+        lost = np.setdiff1d(self.parts["train"].labels, arrays["train"][1])
+        if len(lost):
+            raise KerasNasError(
+                f"No picture of class {self.class_names[lost[0]]!r} of `{self.root}` can be read, "
+                "to train on."
+            )
+        return ClassPictures(
+            self.class_names, arrays["train"], arrays.get("validation"), arrays.get("test")
         )
-    return ClassPictures(class_names, arrays["train"], arrays.get("validation"), arrays.get("test"))
+
+
+class _LastReading:
+    """The pictures that were read last, up to a size: the stages of a run read them again."""
+
+    def __init__(self) -> None:
+        self._key: tuple = ()
+        self._found: Arrays | None = None
+
+    def read(
+        self, paths: Sequence[Path], image_size: int | None, root: Path, broken: str, channels: int
+    ) -> Arrays:
+        """The pictures that can be read, and their positions, int (N,)."""
+        stamps = tuple((str(path), *_stamp(path)) for path in paths)
+        key = (stamps, image_size, broken, channels)
+        if self._found is None or key != self._key:
+            self._found = None
+            found = _read(paths, image_size, root, broken, channels)
+            if found[0].nbytes > _REMEMBERED_BYTES:
+                return found
+            self._key, self._found = key, found
+        return self._found
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """What changes with a file's content: when it was written, and its size."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_mtime_ns, found.st_size
 
 
 def _read(
     paths: Sequence[Path], image_size: int | None, root: Path, broken: str, channels: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The pictures that can be read, and their positions, int (N,)."""
+) -> Arrays:
     sizes = set(_sizes(paths, broken))
     side = _common_side(sizes, image_size, root)
     images, places = read_all(lambda path: _pixels(path, side, channels), paths, broken, root)
@@ -119,3 +168,6 @@ def _pixels(path: Path, side: int | None, channels: int) -> np.ndarray:
     picture = PIL.Image.fromarray(image[..., 0] if channels == 1 else image)
     resized = picture.resize((side, side), PIL.Image.Resampling.BILINEAR)
     return np.atleast_3d(np.asarray(resized))
+
+
+_LAST = _LastReading()

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from keras_nas.data.augmentation import Augmentation
 from keras_nas.data.broken import STOP
-from keras_nas.data.class_folders import read_class_folders
-from keras_nas.data.class_pictures import ClassPictures
+from keras_nas.data.class_folders import list_class_folders
+from keras_nas.data.class_pictures import PictureListing
 from keras_nas.data.in_memory import InMemory, LoadOptions, task_data
 from keras_nas.data.normalization import normalization_of
-from keras_nas.data.picture_csv import read_picture_csv
-from keras_nas.data.picture_npz import read_picture_npz
+from keras_nas.data.picture_csv import list_picture_csv
+from keras_nas.data.picture_npz import PictureArrays, load_picture_npz
 from keras_nas.data.pixels import STANDARDIZED
 from keras_nas.data.subsets import split_indices
 from keras_nas.data.task_data import TaskData
@@ -23,10 +23,18 @@ TEST_SHARE = 0.2
 """The share of the pictures that is tested on where they have no part for that."""
 
 Place = str | os.PathLike[str]
+Finder = Callable[[Place | None], PictureListing | PictureArrays]
+
+FINDERS: dict[str, Finder] = {
+    "class_folders": list_class_folders,
+    "csv": list_picture_csv,
+    "npz": load_picture_npz,
+}
+"""What finds the pictures of a data set, by its name."""
 
 
 def load_own_pictures(
-    read: Callable[[Place | None, int | None, str, int], ClassPictures],
+    find: Finder,
     *,
     data_dir: Place | None = None,
     batch_size: int = 128,
@@ -45,11 +53,11 @@ def load_own_pictures(
 ) -> TaskData:
     """Loads one's own pictures, which are held in memory as uint8.
 
-    | name          | `data_dir`                                        | read by              |
+    | name          | `data_dir`                                        | found by             |
     |---------------|---------------------------------------------------|----------------------|
-    | class_folders | holds `CLASS/*.png`, or `train/CLASS/*.png`       | `read_class_folders` |
-    | csv           | a .csv file of paths and labels, or its folder    | `read_picture_csv`   |
-    | npz           | an .npz file of `x_train`, `y_train`, …, or its folder | `read_picture_npz` |
+    | class_folders | holds `CLASS/*.png`, or `train/CLASS/*.png`       | `list_class_folders` |
+    | csv           | a .csv file of paths and labels, or its folder    | `list_picture_csv`   |
+    | npz           | an .npz file of `x_train`, `y_train`, …, or its folder | `load_picture_npz` |
 
     Where there is no part `test`, a fifth of the pictures (the classes in equal shares, chosen by
     `seed`) is kept for testing; where there is none for validation, `validation_share` of the rest.
@@ -57,7 +65,7 @@ def load_own_pictures(
     nothing else.
 
     Args:
-        read: Reads the pictures at a place, by `image_size`, `broken` and `channels`.
+        find: Finds the pictures at a place.
         data_dir: The folder or the file.
         image_size: Needed where pictures differ in size.
         broken: "stop" at a picture that cannot be read, or "skip" it, with a warning.
@@ -66,13 +74,13 @@ def load_own_pictures(
             pixel_mean, pixel_std: As for `load_in_memory` of `keras_nas.data.classification`.
 
     Raises:
-        KerasNasError: As `load_in_memory` and what reads the pictures.
+        KerasNasError: As `load_in_memory`, `find` and `PictureListing.read`.
     """
     options = LoadOptions(
         data_dir, batch_size, seed, train_examples, image_size, validation_share, split_ratio,
         augment, False, (pixels, pixel_mean, pixel_std), cutout,
     )  # fmt: skip
-    found = read(data_dir, image_size, broken, channels)
+    found = find(data_dir).read(image_size, broken, channels)
     (images, labels), test = found.train, found.test
     if test is None:
         kept, held = split_indices(labels, TEST_SHARE, seed)
@@ -83,6 +91,6 @@ def load_own_pictures(
     return task_data(name, source, options, (images, labels), test, found.validation)
 
 
-load_class_folders = functools.partial(load_own_pictures, read_class_folders)
-load_csv = functools.partial(load_own_pictures, read_picture_csv)
-load_npz = functools.partial(load_own_pictures, read_picture_npz)
+load_class_folders = functools.partial(load_own_pictures, list_class_folders)
+load_csv = functools.partial(load_own_pictures, list_picture_csv)
+load_npz = functools.partial(load_own_pictures, load_picture_npz)

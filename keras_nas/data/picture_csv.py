@@ -11,9 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_nas.data.broken import STOP
 from keras_nas.data.class_folders import TEST, TRAIN, VALIDATION
-from keras_nas.data.class_pictures import ClassPictures, PictureFiles, read_parts
+from keras_nas.data.class_pictures import PictureFiles, PictureListing
 from keras_nas.data.images import IMAGE_SUFFIXES
 from keras_nas.errors import KerasNasError
 from keras_nas.file_checks import only_file
@@ -31,13 +30,8 @@ class _Row(NamedTuple):
     part: str
 
 
-def read_picture_csv(
-    place: str | os.PathLike[str] | None,
-    image_size: int | None = None,
-    broken: str = STOP,
-    channels: int = 0,
-) -> ClassPictures:
-    """Reads the pictures that a CSV file lists.
+def list_picture_csv(place: str | os.PathLike[str] | None) -> PictureListing:
+    """Finds the pictures that a CSV file lists.
 
     ```
     path,label,split
@@ -54,12 +48,11 @@ def read_picture_csv(
 
     Args:
         place: The .csv file, or a folder that holds one.
-        image_size, broken, channels: See `read_parts`.
 
     Raises:
-        UsageError: No file is given, or as in `read_parts`.
+        UsageError: No file is given.
         KerasNasError: The file cannot be read or has no row, a row lacks something, there are fewer
-            than two classes, a class has no picture to train on, or as in `read_parts`.
+            than two classes, or a class has no picture to train on.
     """
     path = only_file(place, ".csv")
     rows = _rows(path)
@@ -84,7 +77,7 @@ def read_picture_csv(
         if own:
             labels = np.array([places[row.label] for row in own], np.int64)
             parts[name] = PictureFiles([row.path for row in own], labels)
-    return read_parts(parts, class_names, path, image_size, broken, channels)
+    return PictureListing(class_names, parts, path)
 
 
 def _rows(path: Path) -> list[_Row]:

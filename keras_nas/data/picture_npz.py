@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import zipfile
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from keras_nas.data.broken import STOP
 from keras_nas.data.class_pictures import Arrays, ClassPictures
 from keras_nas.data.labels import as_sparse
+from keras_nas.data.subsets import balanced_subset
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.file_checks import only_file
 
@@ -18,12 +20,47 @@ _VALIDATION = ("val", "validation")
 _NAMES = "class_names"
 
 
-def read_picture_npz(
-    place: str | os.PathLike[str] | None,
-    image_size: int | None = None,
-    broken: str = STOP,
-    channels: int = 0,
-) -> ClassPictures:
+@dataclasses.dataclass(frozen=True)
+class PictureArrays:
+    """Pictures that are in memory already, as what a `PictureListing` is of files.
+
+    Attributes:
+        pictures: All of them.
+        path: The file that they come from, for messages.
+    """
+
+    pictures: ClassPictures
+    path: Path
+
+    def sample(self, examples: int, seed: int) -> PictureArrays:
+        """Of the training pictures at most so many, the classes in equal shares."""
+        images, labels = self.pictures.train
+        chosen = balanced_subset(labels, min(examples, len(labels)), seed)
+        train = images[chosen], labels[chosen]
+        return PictureArrays(ClassPictures(self.pictures.class_names, train, None, None), self.path)
+
+    def read(
+        self, image_size: int | None = None, broken: str = STOP, channels: int = 0
+    ) -> ClassPictures:
+        """The pictures.
+
+        Args:
+            image_size, broken: Play no part: they have one size, and none is broken.
+            channels: What they must have; 0 for what they have.
+
+        Raises:
+            UsageError: They have other `channels`.
+        """
+        found = self.pictures.train[0].shape[-1]
+        if channels not in (0, found):
+            raise UsageError(
+                f"`channels` must be 0 or those of `{self.path}`, {found}. "
+                f"Received: channels={channels}"
+            )
+        return self.pictures
+
+
+def load_picture_npz(place: str | os.PathLike[str] | None) -> PictureArrays:
     """Reads `x_train`, `y_train` and, if they are there, `x_test`, `y_test`, `x_val`, `y_val`.
 
     Images are uint8 (N, height, width) or (N, height, width, channels), labels classes from 0,
@@ -32,11 +69,9 @@ def read_picture_npz(
 
     Args:
         place: The .npz file, or a folder that holds one.
-        image_size, broken: Play no part: images have one size, and none is broken.
-        channels: What the images must have; 0 for what they have.
 
     Raises:
-        UsageError: No file is given, or `channels` differs from the images'.
+        UsageError: No file is given.
         KerasNasError: The file cannot be read, an array is missing or of another kind, labels are
             not classes, or there are fewer than two.
     """
@@ -59,18 +94,14 @@ def read_picture_npz(
             f"The images of all parts of `{path}` must have one shape. "
             f"Received: {' and '.join(map(str, sorted(shapes)))}"
         )
-    found = parts["train"][0].shape[-1]
-    if channels not in (0, found):
-        raise UsageError(
-            f"`channels` must be 0 or those of `{path}`, {found}. Received: channels={channels}"
-        )
     names = tuple(map(str, arrays.get(_NAMES, np.arange(classes)).tolist()))
     if len(names) < classes:
         raise KerasNasError(
             f"`{_NAMES}` in `{path}` must name each of the {classes} classes. "
             f"Received: {len(names)}"
         )
-    return ClassPictures(names, parts["train"], parts.get("validation"), parts.get("test"))
+    pictures = ClassPictures(names, parts["train"], parts.get("validation"), parts.get("test"))
+    return PictureArrays(pictures, path)
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:

@@ -43,7 +43,7 @@ def read_segmentation_folders(
 
     Labels are PNG files, grey or with a palette, of the pictures' names and sizes; each pixel holds
     the number of its class, 255 where it does not count. `validation` may be there too; the parts
-    may be spelt as in `read_class_folders`. CamVid, as SegNet's authors prepared it, is such a
+    may be spelt as in `list_class_folders`. CamVid, as SegNet's authors prepared it, is such a
     folder.
 
     Args:

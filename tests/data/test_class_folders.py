@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_nas.data import load
-from keras_nas.data.class_folders import read_class_folders
+from keras_nas.data.class_folders import list_class_folders
 from keras_nas.data.normalization import normalization_of
 from keras_nas.errors import KerasNasError, UsageError
 from tests.data.pictures import save
@@ -22,7 +22,7 @@ def parts(tmp_path):
 
 
 def test_each_part_is_read_from_its_folder(parts):
-    found = read_class_folders(parts)
+    found = list_class_folders(parts).read()
     assert found.class_names == ("cat", "dog")
     images, labels = found.train
     assert images.shape == (12, 4, 6, 3)
@@ -86,7 +86,7 @@ def test_a_broken_picture_can_be_left_out_with_its_class_and_part(parts, caplog)
 def test_pictures_may_be_read_as_grey(tmp_path):
     save(tmp_path / "a", 3, 40, mode="L")
     save(tmp_path / "b", 3, 40)
-    images, _ = read_class_folders(tmp_path, channels=1).train
+    images, _ = list_class_folders(tmp_path).read(channels=1).train
     assert images.shape == (6, 4, 6, 1)
     assert images[:, 0, 0, 0].tolist() == [40, 41, 42] * 2
 
@@ -137,4 +137,4 @@ def broken(folder):
 )
 def test_what_is_wrong_is_named(tmp_path, make, kind, message):
     with pytest.raises(kind, match=message):
-        read_class_folders(make(tmp_path))
+        list_class_folders(make(tmp_path)).read()

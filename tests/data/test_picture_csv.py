@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_nas.data import load
-from keras_nas.data.picture_csv import read_picture_csv
+from keras_nas.data.picture_csv import list_picture_csv
 from keras_nas.errors import KerasNasError, UsageError
 from tests.data.pictures import save
 
@@ -38,7 +38,7 @@ SPLIT = [
 
 
 def test_each_row_is_a_picture_of_its_part(photos):
-    found = read_picture_csv(listed(photos, SPLIT))
+    found = list_picture_csv(listed(photos, SPLIT)).read()
     assert found.class_names == ("cat", "dog")
     assert numbers(found.train) == ([3, 1], [1, 0])
     assert numbers(found.validation) == ([2], [0])
@@ -58,7 +58,7 @@ def test_each_row_is_a_picture_of_its_part(photos):
 )
 def test_columns_are_found_by_their_heading_or_their_place(photos, heading, row):
     rows = [row.format(number, name) for number, name in ((4, "b"), (9, "a"))]
-    found = read_picture_csv(listed(photos, rows, heading))
+    found = list_picture_csv(listed(photos, rows, heading)).read()
     assert found.class_names == ("a", "b")
     assert numbers(found.train) == ([4, 9], [1, 0])
     assert found.validation is found.test is None
@@ -66,7 +66,7 @@ def test_columns_are_found_by_their_heading_or_their_place(photos, heading, row)
 
 def test_whole_numbers_are_the_classes_themselves(photos):
     rows = ["photos/001.png,10", "photos/002.png,2", "photos/003.png,0"]
-    found = read_picture_csv(listed(photos, rows, "path,label"))
+    found = list_picture_csv(listed(photos, rows, "path,label")).read()
     assert found.class_names == tuple(map(str, range(11)))
     assert found.train[1].tolist() == [10, 2, 0]
 
@@ -86,7 +86,7 @@ def test_a_data_set_is_named_by_its_file_or_its_folder(photos):
 def test_pictures_may_be_grey_and_of_several_sizes(photos):
     save(photos / "large", 2, 50, size=(9, 12))
     rows = ["photos/003.png,a", "large/000.png,b"]
-    found = read_picture_csv(listed(photos, rows, "path,label"), image_size=5, channels=1)
+    found = list_picture_csv(listed(photos, rows, "path,label")).read(image_size=5, channels=1)
     assert found.train[0].shape == (2, 5, 5, 1)
     assert numbers(found.train) == ([3, 50], [0, 1])
 
@@ -96,14 +96,14 @@ def test_what_is_missing_or_broken_can_be_skipped(photos, caplog):
     rows = [f"photos/{n:03}.png,{'ab'[n % 2]}" for n in (1, 2, 3, 4, 99)]
     path = listed(photos, rows, "path,label")
     with pytest.raises(KerasNasError, match=r"004.png. cannot be read"):
-        read_picture_csv(path)
-    assert numbers(read_picture_csv(path, broken="skip").train) == ([1, 2, 3], [1, 0, 1])
+        list_picture_csv(path).read()
+    assert numbers(list_picture_csv(path).read(broken="skip").train) == ([1, 2, 3], [1, 0, 1])
     assert "2 of 5 pictures" in caplog.text
     assert "004.png" in caplog.text
     for number in (1, 3):
         (photos / "photos" / f"{number:03}.png").unlink()
     with pytest.raises(KerasNasError, match=r"No picture of class 'b' of .* can be read, to train"):
-        read_picture_csv(path, broken="skip")
+        list_picture_csv(path).read(broken="skip")
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_what_is_missing_or_broken_can_be_skipped(photos, caplog):
 )
 def test_what_is_wrong_is_named_with_its_line(photos, rows, heading, message):
     with pytest.raises(KerasNasError, match=message) as caught:
-        read_picture_csv(listed(photos, rows, heading))
+        list_picture_csv(listed(photos, rows, heading)).read()
     assert "\n" not in str(caught.value)
 
 

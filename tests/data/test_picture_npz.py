@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_nas.data import load
-from keras_nas.data.picture_npz import read_picture_npz
+from keras_nas.data.picture_npz import load_picture_npz
 from keras_nas.errors import KerasNasError, UsageError
 
 IMAGES = np.arange(20, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 5, 3), np.uint8)
@@ -24,7 +24,7 @@ def saved(folder, **arrays):
     [LABELS, LABELS[:, None], np.eye(2)[LABELS], LABELS.astype("uint8"), LABELS.astype("float32")],
 )
 def test_labels_may_be_classes_or_one_hot(tmp_path, labels):
-    found = read_picture_npz(saved(tmp_path, x_train=IMAGES, y_train=labels))
+    found = load_picture_npz(saved(tmp_path, x_train=IMAGES, y_train=labels)).read()
     np.testing.assert_array_equal(found.train[0], IMAGES)
     np.testing.assert_array_equal(found.train[1], LABELS)
     assert found.train[1].dtype == np.int64
@@ -93,7 +93,7 @@ def test_grey_images_have_one_channel(tmp_path):
 )
 def test_what_is_wrong_is_named(tmp_path, arrays, message):
     with pytest.raises(KerasNasError, match=message) as caught:
-        read_picture_npz(saved(tmp_path, **arrays))
+        load_picture_npz(saved(tmp_path, **arrays)).read()
     assert "\n" not in str(caught.value)
 
 

@@ -15,6 +15,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 def _import_settings_alone() -> None:
     os.environ["KERAS_NAS_DEFER"] = "1"
     try:
+        import keras_nas.compression
         import keras_nas.data
         import keras_nas.search  # noqa: F401
     finally:

@@ -43,7 +43,7 @@ def load_for(
     run_config = _run_config(config, model)
     data = load_data(run_config)
     check_fits(model, data, config.data)
-    if config.guess_pixels and config.pictures == PictureSettings():
+    if config.guess_pixels and not _is_said(config.pictures):
         changes = _FOUND_BY[data.task](run_config, data, model, say)
         if changes:
             run_config = dataclasses.replace(run_config, **changes)
@@ -63,7 +63,7 @@ def _run_config(config: CompressAppConfig, model: keras.Model) -> RunConfig:
         batch_size=config.batch_size or BATCH_SIZES[task],
         train_examples=config.train_examples,
         image_size=(config.image_size or _side(model)) if "image_size" in options(name) else 0,
-        pictures=config.pictures,
+        pictures=_pictures(config.pictures, model, options(name)),
         validation_share=config.validation_share,
         augment=config.augment,
         scale=_scale(model) if task == "super_resolution" else RunConfig.scale,
@@ -72,6 +72,25 @@ def _run_config(config: CompressAppConfig, model: keras.Model) -> RunConfig:
         seed=config.seed,
         session=config.session,
     )
+
+
+def _is_said(pictures: PictureSettings) -> bool:
+    """Whether the range of pixels was given."""
+    default = PictureSettings()
+    return any(
+        getattr(pictures, name) != getattr(default, name)
+        for name in ("pixels", "pixel_mean", "pixel_std")
+    )
+
+
+def _pictures(
+    pictures: PictureSettings, model: keras.Model, known: frozenset[str]
+) -> PictureSettings:
+    """The settings with the model's channels, where nothing is said of them."""
+    channels = model.inputs[0].shape[-1] if model.inputs else None
+    if pictures.channels or "channels" not in known or channels not in (1, 3):
+        return pictures
+    return dataclasses.replace(pictures, channels=channels)
 
 
 def _side(model: keras.Model) -> int:
@@ -110,7 +129,7 @@ def _of_classifier(run_config, data, model, say):
         standardization=data.normalization, examples=TRIED, seed=run_config.seed,
     )  # fmt: skip
     say(f"{guess.describe()}.")
-    return {"pictures": PictureSettings(pixels=guess.pixels)}
+    return {"pictures": dataclasses.replace(run_config.pictures, pixels=guess.pixels)}
 
 
 def _of_segmenter(run_config, data, model, say):
@@ -127,7 +146,7 @@ def _of_segmenter(run_config, data, model, say):
     best = max(found, key=found.__getitem__)
     shown = ", ".join(f"{name} {value:.2g}" for name, value in found.items())
     say(f"pixels {best}, by trying: mean IoU {shown}.")
-    return {"pictures": PictureSettings(pixels=best)}
+    return {"pictures": dataclasses.replace(run_config.pictures, pixels=best)}
 
 
 def _of_enlarger(run_config, data, model, say):

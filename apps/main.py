@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
+import keras_nas.compression
 import keras_nas.data
 import keras_nas.search
 from apps import flagfile
@@ -93,7 +94,7 @@ def load_tensorflow() -> None:
     with quiet_stderr():
         import tensorflow  # noqa: F401
 
-        for package in (keras_nas.data, keras_nas.search, keras_nas):
+        for package in (keras_nas.data, keras_nas.search, keras_nas.compression, keras_nas):
             importlib.reload(package)  # with what apps/__init__.py has put off
 
 

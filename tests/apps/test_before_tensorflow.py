@@ -18,6 +18,7 @@ from tests.training.nets import small_net
 APPS = {
     "benchmark": "--models",
     "benchmark_android": "--benchmark_binary",
+    "compress": "--minutes",
     "evaluate": "--split",
     "evaluate_sr": "--triptychs",
     "export": "--formats",
@@ -130,6 +131,7 @@ def test_help_names_the_default_of_each_method_where_they_differ(said):
     assert "Global batch size. (default: 128)" in text
 
 
+WITHIN = ("--output=x", "--model=whole.keras", "--target_macs=0.5x")
 ERRORS = [
     ("search", [], 2, "`run_dir` must name a folder"),
     ("search", ["--run_dir=x", "--data=mnist"], 2, "value should be one of"),
@@ -155,6 +157,21 @@ ERRORS = [
         1,
         "`latency_table` must be a file. Received: none.json",
     ),
+    ("compress", [], 2, "`output` must name a folder"),
+    ("compress", ["--output=file/x"], 1, "`output` must be a folder"),
+    ("compress", ["--output=x"], 2, "`model` must name a .keras or .h5 file"),
+    ("compress", ["--output=x", "--model=file.keras"], 1, "is no .keras file"),
+    ("compress", ["--output=x", "--model=whole.keras"], 2, "A budget must be given"),
+    ("compress", [*WITHIN], 2, "`data` must name a folder, a .csv or .npz file"),
+    ("compress", [*WITHIN, "--data=none"], 2, "'none', which does not exist"),
+    ("compress", [*WITHIN, "--data=file"], 1, "end in .csv or .npz"),
+    ("compress", [*WITHIN, "--data=empty"], 1, "holds neither pictures nor a folder"),
+    ("compress", [*WITHIN, "--formats=int4"], 2, "`formats` must be of"),
+    ("compress", [*WITHIN, "--epochs=1"], 2, "`epochs` must be 2 or more"),
+    ("compress", [*WITHIN, "--minutes=-1"], 2, "`minutes` must be 0 or more"),
+    ("compress", [*WITHIN, "--target_macs=1.5x"], 2, "`target_macs` must be"),
+    ("compress", [*WITHIN, "--pixels=0..2"], 2, "value should be one of"),
+    ("compress", [*WITHIN, "--resume", "--overwrite"], 2, "exclude each other"),
     ("finetune", [], 2, "`run_dir` must name the folder"),
     ("finetune", ["--run_dir=none"], 1, "none holds no run"),
     ("sweep", ["--run_dir=x", "--values=1,1"], 2, "`values` must be one or more, all different"),
@@ -193,6 +210,7 @@ def test_wrong_values_files_and_folders_are_said_without_tensorflow(said, tmp_pa
     folder = tmp_path_factory.getbasetemp() / "apps0"
     for name in ("file", "file.keras", "file.h5", "file.tflite"):
         (folder / name).write_text("not a model")
+    (folder / "empty").mkdir()
     small_net().save(folder / "whole.keras")
     answers = said([(app, arguments) for app, arguments, _, _ in ERRORS])
     for (app, arguments, expected, message), (code, _, err, heavy) in zip(

@@ -183,3 +183,20 @@ def test_one_command(place, tmp_path):
     again = call("compress", *arguments)
     assert again.returncode == 1
     assert "--resume" in again.stderr
+
+
+def test_grey_pictures_of_a_csv_are_loaded_as_the_model_takes_them(place, tmp_path):
+    from apps.compress_data import load_for
+
+    inputs = keras.Input((6, 6, 1), name="image")
+    model = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(inputs)))
+    rows = [
+        f"{path},{path.parent.name}" for path in sorted((place / "photos" / "train").glob("*/*"))
+    ]
+    listed = tmp_path / "pictures.csv"
+    listed.write_text("\n".join(["path,label", *rows]))
+    config = settings(place, data=str(listed), guess_pixels=False)
+    run_config, data = load_for(config, model, print)
+    assert (run_config.data, run_config.pictures.channels) == ("csv", 1)
+    assert data.image_shape == (6, 6, 1)
+    assert data.class_names == ("bright", "dark", "middle")

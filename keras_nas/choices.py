@@ -6,7 +6,13 @@ FETCH_TASKS = ("fashion_mnist", "cifar10", "imagenet2012", "super_resolution", "
 """What `keras_nas.data.fetch` can make the data of ready."""
 
 RESOURCES = ("params", "macs", "flops", "latency_ms")
+"""What a search can count, and relax for a gradient."""
+
+BUDGETS = RESOURCES
 """What a budget may be of."""
+
+FORMS_OF: dict[str, tuple[str, ...]] = {}
+"""The forms of a network that a budget may be of, by the budget; the first by default."""
 
 LATENCY_DTYPES = ("float32", "int8")
 """The dtypes of a latency table's conditions."""

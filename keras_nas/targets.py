@@ -6,6 +6,8 @@ import dataclasses
 
 from keras_nas.errors import UsageError
 
+_UNITS = {"k": 1e3, "M": 1e6, "G": 1e9}
+
 
 @dataclasses.dataclass(frozen=True)
 class Target:
@@ -14,30 +16,46 @@ class Target:
     Attributes:
         number: The cost in the resource's unit, or the share.
         is_share: Whether `number` is a share of the full network's cost.
+        form: Of what form of the network, such as `"int8"`; empty where there is one only.
     """
 
     number: float
     is_share: bool = False
+    form: str = ""
 
     def of(self, full: float) -> float:
         """The cost in the resource's unit, where the full network costs `full`."""
         return self.number * full if self.is_share else self.number
 
 
-def parse_target(name: str, value: float | str, largest_share: float = 1.0) -> Target:
-    """A target: `"0.35x"` is that share of the full network's cost, and `3e6` or `"3e6"` itself.
+def parse_target(
+    name: str, value: float | str, largest_share: float = 1.0, forms: tuple[str, ...] = ()
+) -> Target:
+    """A target: `"0.35x"` is that share of the full network's cost, and `3e6` or `"3M"` itself.
 
     Args:
         name: The setting's name, for messages.
         value: The setting.
         largest_share: The largest share that is allowed; above 1 where a network may grow.
+        forms: What may stand before it with a colon, as in `"int8:200k"`; the first by default.
 
     Raises:
-        UsageError: If it is neither, or not above 0, or a larger share.
+        UsageError: If it is neither, or not above 0, or a larger share, or of another form.
     """
-    text = str(value).strip()
+    form, colon, text = str(value).strip().rpartition(":")
+    if colon and form not in forms:
+        raise UsageError(
+            f"`{name}` must be of one of {forms}, as in {forms[0]}:200k. Received: {name}={value!r}"
+            if forms
+            else f"`{name}` must be a number or a share, as 0.5x. Received: {name}={value!r}"
+        )
+    number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS else (text, "")
     try:
-        target = Target(float(text.removesuffix("x")), text.endswith("x"))
+        target = Target(
+            float(number if unit else number.removesuffix("x")) * _UNITS.get(unit, 1.0),
+            number.endswith("x"),
+            form or next(iter(forms), ""),
+        )
     except ValueError:
         target = Target(-1.0)
     most = largest_share if target.is_share else float("inf")
@@ -49,6 +67,6 @@ def parse_target(name: str, value: float | str, largest_share: float = 1.0) -> T
     return target
 
 
-def is_given(value: float | str) -> bool:
-    """Whether a setting asks for a target: 0 and the empty text are for none."""
-    return value not in (0, "", "0")
+def is_given(value: float | str | None) -> bool:
+    """Whether a setting asks for a target: 0, None and the empty text are for none."""
+    return value not in (0, "", "0", None)

@@ -57,7 +57,7 @@ class CompressConfig(TargetSettings):
             raise UsageError(
                 f"`distill_weight` must be from 0 to 1. Received: {self.distill_weight}"
             )
-        self.check_targets(self.targeted)
+        self.check_targets()
         if self.epochs == 1:
             raise UsageError(
                 "`epochs` must be 2 or more: one for the search, one for the finetuning, at least. "

@@ -1,6 +1,6 @@
 """How much each channel is worth, without a search: scores, budgets, the start of a search."""
 
-from keras_nas.importance.budget import Latency
+from keras_nas.importance.budget import Budget, Latency
 from keras_nas.importance.criteria import criteria, random, register, score
 from keras_nas.importance.gammas import gamma
 from keras_nas.importance.kernel_norms import l1, l2
@@ -11,6 +11,7 @@ from keras_nas.importance.taylor import taylor
 from keras_nas.importance.tied import Group, tied_groups
 
 __all__ = [
+    "Budget",
     "Group",
     "Latency",
     "criteria",

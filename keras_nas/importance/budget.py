@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from keras_nas import gates, surgery
 from keras_nas.architecture import Architecture
-from keras_nas.costs import LatencyTable
+from keras_nas.costs import Costs, LatencyTable
 from keras_nas.errors import UsageError
 from keras_nas.layers import Gate, ScaledEdge
 from keras_nas.regularizers import RESOURCES, Resource
@@ -39,7 +39,7 @@ class Latency:
 
 
 class Budget:
-    """The price of masks in one resource, and the most that it may be.
+    """What masks cost in one resource or several, and the most that they may cost in each.
 
     Macs, flops and params are those of `surgery.predict_costs`, milliseconds those of
     `keras_nas.regularizers.Resource`.
@@ -47,18 +47,17 @@ class Budget:
     Args:
         model: A gated functional model. Its scaled edges stay as they are.
         targets: By the resource's name (`"macs"`, …) a number, or a share of the network with all
-            gates open such as `"0.5x"`; None for those that are not given. One must be.
+            gates open such as `"0.5x"`; None for those that are not given. One at least must be.
         latency: For `"latency_ms"`.
         align: How surgery will align joins.
         input_shapes: Shapes to read the model at (batch axis included) where it leaves them open.
 
     Attributes:
-        what: The resource.
-        full: What the network costs with all gates open.
-        target: The most that it may cost, in the resource's unit.
+        full: By resource, what the network costs with all gates open.
+        targets: By resource, the most that it may cost.
 
     Raises:
-        UsageError: If not one target is given, it is no number or share, or a table lacks.
+        UsageError: If no target is given, one is no number or share, or a table lacks.
     """
 
     def __init__(
@@ -70,17 +69,18 @@ class Budget:
         input_shapes: Any = None,
     ):
         given = {what: target for what, target in targets.items() if target is not None}
-        if len(given) != 1:
+        if not given:
             raise UsageError(
                 f"One of {', '.join(f'`target_{what}`' for what in RESOURCES)} must be given. "
-                f"Received: {', '.join(f'target_{what}' for what in given) or 'none'}"
+                "Received: none"
             )
-        (self.what, target), *_ = given.items()
-        if (self.what == "latency_ms") != (latency is not None):
+        if ("latency_ms" in given) != (latency is not None):
             raise UsageError(
                 "`latency` must be given with `target_latency_ms`, and only then. "
-                f"Received: target_{self.what}, latency={latency!r}"
+                f"Received: {', '.join(f'target_{what}' for what in given)}, latency={latency!r}"
             )
+        self._asked = {what: parse_target(f"target_{what}", t) for what, t in given.items()}
+        self._name = model.name
         self._model = model
         self._align = align
         self._input_shapes = input_shapes
@@ -88,22 +88,75 @@ class Budget:
         self._channels = {g.name: g.channels for g in found if not isinstance(g, ScaledEdge)}
         self._edges = {g.name: _scale(g) for g in found if isinstance(g, ScaledEdge)}
         self._resource = None if latency is None else _resource(model, latency, input_shapes)
-        self.full = self.price({name: np.ones(n, bool) for name, n in self._channels.items()})
-        self.target = parse_target(f"target_{self.what}", target).of(self.full)
+        self.full = self.costs({name: np.ones(n, bool) for name, n in self._channels.items()})
+        self.targets = {what: asked.of(self.full[what]) for what, asked in self._asked.items()}
+
+    def costs(self, masks: Masks) -> dict[str, float]:
+        """By resource, what the network that surgery builds under these masks costs."""
+        found: dict[str, float] = {}
+        counted = None
+        for what in self._asked:
+            if what == "latency_ms":
+                found[what] = self._milliseconds(masks)
+                continue
+            counted = counted or self._counted(masks)
+            found[what] = float(getattr(counted, what))
+        return found
 
     def price(self, masks: Masks) -> float:
-        """What the network that surgery builds under these masks costs."""
-        if self._resource is not None:
-            return self._milliseconds(masks)
+        """The largest of the costs, each divided by its target: 1 at the most keeps all of them."""
+        return self.price_of(self.costs(masks))
+
+    def price_of(self, costs: Mapping[str, float]) -> float:
+        """The same of costs that are known."""
+        return max(costs[what] / target for what, target in self.targets.items())
+
+    def tightest(self, costs: Mapping[str, float]) -> str:
+        """The resource of which the costs take the largest part of what they may."""
+        return max(self.targets, key=lambda what: costs[what] / self.targets[what])
+
+    def refusal(self, least: Mapping[str, float], left: str) -> str:
+        """What is wrong with targets that even the least network is over.
+
+        Args:
+            least: What it costs.
+            left: What it has, in words.
+        """
+        over = [what for what, target in self.targets.items() if least[what] > target]
+        least_of = [
+            f"`target_{what}` must be {self.spelt(what, least[what])} or more" for what in over
+        ]
+        received = ", ".join(
+            f"{self.spelt(what, self.targets[what])} "
+            f"(the full network has {self.spelt(what, self.full[what])})"
+            for what in over
+        )
+        return (
+            f"{' and '.join(least_of)}: what is left of '{self._name}' with {left}. "
+            f"Received: {received}"
+        )
+
+    def named(self) -> str:
+        """The targets' names, for messages."""
+        return " and ".join(f"`target_{what}`" for what in self.targets)
+
+    def spelt(self, what: str, cost: float) -> str:
+        """A cost in a resource, for messages."""
+        return f"{cost:,.6g}"
+
+    def settings(self) -> dict[str, float | str]:
+        """The targets in their resources' units, as `target_macs` and so on take them."""
+        return {f"target_{what}": target for what, target in self.targets.items()}
+
+    def _counted(self, masks: Masks) -> Costs:
         architecture = Architecture(
             kept_channels={name: np.flatnonzero(mask).tolist() for name, mask in masks.items()},
             channels=self._channels,
             kept_edges=self._edges,
         )
-        costs = surgery.predict_costs(
+        return surgery.predict_costs(
             self._model, architecture, align=self._align, input_shapes=self._input_shapes
         )
-        return float(getattr(costs, self.what))
 
     def _milliseconds(self, masks: Masks) -> float:
         assert self._resource is not None

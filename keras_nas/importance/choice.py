@@ -60,7 +60,7 @@ class Choice:
             self._gates[name].set_mask(mask)
 
     def price(self, counts: Counts, budget: Budget) -> float:
-        """What the network that is left costs; each counts' is asked once."""
+        """`Budget.price` of the network that is left; each counts' is asked once."""
         if counts not in self._prices:
             self._prices[counts] = budget.price(self.masks(counts))
         return self._prices[counts]

@@ -37,6 +37,7 @@ def prune(
     min_share: float = 0.0,
     round_to: int = 1,
     reopen: bool = True,
+    strict: bool = True,
     align: str = "auto",
     input_shapes: Any = None,
     source: Mapping[str, Any] | None = None,
@@ -61,8 +62,9 @@ def prune(
     Args:
         model: A gated functional model.
         scores: By the gate's name, one number a channel; see `score`.
-        target_macs, target_flops, target_params, target_latency_ms: The budget: one of them, a
-            number or a share of the network with all gates open as `"0.5x"`.
+        target_macs, target_flops, target_params, target_latency_ms: The budget: one of them or
+            several, each a number or a share of the network with all gates open as `"0.5x"`. All
+            are kept.
         latency: The table for `target_latency_ms`.
         ranking: `"layer"` (every layer gives up the same share), `"global"`, `"normalized"` or
             `"kind"`; see `keras_nas.importance.ranking.unit_keys`.
@@ -74,13 +76,15 @@ def prune(
         min_share: The smallest share of a gate's channels that stays.
         round_to: Each gate keeps a multiple of this, or all.
         reopen: False leaves closed what the gates in mode "hard" have closed.
+        strict: False keeps the least network that there is where even that is over the budget,
+            with a warning.
         align: How surgery will align joins.
         input_shapes: Shapes to read the model at (batch axis included) where it leaves them open.
         source, seed: Recorded as they are; see `Architecture`.
 
     Raises:
         UsageError: If an argument is none of those allowed, or the scores do not fit the gates.
-        KerasNasError: If even the least network is over the budget.
+        KerasNasError: If even the least network is over the budget, and `strict`.
     """
     _check(min_channels, min_share, round_to)
     scores = checked(model, scores)
@@ -98,9 +102,9 @@ def prune(
     widths = [widths_of(group, round_to, min_channels, min_share) for group in groups]
     if min_channels == 0:
         widths = choice.kept_alive(widths)
-    choice.apply(_landed(model.name, choice, widths, budget))
+    choice.apply(_landed(model.name, choice, widths, budget, strict))
     settings = {
-        f"target_{budget.what}": budget.target,
+        **budget.settings(),
         "ranking": ranking,
         "norm": norm,
         "tied": tied,
@@ -114,29 +118,36 @@ def prune(
     )
 
 
-def _landed(name: str, choice: Choice, widths: Sequence[Widths], budget: Budget) -> Counts:
+def _landed(
+    name: str, choice: Choice, widths: Sequence[Widths], budget: Budget, strict: bool
+) -> Counts:
     """How many units each group keeps under the budget."""
+    least = tuple(w.nearest(0) for w in widths)
 
-    def refuse(least: float) -> KerasNasError:
-        return KerasNasError(
-            f"`target_{budget.what}` must be {least:,.6g} or more: what is left of '{name}' with "
-            "as few channels as `min_channels`, `min_share` and `round_to` allow. "
-            f"Received: {budget.target:,.6g} (the full network has {budget.full:,.6g})"
-        )
+    def refused() -> str:
+        left = "as few channels as `min_channels`, `min_share` and `round_to` allow"
+        return budget.refusal(budget.costs(choice.masks(least)), left)
 
     def price(counts: Counts) -> float:
         return choice.price(counts, budget)
 
-    counts = land(choice.order, widths, price, budget.target, refuse)
+    if not strict and price(least) > 1:
+        logger.warning("%s That least is kept.", refused())
+        return least
+    counts = land(choice.order, widths, price, 1.0, lambda _: KerasNasError(refused()))
     if not choice.hears(counts):
         raise KerasNasError(
-            f"What `target_{budget.what}` leaves of '{name}' would no longer depend on its input: "
+            f"What {budget.named()} leaves of '{name}' would no longer depend on its input: "
             "allow more, raise `min_share`, or leave `tied` on."
         )
+    costs = budget.costs(choice.masks(counts))
+    reached = (
+        f"{scaled(costs[what])} of {scaled(budget.full[what])} {what}, target {scaled(target)}"
+        for what, target in budget.targets.items()
+    )
     logger.info(
-        "%s: %s of %s %s, target %s, with %d of %d units kept",
-        name, scaled(price(counts)), scaled(budget.full), budget.what, scaled(budget.target),
-        sum(counts), sum(w.units for w in widths),
+        "%s: %s, with %d of %d units kept",
+        name, "; ".join(reached), sum(counts), sum(w.units for w in widths),
     )  # fmt: skip
     return counts
 

@@ -44,35 +44,39 @@ def prune_in_steps(
         model: A gated functional model.
         criterion: As in `score`; for one with settings, a function of the model.
         train: Trains the gated model in place.
-        **options: Those of `prune` (without `reopen`), the target being a sequence, from large to
-            small.
+        **options: Those of `prune` (without `reopen`), a target being a sequence, from large to
+            small; several are equally long. One that is no sequence is kept in every step.
 
     Returns:
         The last `Architecture`, whose `settings` have the whole sequence.
 
     Raises:
-        UsageError: If no target is a sequence of one or more.
+        UsageError: If no target is a sequence of one or more, or two differ in length.
         KerasNasError: As `prune`.
     """
     given = {name: value for name, value in options.items() if name.startswith("target_")}
-    wanted = [name for name, value in given.items() if value is not None]
-    targets = given[wanted[0]] if len(wanted) == 1 else None
-    if isinstance(targets, str) or not isinstance(targets, Sequence) or not targets:
+    steps = {
+        name: value
+        for name, value in given.items()
+        if isinstance(value, Sequence) and not isinstance(value, str)
+    }
+    lengths = {len(targets) for targets in steps.values()}
+    if len(lengths) != 1 or 0 in lengths:
         raise UsageError(
-            "`prune_in_steps` needs one target that is a sequence, as target_macs=['0.7x', "
-            f"'0.5x']. Received: {given or 'none'}"
+            "`prune_in_steps` needs a target that is a sequence, as target_macs=['0.7x', '0.5x'], "
+            f"and all of them equally long. Received: {given or 'none'}"
         )
-    reached: list[float] = []
-    for number, target in enumerate(targets):
+    reached: dict[str, list[Any]] = {name: [] for name in steps}
+    for number in range(*lengths):
         if number:
             with _frozen_gates(model):
                 train(model)
         scores = score(model, criterion)
-        options = {**options, wanted[0]: target, "reopen": False}
-        architecture = prune(model, scores, **options)
-        reached.append(architecture.settings[wanted[0]])
-    settings = {**architecture.settings, wanted[0]: reached}
-    return dataclasses.replace(architecture, settings=settings)
+        present = {name: targets[number] for name, targets in steps.items()}
+        architecture = prune(model, scores, **{**options, **present, "reopen": False})
+        for name, values in reached.items():
+            values.append(architecture.settings[name])
+    return dataclasses.replace(architecture, settings={**architecture.settings, **reached})
 
 
 def shares(last: float, steps: int) -> list[str]:

@@ -8,12 +8,12 @@ import keras
 
 from keras_nas import gates, surgery
 from keras_nas.layers import ScaledSigmoidGate
-from keras_nas.search.counted_resource import make_resource
 from keras_nas.search.dnal_config import DnalConfig
 from keras_nas.search.dnal_fading import FadingStage
 from keras_nas.search.dnal_stages import GateStage, JointStage
 from keras_nas.search.dnal_target import check_reachable, land_on_target
 from keras_nas.search.method import GatedMethod, SearchResult, search
+from keras_nas.search.steering import budget_of, is_plain, steering
 from keras_nas.tasks import Task
 from keras_nas.training.loop import run_stage
 from keras_nas.training.session import Session
@@ -38,12 +38,12 @@ class Dnal(GatedMethod):
         self.config = config or DnalConfig()
 
     def check(self, supernet, context, source=None):
-        """The target can be reached, and counted while channels fade."""
-        what = self.config.targeted
-        if what is not None:
+        """The targets can be reached, and counted while channels fade."""
+        if self.config.targets:
             check_reachable(supernet, self.config)
             if self.config.fades:
-                make_resource(supernet, what, self.config)
+                budget = None if is_plain(self.config) else budget_of(supernet, self.config)
+                steering(supernet, self.config, budget)
 
     def train_weights(self, supernet, context):
         """Lines 1 to 4: the weights, with the gates off; nothing with strategy "joint"."""
@@ -57,14 +57,14 @@ class Dnal(GatedMethod):
         Under strategy "fading" the weights learn beside them; see `FadingStage`.
 
         A group that would lose its last channel with no way round it keeps its best, and more where
-        the network would not tell the first training batch's inputs apart. With a target, the
-        channels with the highest s stay, as many as it allows.
+        the network would not tell the first training batch's inputs apart. With targets, the
+        channels with the highest s stay, as many as all of them allow.
         """
         stage = self._stage()(
             supernet, context.train_data, context.validation_data, context.task, self.config
         )
         records = run_stage(stage, context.session)
-        if self.config.targeted is not None:
+        if self.config.targets:
             land_on_target(supernet, self.config)
         surgery.rescue(supernet, inputs_of(context.train_data))
         gates.set_mode(supernet, "hard")

@@ -119,8 +119,8 @@ class DnalConfig(TargetSettings):
         check_range(self, ("lambda_a", "reestimate_batches"), 0)
         check_range(self, ("delta_max", "round_to"), 1)
         check_range(self, ("start_logit",), 0, strict=True)
-        self.check_targets(self.targeted)
-        if self.strategy == "fading" and self.targeted is None:
+        self.check_targets()
+        if self.strategy == "fading" and not self.targets:
             raise UsageError(
                 "strategy='fading' needs a target, such as target_macs='0.5x'. Received: none"
             )
@@ -133,7 +133,7 @@ class DnalConfig(TargetSettings):
     @property
     def fades(self) -> bool:
         """Whether stage 2 is that of "fading"."""
-        automatic = self.strategy == "auto" and self.targeted is not None
+        automatic = self.strategy == "auto" and bool(self.targets)
         return automatic or self.strategy == "fading"
 
     @property

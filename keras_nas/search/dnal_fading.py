@@ -6,10 +6,10 @@ import numpy as np
 import tensorflow as tf
 
 from keras_nas import importance
-from keras_nas.search.counted_resource import make_resource
 from keras_nas.search.delta_schedule import DeltaSchedule
 from keras_nas.search.dnal_config import DnalConfig
 from keras_nas.search.dnal_stages import GateStage, JointStage
+from keras_nas.search.steering import budget_of, is_plain, steering
 from keras_nas.search.units import Units
 
 FIRST = 3.0
@@ -31,7 +31,8 @@ class FadingStage(JointStage):
 
     The gates start in the order of a criterion, each layer's best channel highest, all nearly open.
     Every few steps one number is taken from all s, so that the channels with s > 0 cost what a plan
-    has that falls evenly from the full network to the target. A channel fades over some tens of
+    has that falls evenly from the full network to the target; of several targets, that of
+    `keras_nas.search.steering`. A channel fades over some tens of
     steps, and the task's gradient holds it, or lets it go, against its neighbours. The pull on all
     s is that of a λ_a of Eq. (4) that follows the target. δ rises from 1 to 10 besides. Tied
     channels have the mean of their s; `min_share` of each layer stay.
@@ -44,7 +45,7 @@ class FadingStage(JointStage):
         config: The settings, with a target.
 
     Raises:
-        KerasNasError: As in `make_resource`.
+        KerasNasError: As in `steering`.
     """
 
     def __init__(self, supernet, train_data, validation_data, task, config: DnalConfig):
@@ -54,10 +55,9 @@ class FadingStage(JointStage):
             supernet, train_data, validation_data, task, config, "architecture", training, epochs
         )
         self.flags = "finetune"
-        assert config.targeted is not None
-        self.resource = make_resource(supernet, config.targeted, config)
+        budget = None if is_plain(config) else budget_of(supernet, config)
+        self.resource, target = steering(supernet, config, budget)
         self.full = self.resource.full()
-        target = config.target(self.full)
         assert target is not None
         self.target = target
         learned = {gate.name for gate in self.gates}

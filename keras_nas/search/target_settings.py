@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from keras_nas.choices import RESOURCES
+from keras_nas.choices import BUDGETS, FORMS_OF
 from keras_nas.errors import UsageError
 from keras_nas.settings import LATER_STAGES, check_range, setting
 from keras_nas.targets import is_given, parse_target
@@ -12,7 +12,11 @@ from keras_nas.targets import is_given, parse_target
 
 @dataclasses.dataclass(frozen=True)
 class TargetSettings:
-    """One cost to reach, in any resource; the base of a method's settings."""
+    """The costs to reach, in one resource or several; the base of a method's settings.
+
+    All that are given hold in the end, as `keras_nas.importance.prune` prices them. On the way a
+    search steers by one resource; see `keras_nas.search.steering`.
+    """
 
     target_params: float | str = setting(
         0.0, "Params to reach, or a share as 0.5x; 0 for none.", decides=LATER_STAGES
@@ -43,38 +47,26 @@ class TargetSettings:
     )
 
     @property
-    def targeted(self) -> str | None:
-        """The resource that a target names; None where no target is given."""
-        return next(iter(self._named()), None)
+    def targets(self) -> dict[str, float | str]:
+        """By resource, the targets that are given, as they are spelt."""
+        values = {what: getattr(self, f"target_{what}") for what in BUDGETS}
+        return {what: value for what, value in values.items() if is_given(value)}
 
-    def target(self, full: float) -> float | None:
-        """The target in its resource's unit, where the full network has `full`; None for none."""
-        if self.targeted is None:
-            return None
-        name = f"target_{self.targeted}"
-        return parse_target(name, getattr(self, name)).of(full)
-
-    def _named(self) -> list[str]:
-        return [name for name in RESOURCES if is_given(getattr(self, f"target_{name}"))]
-
-    def check_targets(self, what: str | None) -> None:
-        """Raises `UsageError` for two targets, one that is none, a table without its use, no share.
+    def check_targets(self, otherwise: str | None = None) -> None:
+        """Raises `UsageError` for a target that is none, a table without its use, no share.
 
         Args:
-            what: The resource that the search counts, or None.
+            otherwise: The resource that the search counts where no target is given, or None.
         """
         check_range(self, ("min_share",), 0)
         if self.min_share > 1:
             raise UsageError(f"`min_share` must be 1 or less. Received: min_share={self.min_share}")
-        named = self._named()
-        if len(named) > 1:
-            raise UsageError(
-                f"Only one target may be given. Received: {', '.join(f'target_{n}' for n in named)}"
-            )
-        for name in named:
-            parse_target(f"target_{name}", getattr(self, f"target_{name}"))
-        if (what == "latency_ms") != bool(self.latency_table):
+        targets = self.targets
+        for what, value in targets.items():
+            parse_target(f"target_{what}", value, forms=FORMS_OF.get(what, ()))
+        counted: list[str | None] = [*targets] or [otherwise]
+        if ("latency_ms" in counted) != bool(self.latency_table):
             raise UsageError(
                 "`latency_table` must be given with a target or resource of latency_ms, and only "
-                f"then. Received: {self.latency_table!r} with {what}"
+                f"then. Received: {self.latency_table!r} with {', '.join(map(str, counted))}"
             )

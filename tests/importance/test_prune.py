@@ -208,6 +208,45 @@ def test_steps_end_where_they_should_and_train_in_between():
     assert architecture.settings["target_macs"] == [0.5 * full, 0.25 * full]
 
 
+@pytest.mark.parametrize("shares_of", [(0.5, 0.9), (0.9, 0.5), (0.5, 0.5)])
+def test_several_budgets_hold_at_once_and_one_of_them_just(shares_of):
+    supernet = gated(resnet())
+    full = kn.costs.count(supernet)
+    macs, params = shares_of
+    architecture = prune(
+        supernet, score(supernet), target_macs=f"{macs}x", target_params=int(params * full.params)
+    )
+    _, costs = check_built(supernet, architecture)
+    found = {"macs": costs.macs / (macs * full.macs), "params": costs.params / params / full.params}
+    assert 0.93 < max(found.values()) <= 1
+    assert architecture.settings["target_macs"] == macs * full.macs
+    assert architecture.settings["target_params"] == int(params * full.params)
+    alone = prune(supernet, score(supernet), target_macs=f"{macs}x")
+    kept = [sum(map(len, a.kept_channels.values())) for a in (architecture, alone)]
+    assert kept[0] < kept[1] if shares_of == (0.9, 0.5) else kept[0] <= kept[1]
+
+
+def test_the_least_is_kept_where_a_budget_need_not_hold(caplog):
+    supernet = gated(resnet())
+    architecture = prune(supernet, score(supernet), target_macs=9, strict=False)
+    assert {len(kept) for kept in architecture.kept_channels.values()} == {1}
+    assert "or more: what is left of 'resnet'" in caplog.text
+    check_built(supernet, architecture)
+
+
+def test_steps_of_two_budgets_go_together():
+    supernet = gated(resnet())
+    options = {"target_macs": ["0.8x", "0.5x"], "target_params": ["0.9x", "0.4x"]}
+    architecture = prune_in_steps(supernet, "l1", lambda model: None, **options)
+    full, (_, costs) = kn.costs.count(supernet), check_built(supernet, architecture)
+    assert costs.macs <= 0.5 * full.macs
+    assert costs.params <= 0.4 * full.params
+    assert architecture.settings["target_params"] == [0.9 * full.params, 0.4 * full.params]
+    options["target_params"].append("0.3x")
+    with pytest.raises(kn.KerasNasError, match="all of them equally long"):
+        prune_in_steps(supernet, "l1", lambda model: None, **options)
+
+
 def test_milliseconds_by_a_table():
     supernet = gated(resnet())
     operations = timed_operations(kn.graph.read(resnet(), [(1, 8, 8, 3)]))
@@ -242,7 +281,11 @@ def test_scaled_edges_are_left_as_they_are():
     ("options", "message"),
     [
         ({}, "One of `target_params`.*Received: none"),
-        ({"target_macs": "0.5x", "target_params": 9}, "Received: target_params, target_macs"),
+        (
+            {"target_macs": 9.0, "target_params": "0.01x"},
+            r"`target_params` must be [\d,]+ or more and `target_macs` must be [\d,.e+]+ or more: "
+            r".*Received: [\d.]+ \(the full network has [\d,.]+\), 9 \(the full network has",
+        ),
         ({"target_macs": "half"}, "`target_macs` must be a number above 0"),
         ({"target_macs": "1.5x"}, "`target_macs` must be a number above 0"),
         ({"target_macs": "0.5x", "round_to": 0}, "`round_to` must be 1 or more"),
@@ -258,7 +301,7 @@ def test_what_cannot_be_is_refused(options, message):
 
 def test_steps_need_a_sequence():
     supernet = gated(resnet())
-    with pytest.raises(kn.KerasNasError, match="one target that is a sequence"):
+    with pytest.raises(kn.KerasNasError, match="a target that is a sequence"):
         prune_in_steps(supernet, "l1", lambda model: None, target_macs="0.5x")
     with pytest.raises(kn.KerasNasError, match="`last` must be above 0"):
         shares(1.5, 2)

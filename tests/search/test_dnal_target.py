@@ -47,9 +47,24 @@ def test_a_target_out_of_reach_is_refused_before_training():
         dnal(small_net(), random_images(), config=config, session=QUIET)
 
 
-def test_two_targets_are_refused():
-    with pytest.raises(UsageError, match="Only one target"):
-        DnalConfig(target_macs="0.5x", target_params="0.5x")
+@pytest.mark.parametrize("strategy", ["sequential", "fading"])
+def test_several_targets_are_all_met(strategy):
+    config = dataclasses.replace(
+        CONFIG, target_macs="0.5x", target_params="0.3x", gates_start="l1", strategy=strategy,
+    )  # fmt: skip
+    found = dnal(small_net(), random_images(), config=config, session=QUIET)
+    costs = found.architecture.costs
+    shares = {what: costs["after"][what] / costs["before"][what] for what in ("macs", "params")}
+    assert shares["macs"] <= 0.5
+    assert shares["params"] <= 0.3
+    assert max(shares["macs"] / 0.5, shares["params"] / 0.3) > 0.8
+
+
+def test_of_several_targets_each_out_of_reach_is_named():
+    config = dataclasses.replace(CONFIG, target_macs=10, target_params=20, target_flops="0.9x")
+    message = r"`target_params` must be .* or more and `target_macs` must be [\d,]+ or more: "
+    with pytest.raises(UsageError, match=message):
+        dnal(small_net(), random_images(), config=config, session=QUIET)
 
 
 def test_the_identity_start_is_nearer_to_the_original_than_the_papers():

@@ -236,6 +236,28 @@ def test_target_below_the_minimum_names_the_minimum():
     assert all(gate.mode == "soft" and gate.mask().all() for gate in gates.find(model))
 
 
+@pytest.mark.parametrize("steer", ["gates", "none"])
+def test_several_targets_are_all_met(steer):
+    config = dataclasses.replace(
+        CONFIG, target_flops="0.5x", target_params="0.3x", steer=steer, search=SHORT, start="l1",
+    )  # fmt: skip
+    found = fgnas(small_net(), random_images(), config=config, session=QUIET)
+    full, small = costs.count(small_net()), costs.count(found.small)
+    assert small.flops <= 0.5 * full.flops
+    assert small.params <= 0.3 * full.params
+    assert max(small.flops / full.flops / 0.5, small.params / full.params / 0.3) > 0.8
+
+
+def test_several_targets_are_checked_before_training():
+    for targets, message in (
+        ({"target_params": 20}, r"`target_params` must be [\d,]+ or more: .* closed that can be"),
+        ({"target_params": 1e15, "target_flops": 1e15}, "One of `target_params` and `target_flop"),
+    ):
+        config = dataclasses.replace(CONFIG, **targets)
+        with pytest.raises(UsageError, match=message):
+            fgnas(small_net(), random_images(), config=config, session=QUIET)
+
+
 def test_a_target_that_the_search_misses_is_landed_on(caplog):
     still = TrainConfig(epochs=1, learning_rate=0.0, weight_decay=0.0)
     config = dataclasses.replace(CONFIG, lambda_r=0.0, search=still)
@@ -361,14 +383,12 @@ def test_a_target_is_met_by_what_rounding_leaves():
 
 
 def test_configuration_is_checked():
-    with pytest.raises(UsageError, match="Only one target"):
-        FgnasConfig(target_flops="0.5x", target_params="0.5x")
     with pytest.raises(UsageError, match="`latency_table` must be given"):
         FgnasConfig(target_latency_ms="0.5x")
     with pytest.raises(UsageError, match="`steer` needs a target"):
         FgnasConfig(steer="lambda")
-    assert FgnasConfig(target_params="0.5x").what == "params"
-    assert FgnasConfig().target(10.0) is None
+    assert FgnasConfig(target_params="0.5x").targets == {"params": "0.5x"}
+    assert FgnasConfig().targets == {}
 
 
 @pytest.mark.parametrize(

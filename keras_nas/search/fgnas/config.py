@@ -164,13 +164,13 @@ class FgnasConfig(TargetSettings):
         check_range(self, ("lambda_r", "steer_gain", "gate_learning_rate"), 0)
         check_range(self, ("reestimate_batches",), 0)
         check_range(self, ("round_to",), 1)
-        self.check_targets(self.what)
+        self.check_targets(self.resource)
         if not (self.prune_channels and self.multiple_operations) and not self.mixes:
             raise UsageError(
                 "`prune_channels` and `multiple_operations` may be False with `kernels`, "
                 "`activations` or `types` only. Received: none of these"
             )
-        if self.steer == "lambda" and self.targeted is None:
+        if self.steer == "lambda" and not self.targets:
             raise UsageError("`steer` needs a target. Received: steer='lambda' without one")
 
     @property
@@ -187,8 +187,3 @@ class FgnasConfig(TargetSettings):
         if self.pretrained == "auto":
             return from_file or not self.weights.epochs
         return self.pretrained == "yes"
-
-    @property
-    def what(self) -> str:
-        """The resource that counts: that of the target, else `resource`."""
-        return self.targeted or self.resource

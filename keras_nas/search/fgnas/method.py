@@ -58,9 +58,9 @@ class Fgnas(GatedMethod):
         stage = FgnasStage(supernet, context.train_data, None, context.task, self.config)
         stage.check_reachable()
         if stage.target is not None and not stage.epochs:
+            names = " and ".join(f"`target_{what}`" for what in self.config.targets)
             raise UsageError(
-                f"`target_{stage.resource.what}` needs `search_epochs` of 1 or more. "
-                "Received: search_epochs=0"
+                f"{names} needs `search_epochs` of 1 or more. Received: search_epochs=0"
             )
 
     def learn(self, supernet, context):
@@ -74,12 +74,12 @@ class Fgnas(GatedMethod):
         if stage.target is None:
             return records
         if not stage.is_met():
+            what, left, target = stage.excess()
             logger.warning(
                 "The search left %s of `target_%s`=%s, %.1f %% more: the channels nearest to "
                 "closed are closed too. (A greater `lambda_r` or `gate_learning_rate`, more "
                 "`search_epochs` or steer='gates' lets the search close them.)",
-                f"{stage.left():,.6g}", stage.resource.what, f"{stage.target:,.6g}",
-                100 * (stage.left() / stage.target - 1),
+                f"{left:,.6g}", what, f"{target:,.6g}", 100 * (left / target - 1),
             )  # fmt: skip
             stage.land()
         elif self.config.steer == "gates":

@@ -15,12 +15,12 @@ from keras_nas.architecture import Architecture, rounded_mask
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.graph import read
 from keras_nas.layers import STEGate
-from keras_nas.search.counted_resource import make_resource
 from keras_nas.search.fgnas.config import FgnasConfig
 from keras_nas.search.fgnas.constraint import Protection, make_constraint, open_channels
 from keras_nas.search.fgnas.folded_gates import fold_gates
 from keras_nas.search.fgnas.present_cost import PresentCost
 from keras_nas.search.gate_statistics import gate_statistics, probabilities
+from keras_nas.search.steering import budget_of, is_plain, steering
 from keras_nas.search.units import Units
 from keras_nas.tasks import Task
 from keras_nas.training.rematerialization import Rematerialized
@@ -40,6 +40,7 @@ START_BATCHES = 16
 """Batches at most that the gates' first order is read from, where its criterion reads any."""
 STEERING_RANGE = 1e4
 """λ is steered within this factor of where it began, up and down."""
+EMPTIEST = "every gate closed that can be"
 LOOK_EVERY = 10
 """Steps between two looks at what is left, with `steer="gates"`: a GPU waits for each of them."""
 
@@ -87,9 +88,12 @@ class FgnasStage(TrainStage):
         self.logits = [gate.logits for gate in self.gates]
         folded = fold_gates(supernet)
         self.network = Rematerialized(folded) if self.config.rematerialize else folded
-        self.resource = make_resource(supernet, config.what, config, batched_shape(config))
+        shapes = batched_shape(config)
+        self.budget = None if is_plain(config) else budget_of(supernet, config, shapes)
+        self.resource, self.target = steering(
+            supernet, config, self.budget, config.resource, shapes
+        )
         self.full = self.resource.full()
-        self.target = config.target(self.full)
         with tf.distribute.get_strategy().scope():
             self.strength = keras.Variable(config.lambda_r, trainable=False, name="lambda_r")
             self.present = PresentCost(self.resource, self.full)
@@ -105,6 +109,7 @@ class FgnasStage(TrainStage):
         self._settle = tf.function(self._settled, autograph=False)
         self._seen: bytes | None = None
         self._value = self.full
+        self._price = 1.0
 
     def begin(self, steps):
         super().begin(steps)
@@ -140,17 +145,25 @@ class FgnasStage(TrainStage):
         importance.start_logits(self.model, scores, ranking="layer", tied=self.units.tied)
 
     def check_reachable(self) -> None:
-        """Raises `UsageError` if the target is below what the least network has, or above all."""
+        """Raises `UsageError` if a target is below what the least network has, or all are above."""
         if self.target is None:
             return
-        least = self._cost(
-            self._rounded(self._rescued(self.units.by_gate(self.units.floor_mask())))
-        )
-        what = self.resource.what
-        if self.target < least:
+        masks = self._rounded(self._rescued(self.units.by_gate(self.units.floor_mask())))
+        least = self._costs(masks)
+        if self.budget is not None:
+            if self.budget.price_of(least) > 1:
+                raise UsageError(self.budget.refusal(least, EMPTIEST))
+            if self.budget.price_of(self.budget.full) <= 1:
+                raise UsageError(
+                    f"One of {self.budget.named()} must be less than what all of "
+                    f"'{self.model.name}' has. Received: {self.budget.settings()}"
+                )
+            return
+        ((what, fewest),) = least.items()
+        if self.target < fewest:
             raise UsageError(
-                f"`target_{what}` must be {least:,.6g} or more: what is left of "
-                f"'{self.model.name}' with every gate closed that can be. "
+                f"`target_{what}` must be {fewest:,.6g} or more: what is left of "
+                f"'{self.model.name}' with {EMPTIEST}. "
                 f"Received: {self.target:,.6g} (the full network has {self.full:,.6g})"
             )
         if self.target > self.full:
@@ -214,7 +227,7 @@ class FgnasStage(TrainStage):
             measured = self.measured()
         self.reached = self.target is not None and measured <= self.target and self.is_met()
         if self.target is not None and self.reached and self.settings.steer != "gates":
-            self._reopen_surplus(self.target)
+            self._reopen_surplus()
             self.mend()
         return self.reached
 
@@ -236,7 +249,8 @@ class FgnasStage(TrainStage):
     def after_epoch(self, epoch):
         record: dict[str, Any] = {"resource": self.left(), "lambda_r": self._lambda()}
         if self.target is not None:
-            record[f"target_{self.resource.what}"] = self.target
+            steered = self.budget is not None and self.resource.what not in self.budget.targets
+            record[f"{'steered' if steered else 'target'}_{self.resource.what}"] = self.target
         statistics = gate_statistics(self.gates)
         record.update({key: statistics[key] for key in ("channels", "kept", "kept_share")})
         record["kept_by_gate"] = {gate.name: int(gate.mask().sum()) for gate in self.gates}
@@ -253,7 +267,9 @@ class FgnasStage(TrainStage):
         masks = {gate.name: gate.mask() for gate in self.gates}
         state = b"".join(np.packbits(mask).tobytes() for mask in masks.values())
         if state != self._seen:
-            self._seen, self._value = state, self._cost(self._rounded(self._rescued(masks)))
+            masks = self._rounded(self._rescued(masks))
+            self._seen, self._value = state, self._cost(masks)
+            self._price = 1.0 if self.budget is None else self.budget.price(masks)
         return self._value
 
     def measured(self) -> float:
@@ -261,8 +277,11 @@ class FgnasStage(TrainStage):
         return float(self.present())
 
     def is_met(self) -> bool:
-        """Whether what surgery would build meets the target."""
-        return self.target is not None and self.left() <= self.target
+        """Whether what surgery would build meets the targets."""
+        if self.target is None:
+            return False
+        left = self.left()
+        return left <= self.target if self.budget is None else self._price <= 1
 
     def _counted(self, joined: np.ndarray) -> float:
         return float(self.resource.exact_of_all(tf.constant(joined)))
@@ -278,11 +297,12 @@ class FgnasStage(TrainStage):
     def land(self) -> None:
         """Keeps the channels with the greatest ψ_on − ψ_off that the target allows, tied or not.
 
-        Never over the target, and within a thousandth or a channel of it; the gates end in mode
-        "hard".
+        Never over the targets, and within a thousandth or a channel of the tightest; the gates end
+        in mode "hard". Where no network keeps them all, the least stays.
         """
         settings = self.settings
-        budget: dict[str, Any] = {f"target_{self.resource.what}": self.target}
+        targets = {self.resource.what: self.target} if self.budget is None else settings.targets
+        budget: dict[str, Any] = {f"target_{what}": value for what, value in targets.items()}
         importance.prune(
             self.model,
             self.units.scores(),
@@ -293,12 +313,13 @@ class FgnasStage(TrainStage):
             min_channels=0,
             min_share=settings.min_share if self.units.tied else 0.0,
             round_to=settings.round_to,
+            strict=False,
             align=settings.align,
             input_shapes=batched_shape(settings),
         )
 
-    def _reopen_surplus(self, target: float) -> None:
-        """Opens again, best first, what the last step closed beyond the target.
+    def _reopen_surplus(self) -> None:
+        """Opens again, best first, what the last step closed beyond the targets.
 
         Channels that are as good as each other are opened by turns, one of each gate: where λ is so
         strong that all of a layer's channels have closed alike, each layer gets its share back.
@@ -314,7 +335,7 @@ class FgnasStage(TrainStage):
                 open_channels(gate, opened)
             if self.constraint is not None:
                 self.constraint()
-            return self.left() <= target
+            return self.is_met()
 
         count = 0
         while True:
@@ -328,6 +349,22 @@ class FgnasStage(TrainStage):
             blocked = order[count][0]
             order[count:] = [place for place in order[count:] if place[0] != blocked]
         fits(count)
+
+    def _costs(self, masks: dict[str, np.ndarray]) -> dict[str, float]:
+        """By resource, what counts towards the targets."""
+        if self.budget is None:
+            return {self.resource.what: self._cost(masks)}
+        return self.budget.costs(masks)
+
+    def excess(self) -> tuple[str, float, float]:
+        """The target that most is left of, in its resource: what, what is left, the target."""
+        assert self.target is not None
+        if self.budget is None:
+            return self.resource.what, self.left(), self.target
+        masks = {gate.name: gate.mask() for gate in self.gates}
+        costs = self.budget.costs(self._rounded(self._rescued(masks)))
+        what = self.budget.tightest(costs)
+        return what, costs[what], self.budget.targets[what]
 
     def _cost(self, masks: dict[str, np.ndarray]) -> float:
         if self.settings.align == "pad" or self.resource.what == "latency_ms":

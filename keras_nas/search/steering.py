@@ -1,0 +1,108 @@
+"""What a search steers by on the way to its targets: one resource that it can relax."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_nas import gates
+from keras_nas.choices import RESOURCES
+from keras_nas.importance import Budget, Latency
+from keras_nas.importance.channel_paths import is_channel_gate
+from keras_nas.regularizers import Resource
+from keras_nas.search.counted_resource import make_resource
+from keras_nas.search.dnal_config import DnalConfig
+from keras_nas.search.fgnas.config import FgnasConfig
+from keras_nas.targets import parse_target
+
+STAND_INS = {"bytes": "params", "ram": "macs"}
+"""What is steered by for a budget that has no gradient."""
+HALVINGS = 10
+"""How finely the even cut is looked for: to a thousandth of the channels."""
+
+Settings = DnalConfig | FgnasConfig
+Shapes = Sequence[tuple[int, ...]] | None
+
+
+def budget_of(supernet: keras.Model, settings: Settings, input_shapes: Shapes = None):
+    """The `Budget` of the targets that the settings give.
+
+    Raises:
+        KerasNasError: As `Budget`, or the latency table cannot be read.
+    """
+    latency = Latency.load(settings.latency_table, settings.interpolate)
+    return Budget(supernet, settings.targets, latency, settings.align, input_shapes)
+
+
+def is_plain(settings: Settings) -> bool:
+    """Whether there is one target at most, in a resource that a search can steer by itself."""
+    return len(settings.targets) < 2 and all(what in RESOURCES for what in settings.targets)
+
+
+def steering(
+    supernet: keras.Model,
+    settings: Settings,
+    budget: Budget | None,
+    otherwise: str = "",
+    input_shapes: Shapes = None,
+) -> tuple[Resource, float | None]:
+    """The resource that a search steers by, and how much of it may be left in the end.
+
+    A single target in params, macs, flops or milliseconds is steered by itself. Of several, the one
+    that asks for most: all layers give up the same share of their channels until all targets hold,
+    and the target that held last is it. Bytes of a file are steered by params and the arena's bytes
+    by macs, to what that even cut has of them.
+
+    Args:
+        supernet: A gated model.
+        settings: With targets, or without.
+        budget: That of the targets, where `is_plain` says no.
+        otherwise: The resource where there is no target.
+        input_shapes: As in `Resource`.
+
+    Returns:
+        The resource, and the target in its unit; None where there is none.
+
+    Raises:
+        KerasNasError: As in `make_resource`.
+    """
+    if budget is None:
+        what, value = next(iter(settings.targets.items()), (otherwise, None))
+        resource = make_resource(supernet, what, settings, input_shapes)
+        if value is None:
+            return resource, None
+        return resource, parse_target(f"target_{what}", value).of(resource.full())
+    masks = _even_cut(supernet, settings, budget)
+    asks = budget.tightest(budget.costs(masks))
+    resource = make_resource(supernet, STAND_INS.get(asks, asks), settings, input_shapes)
+    if asks == resource.what:
+        return resource, budget.targets[asks]
+    every = {gate.name: masks.get(gate.name, gate.mask()) for gate in resource.gates}
+    return resource, float(resource.exact({n: tf.constant(mask) for n, mask in every.items()}))
+
+
+def even_masks(supernet: keras.Model, settings: Settings, share: float):
+    """The first channels of each gate: a share of them, and no fewer than the settings leave."""
+    share = max(share, settings.min_share)
+    return {
+        gate.name: np.arange(gate.channels)
+        < max(settings.round_to, math.ceil(share * gate.channels - 1e-9))
+        for gate in gates.find(supernet)
+        if is_channel_gate(gate)
+    }
+
+
+def _even_cut(supernet: keras.Model, settings: Settings, budget: Budget):
+    """The masks of the largest share of all layers that keeps the budget."""
+    low, high = 0.0, 1.0
+    if budget.price_of(budget.full) <= 1:
+        return even_masks(supernet, settings, high)
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        fits = budget.price(even_masks(supernet, settings, middle)) <= 1
+        low, high = (middle, high) if fits else (low, middle)
+    return even_masks(supernet, settings, low)

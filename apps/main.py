@@ -13,7 +13,7 @@ from absl import app, flags, logging
 import keras_nas.compression
 import keras_nas.data
 import keras_nas.search
-from apps import flagfile
+from apps import custom_objects, flagfile
 from apps.app_help import HelpFlag
 from apps.config_flags import HEADINGS
 from export.quiet import quiet_stderr
@@ -31,6 +31,12 @@ EXTRAS = {
 }
 """The extra of the package (pyproject.toml) that brings a module which not everybody needs."""
 _DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
+_CUSTOM_OBJECTS = flags.DEFINE_list(
+    "custom_objects",
+    [],
+    "Classes and functions of your own in models that are loaded, as module:Name; or a module that "
+    "registers them.",
+)
 flags.disclaim_key_flags()
 
 
@@ -87,7 +93,7 @@ def run_with_arguments(main: Callable[[list[str]], None]) -> None:
 
 
 def load_tensorflow() -> None:
-    """Imports TensorFlow, whose banner is held back, and all of keras_nas.
+    """Imports TensorFlow, whose banner is held back, all of keras_nas, and `--custom_objects`.
 
     An app's `main` calls it when everything is checked that can be without.
     """
@@ -96,6 +102,7 @@ def load_tensorflow() -> None:
 
         for package in (keras_nas.data, keras_nas.search, keras_nas.compression, keras_nas):
             importlib.reload(package)  # with what apps/__init__.py has put off
+    custom_objects.register(_CUSTOM_OBJECTS.value)
 
 
 def _parse(argv: Sequence[str]) -> list[str]:

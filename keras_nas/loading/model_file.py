@@ -125,7 +125,7 @@ def _failure(path, version, error, contents=None, custom_objects=None) -> KerasN
         return KerasNasError(
             f"'{name}' in '{path}' {kind} not known here: import the "
             "module that registers it (keras.saving.register_keras_serializable), or pass it in "
-            "`custom_objects`."
+            "`custom_objects` (--custom_objects=module:Name)."
         )
     reason = [line for line in str(error).splitlines() if line.strip()][-1:]
     return KerasNasError(

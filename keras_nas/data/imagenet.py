@@ -24,6 +24,7 @@ from keras_nas.data.augmentation import central_crop, random_resized_crop
 from keras_nas.data.epochs import EpochDataset
 from keras_nas.data.normalization import Normalization
 from keras_nas.data.pipeline import (
+    PARALLEL_CALLS,
     check_batch_size,
     check_seed,
     finished,
@@ -81,7 +82,7 @@ def training_data(
 
     def batches(records: tf.data.Dataset, seeds: tf.data.Dataset) -> tf.data.Dataset:
         examples = tf.data.Dataset.zip(records, seeds)
-        examples = examples.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
+        examples = examples.map(prepare, num_parallel_calls=PARALLEL_CALLS)
         return finished(examples.batch(batch_size, drop_remainder=True))
 
     def build_epoch(epoch: int, start: int) -> tf.data.Dataset:
@@ -108,7 +109,7 @@ def evaluation_data(
     check_batch_size(batch_size)
     examples = _records(builder, split).map(
         lambda record: _evaluated(record, image_size, normalization),
-        num_parallel_calls=tf.data.AUTOTUNE,
+        num_parallel_calls=PARALLEL_CALLS,
     )
     return finished(examples.batch(batch_size))
 

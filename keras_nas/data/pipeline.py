@@ -9,6 +9,7 @@ a few vectorised operations a batch. The random numbers of a batch come from a k
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import numpy as np
@@ -18,6 +19,13 @@ from keras_nas.data.augmentation import Augmentation, augmented
 from keras_nas.data.epochs import EpochDataset
 from keras_nas.data.normalization import Normalization
 from keras_nas.errors import UsageError
+
+_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+PARALLEL_CALLS = min(_CORES, 16)
+"""Batches that are prepared at once."""
+
+_PREFETCHED = 2
 
 Prepare = Callable[[tuple[tf.Tensor, ...], tf.Tensor], tuple[tf.Tensor, ...]]
 
@@ -106,7 +114,7 @@ def training_data(
         positions = tf.data.Dataset.from_tensor_slices(order[start:])
         return finished(
             tf.data.Dataset.zip(positions, step_seeds(seed, epoch, start, steps)).map(
-                element, num_parallel_calls=tf.data.AUTOTUNE
+                element, num_parallel_calls=PARALLEL_CALLS
             )
         )
 
@@ -114,7 +122,7 @@ def training_data(
     positions = positions.batch(batch_size, drop_remainder=True)
     passes = tf.data.Dataset.zip(positions, pass_seeds(seed))
     return EpochDataset(
-        finished(passes.map(element, num_parallel_calls=tf.data.AUTOTUNE)), build_epoch
+        finished(passes.map(element, num_parallel_calls=PARALLEL_CALLS)), build_epoch
     )
 
 
@@ -137,7 +145,7 @@ def evaluation_data(
         .batch(batch_size)
         .map(
             lambda positions: prepare(tuple(tf.gather(array, positions) for array in held)),
-            num_parallel_calls=tf.data.AUTOTUNE,
+            num_parallel_calls=PARALLEL_CALLS,
         )
     )
 
@@ -172,11 +180,16 @@ def pass_seeds(seed: int) -> tf.data.Dataset:
 
 
 def finished(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """`dataset` in a deterministic order, sharded by examples under tf.distribute, prefetched."""
+    """`dataset` in a deterministic order, sharded by examples under tf.distribute, prefetched.
+
+    tf.data's autotuning is off: on one or two cores it held up the end of one epoch in three by two
+    to five seconds, and no batch came earlier for it.
+    """
     options = tf.data.Options()
     options.deterministic = True
+    options.autotune.enabled = False
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-    return dataset.with_options(options).prefetch(tf.data.AUTOTUNE)
+    return dataset.with_options(options).prefetch(_PREFETCHED)
 
 
 def _key(seed: int) -> tf.Tensor:

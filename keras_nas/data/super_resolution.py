@@ -23,7 +23,7 @@ from keras_nas.data.image_pairs import (
     read_tfds_pairs,
 )
 from keras_nas.data.pair_cache import cached_pairs, fingerprint
-from keras_nas.data.pipeline import finished
+from keras_nas.data.pipeline import PARALLEL_CALLS, finished
 from keras_nas.errors import KerasNasError, UsageError
 
 ORIENTATIONS = 8
@@ -165,7 +165,7 @@ def training_patches(pairs: Sequence[ImagePair], config: PatchConfig | None = No
         return _to_range(low, config.value_range), _to_range(high, config.value_range)
 
     def batches(keys: tf.data.Dataset) -> tf.data.Dataset:
-        return finished(keys.map(load, num_parallel_calls=tf.data.AUTOTUNE))
+        return finished(keys.map(load, num_parallel_calls=PARALLEL_CALLS))
 
     def build_epoch(epoch: int, start: int) -> tf.data.Dataset:
         return batches(

@@ -141,6 +141,17 @@ def test_keras_fit_trains_on_it(images: np.ndarray) -> None:
     assert history.history["loss"][-1] < 0.5 * history.history["loss"][0]
 
 
+def test_nothing_is_tuned_while_a_network_trains(images: np.ndarray) -> None:
+    """Autotuning made the ends of epochs wait on few cores."""
+    train = training_set(images)
+    evaluated = image_classification_data(
+        images, LABELS, BATCH, training=False, normalization=NORMALIZATION
+    )
+    for dataset in (train, train.epoch(0), evaluated, train.map(lambda x, y: x)):
+        assert dataset.options().autotune.enabled is False
+        assert dataset.options().deterministic is True
+
+
 def test_images_are_resized_after_augmentation(images: np.ndarray) -> None:
     train = training_set(images, augmentation=None, image_size=20)
     (resized, labels) = batches(train.epoch(0))[0]

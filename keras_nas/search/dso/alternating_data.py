@@ -38,7 +38,7 @@ class AlternatingData:
             _grouped(epoch_of(self.weights, epoch), self.weight_steps),
             _grouped(epoch_of(self.edges, epoch), self.edge_steps),
         )
-        return dataset.skip(start).prefetch(tf.data.AUTOTUNE)
+        return dataset.skip(start).prefetch(2)
 
 
 def _grouped(batches: tf.data.Dataset, steps: int) -> tf.data.Dataset:

@@ -12,6 +12,7 @@ from keras_nas.version import __version__
 
 if TYPE_CHECKING or "KERAS_NAS_DEFER" not in os.environ:
     from keras_nas import (
+        callbacks,
         costs,
         data,
         gates,
@@ -35,6 +36,7 @@ __all__ = [
     "CompressConfig",
     "KerasNasError",
     "__version__",
+    "callbacks",
     "compress",
     "costs",
     "data",

@@ -42,6 +42,7 @@ PART_ORDER = (
     "tasks",
     "training",
     "search",
+    "callbacks",
     "compression",
     "runs",
     "reporting",

@@ -155,6 +155,10 @@ class Gate(keras.layers.Layer):
         chosen = ops.where(ops.equal(self._mode, 1), soft, self.indicator())
         return ops.where(ops.equal(self._mode, 0), ops.ones_like(soft), chosen)
 
+    def is_soft(self):
+        """1 in mode "soft", else 0: a float32 scalar tensor, true to later changes of the mode."""
+        return ops.cast(ops.equal(self._mode, MODES.index("soft")), "float32")
+
     def call(self, inputs):
         return inputs * ops.cast(self.factors(), inputs.dtype)
 

@@ -86,8 +86,7 @@ class ScaledSigmoidGate(Gate):
 
     def call(self, inputs):
         if self.penalty:
-            soft = ops.cast(ops.equal(self._mode, 1), "float32")
-            self.add_loss(self.penalty * soft * ops.sum(self.probabilities()))
+            self.add_loss(self.penalty * self.is_soft() * ops.sum(self.probabilities()))
         return super().call(inputs)
 
     def get_config(self):

@@ -45,7 +45,12 @@ class CompressAppConfig:
     validation_share: float = setting(
         0.1, "Share of the training pictures that is held back where no part is."
     )
-    augment: bool = setting(True, "Augment the training pictures.")
+    augment: str = setting(
+        "auto",
+        "Augment the training pictures: yes, no, or auto, which looks whether the model knows "
+        "augmented ones.",
+        ("auto", "yes", "no"),
+    )
     patch_size: int = setting(96, "Super-resolution: side of a patch at high resolution.")
     steps_per_epoch: int = setting(200, "Super-resolution: batches of patches an epoch.")
     formats: tuple[str, ...] = setting(

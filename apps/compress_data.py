@@ -19,11 +19,16 @@ from keras_nas.runs.preflight import check_fits
 from keras_nas.tasks import make_task
 from keras_nas.tasks.pixel_guess import CANDIDATES, guess_pixels
 from keras_nas.training.evaluation import Evaluator
+from keras_nas.training.stage import epoch_of
 
 TRIED = 256
 """Pictures that a model is tried on, to find out the range of its pixels."""
 BATCH_SIZES = {"classification": 64, "segmentation": 8, "super_resolution": 16}
 """By task, where none is given."""
+AUGMENTED = ("classification", "segmentation")
+"""Tasks whose augmentation shows a model what it may not know."""
+KNOWN = 0.95
+"""The share of its quality on plain pictures that a model has on augmented ones that it knows."""
 WHITE = (1, 255)
 """The values of white that a super-resolution model may have been trained with."""
 
@@ -48,7 +53,29 @@ def load_for(
         if changes:
             run_config = dataclasses.replace(run_config, **changes)
             data = load_data(run_config)
+    if config.augment == "auto" and data.task in AUGMENTED and not _knows(model, data, say):
+        run_config = dataclasses.replace(run_config, augment=False)
+        data = load_data(run_config)
     return run_config, data
+
+
+def _knows(model: keras.Model, data: DataSet, say: Callable[[str], None]) -> bool:
+    """Whether a model is as good on augmented pictures as on others, about; what is found is said.
+
+    If it is not, it would be a bad teacher on them, and the small network would learn something
+    that the model never did.
+    """
+    task = make_task(data, model)
+    batches = epoch_of(data.train, 0)
+    some = batches.take(max(1, TRIED // next(iter(batches))[1].shape[0]))
+    augmented = Evaluator(model, task, some)()[task.monitor]
+    plain = Evaluator(model, task, data.test)()[task.monitor]
+    knows = augmented >= KNOWN * plain
+    say(
+        f"Augmentation: {'on' if knows else 'off'}, since the model's {task.monitor} is "
+        f"{augmented:.2g} on augmented pictures and {plain:.2g} on others."
+    )
+    return knows
 
 
 def _run_config(config: CompressAppConfig, model: keras.Model) -> RunConfig:
@@ -65,7 +92,7 @@ def _run_config(config: CompressAppConfig, model: keras.Model) -> RunConfig:
         image_size=(config.image_size or _side(model)) if "image_size" in options(name) else 0,
         pictures=_pictures(config.pictures, model, options(name)),
         validation_share=config.validation_share,
-        augment=config.augment,
+        augment=config.augment != "no",
         scale=_scale(model) if task == "super_resolution" else RunConfig.scale,
         patch_size=config.patch_size,
         steps_per_epoch=config.steps_per_epoch,

@@ -15,6 +15,7 @@ from apps.compress_config import CompressAppConfig
 from keras_nas.compression.config import CompressConfig
 from keras_nas.costs import count
 from keras_nas.data import load
+from keras_nas.data.picture_settings import PictureSettings
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.search import Session, TrainConfig, train
 from keras_nas.tasks import Classification
@@ -200,3 +201,38 @@ def test_grey_pictures_of_a_csv_are_loaded_as_the_model_takes_them(place, tmp_pa
     assert (run_config.data, run_config.pictures.channels) == ("csv", 1)
     assert data.image_shape == (6, 6, 1)
     assert data.class_names == ("bright", "dark", "middle")
+
+
+@pytest.mark.parametrize("augment", [False, True])
+def test_pictures_are_augmented_where_the_model_knows_them_so(tmp_path, augment):
+    """Of pictures that are bright on the left or on the right, a flip makes the other class."""
+    from apps.compress_data import load_for
+
+    half = np.repeat([[0, 255]], 6, axis=1).reshape(1, 12, 1)
+    for part in ("train", "test"):
+        for name in ("left", "right"):
+            folder = tmp_path / "sides" / part / name
+            folder.mkdir(parents=True)
+            row = half if name == "right" else half[:, ::-1]
+            pixels = np.broadcast_to(row, (12, 12, 3)).astype("uint8")
+            if augment:
+                pixels = np.full((12, 12, 3), 40 if name == "left" else 220, "uint8")
+            for number in range(32):
+                PIL.Image.fromarray(pixels).save(folder / f"{number}.png")
+    inputs = keras.Input((12, 12, 3))
+    x = keras.layers.Rescaling(1 / 255)(inputs)
+    if augment:  # sees the mean alone, which no crop or flip changes much
+        x = keras.layers.GlobalAveragePooling2D()(x)
+    x = keras.layers.Flatten()(x)
+    model = keras.Model(inputs, keras.layers.Dense(2)(x))
+    data = load(
+        "class_folders", data_dir=tmp_path / "sides", batch_size=16, pixels="0..255",
+        augment=augment, validation_share=0.0,
+    )  # fmt: skip
+    train(
+        model, data.train, None, TrainConfig(epochs=8, learning_rate=0.1, weight_decay=0.0),
+        task=Classification.of(model), session=Session(progress="off"),
+    )  # fmt: skip
+    config = settings(tmp_path, data=str(tmp_path / "sides"), pictures=PictureSettings("0..255"))
+    run_config, _ = load_for(config, model, print)
+    assert run_config.augment is augment

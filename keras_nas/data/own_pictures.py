@@ -16,11 +16,8 @@ from keras_nas.data.normalization import normalization_of
 from keras_nas.data.picture_csv import list_picture_csv
 from keras_nas.data.picture_npz import PictureArrays, load_picture_npz
 from keras_nas.data.pixels import STANDARDIZED
-from keras_nas.data.subsets import split_indices
+from keras_nas.data.subsets import TEST_SHARE, split_indices
 from keras_nas.data.task_data import TaskData
-
-TEST_SHARE = 0.2
-"""The share of the pictures that is tested on where they have no part for that."""
 
 Place = str | os.PathLike[str]
 Finder = Callable[[Place | None], PictureListing | PictureArrays]

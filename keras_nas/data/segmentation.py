@@ -20,7 +20,7 @@ from keras_nas.data.pipeline import check_seed, evaluation_data, training_data
 from keras_nas.data.pixels import STANDARDIZED
 from keras_nas.data.segmentation_augmentation import centred, random_scale_crop_flip
 from keras_nas.data.segmentation_folders import read_segmentation_folders
-from keras_nas.data.subsets import ratio_share
+from keras_nas.data.subsets import TEST_SHARE, ratio_share
 from keras_nas.data.task_data import TaskData
 from keras_nas.data.voc_image import CLASS_NAMES as VOC_CLASS_NAMES
 from keras_nas.errors import UsageError
@@ -249,7 +249,8 @@ def load_segmentation_folders(
 ) -> SegmentationData:
     """Loads one's own pictures and the classes of their pixels.
 
-    `read_segmentation_folders` says what is read; all pictures are held in memory as uint8. The
+    `read_segmentation_folders` says what is read; all pictures are held in memory as uint8. Where
+    there is no part `test`, a fifth of the pictures, chosen by `seed`, is kept for testing. The
     arguments are those of `load_segmentation`, but `image_size` is the longer side that the
     pictures themselves are brought to, and the window is as large as they are; `broken` is that of
     `read_segmentation_folders`.
@@ -260,9 +261,13 @@ def load_segmentation_folders(
 
     def read(folder, seed) -> _Source:
         found = read_segmentation_folders(folder, image_size, broken)
+        train, test = found.train, found.test
+        if test is None:
+            kept, held, _ = _parts(len(train[0]), seed, TEST_SHARE, None, 0.0)
+            train, test = _rows(train, kept), _rows(train, held)
         return _Source(
-            found.train, found.validation, found.test, lambda image, labels: (image, labels),
-            tuple(map(str, range(found.classes))), _COLOR, found.train[1].shape[1:3], (0.5, 2.0),
+            train, found.validation, test, lambda image, labels: (image, labels),
+            found.class_names, _COLOR, train[1].shape[1:3], (0.5, 2.0),
         )  # fmt: skip
 
     return load_segmentation(

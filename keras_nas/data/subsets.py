@@ -8,6 +8,9 @@ import numpy as np
 
 from keras_nas.errors import KerasNasError, UsageError
 
+TEST_SHARE = 0.2
+"""The share of one's own pictures that is tested on where they have no part for that."""
+
 
 def balanced_subset(labels: np.ndarray, examples: int, seed: int) -> np.ndarray:
     """Chooses `examples` examples, as evenly over the classes as they allow.

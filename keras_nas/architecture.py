@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_nas import gates, surgery
-from keras_nas.costs import count
+from keras_nas.costs import arena_bytes, count, tflite_bytes
 from keras_nas.costs.costs import Costs
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.gates.mixed import ORIGINAL
@@ -38,6 +38,8 @@ class Architecture(ArchitectureRecord):
         seed: int | None = None,
         round_to: int = 1,
         align: str = "auto",
+        formats: Iterable[str] = (),
+        arenas: Iterable[str] = (),
     ) -> Architecture:
         """Reads what a gated model keeps: the hard mask of each gate, all of one that is off.
 
@@ -50,6 +52,8 @@ class Architecture(ArchitectureRecord):
                 order. Where that changes a mask, `keras_nas.gates.apply` brings the gated model to
                 the architecture, and surgery then equals it.
             align: How surgery will align joins; it decides the costs recorded.
+            formats, arenas: The formats of which a .tflite's bytes (`"int8_bytes"`), and the dtypes
+                of which its activations' arena (`"int8_ram"`), are among the costs.
 
         Raises:
             KerasNasError: If the model has no gates or cannot be read, or `round_to` is below 1.
@@ -82,7 +86,7 @@ class Architecture(ArchitectureRecord):
             model=None if source is None else dict(source),
             settings=dict(settings or {}),
             seed=seed,
-            costs=_costs(model, bare, align),
+            costs=_costs(model, bare, align, tuple(formats), tuple(arenas)),
             versions=_versions(),
         )
 
@@ -137,12 +141,21 @@ def _kernel_sizes(model: keras.Model, found: list[Gate]) -> dict[str, list[int]]
     return {name: list(size) for name, size in sizes.items() if size}
 
 
-def _costs(model: keras.Model, bare: ArchitectureRecord, align: str) -> dict[str, dict[str, float]]:
+def _costs(
+    model: keras.Model, bare: ArchitectureRecord, align: str, formats: tuple, arenas: tuple
+) -> dict[str, dict[str, float]]:
     open_sizes = any(None in tensor.shape[1:] for tensor in model.inputs)
     if open_sizes:
         return {}
-    before, after = count(model), surgery.predict_costs(model, bare, align=align)
-    return {"before": _record(before), "after": _record(after)}
+    before = _record(count(model))
+    after = _record(surgery.predict_costs(model, bare, align=align))
+    if formats or arenas:
+        for record, architecture in ((before, None), (after, bare)):
+            plan = surgery.make_plan(model, architecture, align=align)
+            graph = surgery.planned_graph(plan)
+            record.update({f"{name}_bytes": tflite_bytes(graph, name) for name in formats})
+            record.update({f"{name}_ram": arena_bytes(graph, name) for name in arenas})
+    return {"before": before, "after": after}
 
 
 def _record(costs: Costs) -> dict[str, float]:

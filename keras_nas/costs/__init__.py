@@ -1,5 +1,6 @@
 """What a network costs: macs, flops, params, activation memory, memory access, milliseconds."""
 
+from keras_nas.costs.arena import arena_bytes
 from keras_nas.costs.costs import Costs, LayerCosts
 from keras_nas.costs.count import count, count_graph
 from keras_nas.costs.formulas import Call, Counts, for_layers
@@ -7,6 +8,7 @@ from keras_nas.costs.latency_condition import Condition
 from keras_nas.costs.latency_operations import TimedOperation, timed_operations
 from keras_nas.costs.latency_table import LatencyTable
 from keras_nas.costs.layer_costs import layer_costs
+from keras_nas.costs.tflite_size import tflite_bytes
 
 __all__ = [
     "Call",
@@ -16,9 +18,11 @@ __all__ = [
     "LatencyTable",
     "LayerCosts",
     "TimedOperation",
+    "arena_bytes",
     "count",
     "count_graph",
     "for_layers",
     "layer_costs",
+    "tflite_bytes",
     "timed_operations",
 ]

@@ -45,13 +45,20 @@ def count(
         KerasNasError: If the model is subclassed, sizes of an input are open, or `input_shapes`
             does not fit.
     """
+    return count_graph(graph_of(model, input_shapes))
+
+
+def graph_of(
+    model: keras.Model, input_shapes: Shape | Sequence[Shape] | Mapping[str, Shape] | None = None
+) -> Graph:
+    """The graph that a model is counted by; arguments and errors as of `count`."""
     own = [tuple(tensor.shape) for tensor in _inputs(model)]
     given = _given_shapes(model, input_shapes)
     shapes = [
         _closed(tensor.name, model.name, shape, given.get(tensor.name))
         for tensor, shape in zip(_inputs(model), own, strict=True)
     ]
-    return count_graph(read(model, shapes or None, open_composites=True))
+    return read(model, shapes or None, open_composites=True)
 
 
 def count_graph(graph: Graph) -> Costs:

@@ -13,12 +13,15 @@ import tensorflow as tf
 
 from keras_nas import gates, surgery
 from keras_nas.architecture import Architecture
-from keras_nas.costs import Costs, LatencyTable
+from keras_nas.choices import BUDGETS, FORMS_OF
+from keras_nas.costs import LatencyTable, arena_bytes, tflite_bytes
 from keras_nas.errors import UsageError
 from keras_nas.layers import Gate, ScaledEdge
-from keras_nas.regularizers import RESOURCES, Resource
+from keras_nas.regularizers import Resource
 from keras_nas.targets import parse_target
 
+SAFETY = {"bytes": 1.017}
+"""By how much a real file may be larger than predicted; a budget leaves that."""
 Masks = Mapping[str, np.ndarray]
 """By the gate's name, bool `(channels,)`."""
 
@@ -42,12 +45,15 @@ class Budget:
     """What masks cost in one resource or several, and the most that they may cost in each.
 
     Macs, flops and params are those of `surgery.predict_costs`, milliseconds those of
-    `keras_nas.regularizers.Resource`.
+    `keras_nas.regularizers.Resource`. Bytes of the .tflite and of its activations' arena are those
+    of `keras_nas.costs.tflite_bytes` and `arena_bytes` of the same network.
 
     Args:
         model: A gated functional model. Its scaled edges stay as they are.
         targets: By the resource's name (`"macs"`, …) a number, or a share of the network with all
             gates open such as `"0.5x"`; None for those that are not given. One at least must be.
+            `"bytes"` and `"ram"` (the arena) are of a format or dtype, as in `"int8:200k"` or
+            `"int8:0.5x"`; without one of float32.
         latency: For `"latency_ms"`.
         align: How surgery will align joins.
         input_shapes: Shapes to read the model at (batch axis included) where it leaves them open.
@@ -71,7 +77,7 @@ class Budget:
         given = {what: target for what, target in targets.items() if target is not None}
         if not given:
             raise UsageError(
-                f"One of {', '.join(f'`target_{what}`' for what in RESOURCES)} must be given. "
+                f"One of {', '.join(f'`target_{what}`' for what in BUDGETS)} must be given. "
                 "Received: none"
             )
         if ("latency_ms" in given) != (latency is not None):
@@ -79,7 +85,10 @@ class Budget:
                 "`latency` must be given with `target_latency_ms`, and only then. "
                 f"Received: {', '.join(f'target_{what}' for what in given)}, latency={latency!r}"
             )
-        self._asked = {what: parse_target(f"target_{what}", t) for what, t in given.items()}
+        self._asked = {
+            what: parse_target(f"target_{what}", target, forms=FORMS_OF.get(what, ()))
+            for what, target in given.items()
+        }
         self._name = model.name
         self._model = model
         self._align = align
@@ -94,13 +103,20 @@ class Budget:
     def costs(self, masks: Masks) -> dict[str, float]:
         """By resource, what the network that surgery builds under these masks costs."""
         found: dict[str, float] = {}
-        counted = None
-        for what in self._asked:
+        if self._asked.keys() - {"latency_ms"}:
+            plan = self._plan(masks)
+            costs = surgery.plan_costs(plan)
+        if self._asked.keys() & FORMS_OF.keys():
+            graph = surgery.planned_graph(plan)
+        for what, asked in self._asked.items():
             if what == "latency_ms":
                 found[what] = self._milliseconds(masks)
-                continue
-            counted = counted or self._counted(masks)
-            found[what] = float(getattr(counted, what))
+            elif what == "bytes":
+                found[what] = float(tflite_bytes(graph, asked.form))
+            elif what == "ram":
+                found[what] = float(arena_bytes(graph, asked.form))
+            else:
+                found[what] = float(getattr(costs, what))
         return found
 
     def price(self, masks: Masks) -> float:
@@ -109,11 +125,14 @@ class Budget:
 
     def price_of(self, costs: Mapping[str, float]) -> float:
         """The same of costs that are known."""
-        return max(costs[what] / target for what, target in self.targets.items())
+        return max(self._share(what, costs) for what in self.targets)
 
     def tightest(self, costs: Mapping[str, float]) -> str:
         """The resource of which the costs take the largest part of what they may."""
-        return max(self.targets, key=lambda what: costs[what] / self.targets[what])
+        return max(self.targets, key=lambda what: self._share(what, costs))
+
+    def _share(self, what: str, costs: Mapping[str, float]) -> float:
+        return costs[what] * SAFETY.get(what, 1.0) / self.targets[what]
 
     def refusal(self, least: Mapping[str, float], left: str) -> str:
         """What is wrong with targets that even the least network is over.
@@ -122,9 +141,10 @@ class Budget:
             least: What it costs.
             left: What it has, in words.
         """
-        over = [what for what, target in self.targets.items() if least[what] > target]
+        over = [what for what in self.targets if self._share(what, least) > 1]
+        need = {what: least[what] * SAFETY.get(what, 1.0) for what in over}
         least_of = [
-            f"`target_{what}` must be {self.spelt(what, least[what])} or more" for what in over
+            f"`target_{what}` must be {self.spelt(what, need[what])} or more" for what in over
         ]
         received = ", ".join(
             f"{self.spelt(what, self.targets[what])} "
@@ -142,19 +162,29 @@ class Budget:
 
     def spelt(self, what: str, cost: float) -> str:
         """A cost in a resource, for messages."""
-        return f"{cost:,.6g}"
+        form = self._asked[what].form
+        return f"{form}:{cost:,.0f}" if form else f"{cost:,.6g}"
+
+    def forms_of(self, what: str) -> list[str]:
+        """The format or dtype of the target in `what`, in a list; none where it is not given."""
+        return [self._asked[what].form] if what in self._asked else []
 
     def settings(self) -> dict[str, float | str]:
         """The targets in their resources' units, as `target_macs` and so on take them."""
-        return {f"target_{what}": target for what, target in self.targets.items()}
+        return {
+            f"target_{what}": f"{self._asked[what].form}:{target:.0f}"
+            if self._asked[what].form
+            else target
+            for what, target in self.targets.items()
+        }
 
-    def _counted(self, masks: Masks) -> Costs:
+    def _plan(self, masks: Masks) -> surgery.Plan:
         architecture = Architecture(
             kept_channels={name: np.flatnonzero(mask).tolist() for name, mask in masks.items()},
             channels=self._channels,
             kept_edges=self._edges,
         )
-        return surgery.predict_costs(
+        return surgery.make_plan(
             self._model, architecture, align=self._align, input_shapes=self._input_shapes
         )
 

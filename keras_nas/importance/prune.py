@@ -29,6 +29,8 @@ def prune(
     target_flops: float | str | None = None,
     target_params: float | str | None = None,
     target_latency_ms: float | str | None = None,
+    target_bytes: float | str | None = None,
+    target_ram: float | str | None = None,
     latency: Latency | None = None,
     ranking: str = "layer",
     norm: str = "mean",
@@ -65,6 +67,8 @@ def prune(
         target_macs, target_flops, target_params, target_latency_ms: The budget: one of them or
             several, each a number or a share of the network with all gates open as `"0.5x"`. All
             are kept.
+        target_bytes, target_ram: Further ones: bytes of the .tflite by format, such as
+            `"int8:200k"`, and of its activations' arena by dtype, such as `"int8:0.5x"`.
         latency: The table for `target_latency_ms`.
         ranking: `"layer"` (every layer gives up the same share), `"global"`, `"normalized"` or
             `"kind"`; see `keras_nas.importance.ranking.unit_keys`.
@@ -93,6 +97,8 @@ def prune(
         "macs": target_macs,
         "flops": target_flops,
         "latency_ms": target_latency_ms,
+        "bytes": target_bytes,
+        "ram": target_ram,
     }
     budget = Budget(model, targets, latency, align, input_shapes)
     groups = tied_groups(model, tied)
@@ -114,8 +120,9 @@ def prune(
         "align": align,
     }
     return Architecture.from_gates(
-        model, method="importance", source=source, settings=settings, seed=seed, align=align
-    )
+        model, method="importance", source=source, settings=settings, seed=seed, align=align,
+        formats=budget.forms_of("bytes"), arenas=budget.forms_of("ram"),
+    )  # fmt: skip
 
 
 def _landed(

@@ -205,8 +205,8 @@ class Method(abc.ABC):
 class GatedMethod(Method):
     """A method that puts gates into the user's network and finetunes what surgery leaves of it.
 
-    Its configuration has `order`, `include`, `exclude`, `weights`, `round_to`, `align`,
-    `reestimate_batches`, `finetune` and `finetune_distill`.
+    Its configuration is a `TargetSettings` that has `order`, `include`, `exclude`, `weights`,
+    `round_to`, `align`, `reestimate_batches`, `finetune` and `finetune_distill`.
 
     Attributes:
         gate: The kind of its gates.
@@ -246,6 +246,8 @@ class GatedMethod(Method):
             seed=seed,
             round_to=self.config.round_to,
             align=self.config.align,
+            formats=self.config.forms_of("bytes"),
+            arenas=self.config.forms_of("ram"),
         )
         if self.config.round_to > 1:
             gates.apply(supernet, architecture)

@@ -32,6 +32,18 @@ class TargetSettings:
         "Milliseconds to reach by the latency table, or a share as 0.5x; 0 for none.",
         decides=LATER_STAGES,
     )
+    target_bytes: float | str = setting(
+        0.0,
+        "Bytes of the .tflite to reach, by its format: int8:200k, float32:1M, or a share as "
+        "int8:0.5x; without a format of float32; 0 for none.",
+        decides=LATER_STAGES,
+    )
+    target_ram: float | str = setting(
+        0.0,
+        "Bytes to reach of the arena that the .tflite's activations take, by dtype: int8:64k, "
+        "float32:1M, or a share as int8:0.5x; 0 for none.",
+        decides=LATER_STAGES,
+    )
     latency_table: str = setting(
         "", "JSON of apps.profile_latency, for --target_latency_ms.", decides=LATER_STAGES
     )
@@ -51,6 +63,13 @@ class TargetSettings:
         """By resource, the targets that are given, as they are spelt."""
         values = {what: getattr(self, f"target_{what}") for what in BUDGETS}
         return {what: value for what, value in values.items() if is_given(value)}
+
+    def forms_of(self, what: str) -> list[str]:
+        """The format or dtype of the target in `what`, in a list; none where it is not given."""
+        targets = self.targets
+        if what not in targets:
+            return []
+        return [parse_target(f"target_{what}", targets[what], forms=FORMS_OF[what]).form]
 
     def check_targets(self, otherwise: str | None = None) -> None:
         """Raises `UsageError` for a target that is none, a table without its use, no share.

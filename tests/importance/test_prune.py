@@ -8,6 +8,7 @@ import pytest
 from keras import layers
 
 import keras_nas as kn
+from export import tflite
 from keras_nas.costs import Condition, LatencyTable
 from keras_nas.costs.latency_fit import Point
 from keras_nas.costs.latency_operations import timed_operations
@@ -224,6 +225,23 @@ def test_several_budgets_hold_at_once_and_one_of_them_just(shares_of):
     alone = prune(supernet, score(supernet), target_macs=f"{macs}x")
     kept = [sum(map(len, a.kept_channels.values())) for a in (architecture, alone)]
     assert kept[0] < kept[1] if shares_of == (0.9, 0.5) else kept[0] <= kept[1]
+
+
+def test_bytes_of_the_file_and_the_arena_are_budgets(tmp_path):
+    supernet = gated(resnet())
+    full = kn.costs.arena_bytes(resnet(), "int8")
+    architecture = prune(
+        supernet, score(supernet), target_bytes="float32:9.5k", target_ram="int8:0.8x", align="pad"
+    )
+    small, _ = check_built(supernet, architecture)
+    real = tflite.convert(small, tmp_path / "small.tflite").size_bytes
+    assert real <= 9500
+    assert kn.costs.arena_bytes(small, "int8") <= 0.8 * full
+    assert real > 0.9 * 9500 or kn.costs.arena_bytes(small, "int8") > 0.7 * full
+    assert architecture.settings["target_bytes"] == "float32:9500"
+    assert architecture.settings["target_ram"] == f"int8:{0.8 * full:.0f}"
+    with pytest.raises(kn.KerasNasError, match=r"`target_bytes` must be int8:[\d,]+ or more: "):
+        prune(supernet, score(supernet), target_bytes="int8:1k")
 
 
 def test_the_least_is_kept_where_a_budget_need_not_hold(caplog):

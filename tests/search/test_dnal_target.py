@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from keras_nas import gates, importance
+from keras_nas.costs import arena_bytes, tflite_bytes
 from keras_nas.errors import UsageError
 from keras_nas.layers import ScaledSigmoidGate
 from keras_nas.search import DnalConfig, Session, TrainConfig, dnal, run_stage
@@ -58,6 +59,26 @@ def test_several_targets_are_all_met(strategy):
     assert shares["macs"] <= 0.5
     assert shares["params"] <= 0.3
     assert max(shares["macs"] / 0.5, shares["params"] / 0.3) > 0.8
+
+
+def test_a_file_and_an_arena_are_targets():
+    model = small_net()
+    config = dataclasses.replace(
+        CONFIG,
+        target_bytes="int8:0.8x",
+        target_ram="int8:0.9x",
+        strategy="fading",
+        gates_start="l1",
+    )
+    found = dnal(model, random_images(), config=config, session=QUIET)
+    full = tflite_bytes(model, "int8"), arena_bytes(model, "int8")
+    left = tflite_bytes(found.small, "int8"), arena_bytes(found.small, "int8")
+    assert left[0] <= 0.8 * full[0]
+    assert left[1] <= 0.9 * full[1]
+    assert left[0] > 0.7 * full[0] or left[1] > 0.8 * full[1]
+    costs = found.architecture.costs
+    assert costs["after"]["int8_bytes"] == pytest.approx(left[0], rel=0.01)
+    assert costs["before"]["int8_ram"] == full[1]
 
 
 def test_of_several_targets_each_out_of_reach_is_named():

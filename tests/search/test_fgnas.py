@@ -248,6 +248,18 @@ def test_several_targets_are_all_met(steer):
     assert max(small.flops / full.flops / 0.5, small.params / full.params / 0.3) > 0.8
 
 
+def test_a_file_and_an_arena_are_targets():
+    config = dataclasses.replace(
+        CONFIG, target_flops=0.0, target_bytes="int8:0.8x", target_ram="float32:0.9x",
+        steer="gates", start="l1", search=SHORT,
+    )  # fmt: skip
+    found = fgnas(small_net(), random_images(), config=config, session=QUIET)
+    full, small = small_net(), found.small
+    assert costs.tflite_bytes(small, "int8") <= 0.8 * costs.tflite_bytes(full, "int8")
+    assert costs.arena_bytes(small) <= 0.9 * costs.arena_bytes(full)
+    assert found.architecture.costs["after"]["float32_ram"] == costs.arena_bytes(small)
+
+
 def test_several_targets_are_checked_before_training():
     for targets, message in (
         ({"target_params": 20}, r"`target_params` must be [\d,]+ or more: .* closed that can be"),

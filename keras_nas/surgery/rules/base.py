@@ -249,6 +249,10 @@ class Rule:
         """What the rebuilt operation will cost, at the shapes that its tensors will have."""
         return layer_costs(call.layer, input_shapes, output_shapes)
 
+    def sized(self, call: Call) -> Any:
+        """The operation, for what the shapes of its rebuilt tensors alone do not say of it."""
+        return call.layer
+
     def build(self, call: Call, builder: Builder) -> list[keras.KerasTensor]:
         inputs = [builder.fetch(call, i) for i in range(len(call.node.inputs))]
         return builder.apply(call, inputs)

@@ -308,6 +308,13 @@ class GroupedConvolution(Convolution):
     def row_macs(self, call):
         return float("inf")
 
+    def sized(self, call):
+        groups = int(_by_group(call.produces[0], call.layer.groups).any(axis=1).sum())
+        if groups == call.layer.groups:
+            return call.layer
+        changes = {"filters": int(call.produces[0].sum()), "groups": groups}
+        return type(call.layer).from_config({**call.layer.get_config(), **changes})
+
     def costs(self, call, input_shapes, output_shapes):
         groups = int(_by_group(call.produces[0], call.layer.groups).any(axis=1).sum())
         use_bias = call.layer.use_bias or bool(np.any(self._new_bias(call)))

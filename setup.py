@@ -2,10 +2,12 @@
 
 They go in beside `keras_nas` as `keras_nas_apps` and `keras_nas_export`, names that nobody else
 has, and what is built imports them by these names. So each module has one name in a checkout and
-one where it is installed, and never two at once.
+one where it is installed, and never two at once. An editable install leaves the files as they are,
+so there the folders' own names are found besides.
 """
 
 import re
+import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -33,11 +35,12 @@ class BuildPy(build_py):
                 path.write_text(installed_text(text), encoding="utf-8")
 
 
+as_they_are = find_packages(include=["apps", "export", "export.*"])
 setup(
     packages=[
         *find_packages(include=["keras_nas", "keras_nas.*"]),
-        "keras_nas_apps",
-        *(f"keras_nas_{name}" for name in find_packages(include=["export", "export.*"])),
+        *(f"keras_nas_{name}" for name in as_they_are),
+        *(as_they_are if "editable_wheel" in sys.argv else ()),
     ],
     package_dir={installed: folder for folder, installed in INSTALLED.items()},
     cmdclass={"build_py": BuildPy},

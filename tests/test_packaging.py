@@ -206,3 +206,16 @@ def test_an_installed_keras_nas_prunes_exports_and_measures(
     assert done.returncode == 0, done.stderr[-2000:]
     (result,) = json.loads((tmp_path / "times.json").read_text())["results"]
     assert result["notes"] == []  # the probe of memory and operations ran
+
+
+@pytest.mark.slow
+def test_an_editable_install_has_the_command_too(
+    environment: Environment, sources: Path, tmp_path: Path
+) -> None:
+    done = environment.run(
+        "pip", "install", "--quiet", "--no-deps", "--editable", sources, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    done = environment.run("keras-nas", "benchmark", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: `models` must name .tflite files"), done.stderr

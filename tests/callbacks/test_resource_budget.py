@@ -14,7 +14,16 @@ from keras_nas.layers import ScaledSigmoidGate, STEGate
 from keras_nas.search import FgnasConfig
 from keras_nas.search.fgnas.stage import FgnasStage
 from keras_nas.tasks import Classification
-from tests.callbacks.fitting import BreakOff, BrokenOffError, fit, gated, logits, no_task, sgd
+from tests.callbacks.fitting import (
+    CROSS_ENTROPY,
+    BreakOff,
+    BrokenOffError,
+    fit,
+    gated,
+    logits,
+    no_task,
+    sgd,
+)
 from tests.training.nets import random_images
 
 BEHIND = {"order": "conv_bn_relu_gate", "weights": True}
@@ -126,6 +135,17 @@ def test_a_budget_is_met_under_mixed_precision(policy):
     model = gated(STEGate, optimizer=adam(), dtype=policy, **BEHIND)
     history = fit(model, [ResourceBudget(target_macs="0.5x")], epochs=2)
     assert built(model).macs <= 0.5 * FULL["macs"]
+    assert np.isfinite(history["loss"]).all()
+
+
+@pytest.mark.parametrize(
+    "options", [{"jit_compile": True}, {"steps_per_execution": 3}, {"run_eagerly": True}], ids=str
+)
+def test_a_budget_is_met_however_the_model_is_compiled(options):
+    model = gated(STEGate, **BEHIND)
+    model.compile(adam(), CROSS_ENTROPY, **options)
+    history = fit(model, [ResourceBudget(target_macs="0.5x", look_every=2)], epochs=2)
+    assert share(history["macs"][-1]) <= 0.5
     assert np.isfinite(history["loss"]).all()
 
 

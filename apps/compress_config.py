@@ -27,7 +27,7 @@ class CompressAppConfig:
     data: str = setting(
         "",
         "What it was trained on: a folder with a folder of pictures for each class, with "
-        "train/images and train/labels (segmentation), or of pictures (super-resolution); a .csv "
+        "images and labels (segmentation), or of pictures (super-resolution); a .csv "
         "of paths and labels, an .npz file; or a data set's name.",
     )
     data_dir: str = setting("", "Where a data set by name is; by default its own place.")
@@ -68,6 +68,11 @@ class CompressAppConfig:
         for name in self.formats:
             if name not in FORMATS:
                 raise UsageError(f"`formats` must be of {FORMATS}. Received: {name!r}")
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """The formats of the files."""
+        return tuple(dict.fromkeys(("float32", *self.formats)))
 
     def check_paths(self) -> None:
         """Looks at the files and folders that are named.

@@ -45,9 +45,7 @@ def compress_file(config: CompressAppConfig) -> tuple[Outcome, Path]:
         run_config, settings = _saved(config)
     else:
         run_config, settings = _planned(config, say)
-    formats = dict.fromkeys(
-        ("original", "small"), tuple(dict.fromkeys(("float32", *config.formats)))
-    )
+    formats = dict.fromkeys(("original", "small"), config.written)
     results = run(run_config, settings, tflite_stages(formats))
     page = write_html_report([config.output], folder.path / "report.html")
     say(f"Took {shown_seconds(time.monotonic() - began)}.")
@@ -101,11 +99,14 @@ def outcome_of_results(config: CompressAppConfig, results: dict[str, Any]) -> Ou
         asked = None if target is None else parse_target(name, target).of(original[name])
         if target is not None or name != "flops":
             found.append(OutcomeRow(name, original[name], small[name], asked))
-    for kind in config.formats:
+    main = keys[0]
+    for kind in config.written:
         files = [tflite_path(folder, name, kind).name for name in ("original", "small")]
         pair = [rows.get(file, {}) for file in files]
+        if kind != "float32" and all(main in row for row in pair):
+            found.append(OutcomeRow(f"{kind} {main}", pair[0][main], pair[1][main], kind="quality"))
         for key, shown in (("size", "bytes"), ("latency_ms", "ms")):
             if all(key in row for row in pair):
-                label = f"{kind} {'file' if key == 'size' else 'median ms'}"
+                label = f"{kind} {'file' if key == 'size' else 'time'}"
                 found.append(OutcomeRow(label, pair[0][key], pair[1][key], kind=shown))
     return Outcome(found)

@@ -51,7 +51,8 @@ class Costs:
         peak_activation_memory: Bytes of the most tensors alive at once, the model's inputs
             included, when operations run in graph order: a tensor lives from the operation that
             writes it to the last that reads it. Views cost nothing, and element-wise operations of
-            one tensor that nobody else needs (BatchNormalization, ReLU) work in place.
+            one tensor that nobody else needs (BatchNormalization, ReLU) work in place. What a
+            .tflite takes is `keras_nas.costs.arena_bytes`: 1.02 to 1.7 times as much in the zoo.
         by_layer: `LayerCosts` by name of the call, in graph order; the second call of a shared
             layer `conv` is named `conv_call1`. Gates are left out: they vanish.
         uncounted: Names of the calls whose macs are not known, and missing in the sum.

@@ -15,7 +15,10 @@ def peak_activation_memory(graph: Graph) -> int:
     """Bytes of the tensors alive at the worst moment; all shapes of the graph must be known.
 
     A tensor lives from the operation that writes it (the model's inputs from the start) to the last
-    that reads it (the model's outputs to the end). Views and gates hand on their input's buffer;
+    that reads it (the model's outputs to the end). It is of the Keras graph, where nothing is fused
+    or planned; what a .tflite takes is `arena_bytes`.
+
+    Views and gates hand on their input's buffer;
     so does an element-wise operation of one tensor, where that tensor ends there.
 
     Worked example, sizes in brackets: x (8) → conv → a (16) → relu → b (16) → conv → c (4): at the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 
@@ -18,6 +19,8 @@ from keras_nas.search.counted_resource import make_resource
 from keras_nas.search.dnal_config import DnalConfig
 from keras_nas.search.fgnas.config import FgnasConfig
 from keras_nas.targets import parse_target
+
+logger = logging.getLogger(__name__)
 
 STAND_INS = {"bytes": "params", "ram": "macs"}
 """What is steered by for a budget that has no gradient."""
@@ -79,10 +82,12 @@ def steering(
     masks = _even_cut(supernet, settings, budget)
     asks = budget.tightest(budget.costs(masks))
     resource = make_resource(supernet, STAND_INS.get(asks, asks), settings, input_shapes)
-    if asks == resource.what:
-        return resource, budget.targets[asks]
-    every = {gate.name: masks.get(gate.name, gate.mask()) for gate in resource.gates}
-    return resource, float(resource.exact({n: tf.constant(mask) for n, mask in every.items()}))
+    target = budget.targets[asks]
+    if asks != resource.what:
+        every = {gate.name: masks.get(gate.name, gate.mask()) for gate in resource.gates}
+        target = float(resource.exact({n: tf.constant(mask) for n, mask in every.items()}))
+    logger.info("`target_%s` asks for most: steering to %.6g %s", asks, target, resource.what)
+    return resource, target
 
 
 def even_masks(supernet: keras.Model, settings: Settings, share: float):

@@ -55,7 +55,8 @@ class CompressAppConfig:
     steps_per_epoch: int = setting(200, "Super-resolution: batches of patches an epoch.")
     formats: tuple[str, ...] = setting(
         ("float32", "int8"),
-        f"Files to write of both networks, of {', '.join(FORMATS)}; float32 is written anyhow.",
+        f"Files to write of both networks, of {', '.join(FORMATS)}; float32 is written anyhow, and "
+        "the format of target_bytes.",
     )
     seed: int = setting(0, "Seed of the data's order, the augmentation and the search.")
     session: SessionSettings = group(SessionSettings())
@@ -71,8 +72,8 @@ class CompressAppConfig:
 
     @property
     def written(self) -> tuple[str, ...]:
-        """The formats of the files."""
-        return tuple(dict.fromkeys(("float32", *self.formats)))
+        """The formats of the files: those that a budget is of too."""
+        return tuple(dict.fromkeys(("float32", *self.formats, *self.budget.forms_of("bytes"))))
 
     def check_paths(self) -> None:
         """Looks at the files and folders that are named.

@@ -10,7 +10,8 @@ from typing import Any
 from apps.compress_config import CompressAppConfig
 from apps.compress_data import load_for
 from apps.tflite_stages import tflite_path, tflite_stages
-from keras_nas.compression.outcome import COUNTED, Outcome, OutcomeRow, quality_rows
+from keras_nas.choices import FORMS_OF
+from keras_nas.compression.outcome import Outcome, OutcomeRow, label_of, outcome_of
 from keras_nas.compression.plan import make_plan, shown_seconds
 from keras_nas.errors import UsageError
 from keras_nas.loading import load_model
@@ -46,10 +47,10 @@ def compress_file(config: CompressAppConfig) -> tuple[Outcome, Path]:
     else:
         run_config, settings = _planned(config, say)
     formats = dict.fromkeys(("original", "small"), config.written)
-    results = run(run_config, settings, tflite_stages(formats))
+    run(run_config, settings, tflite_stages(formats))
     page = write_html_report([config.output], folder.path / "report.html")
     say(f"Took {shown_seconds(time.monotonic() - began)}.")
-    return outcome_of_results(config, results), page
+    return outcome_of_run(config, folder, settings), page
 
 
 def _saved(config: CompressAppConfig) -> tuple[RunConfig, Any]:
@@ -73,7 +74,7 @@ def _planned(config: CompressAppConfig, say: Any) -> tuple[RunConfig, Any]:
         model, config.budget, task, data.train, data.test, validation=data.validation,
         shape=data.counting_shape(tuple(model.inputs[0].shape)[1:]) or (), reserved=SHIPPING,
     )  # fmt: skip
-    asked = ", ".join(f"{name}={value}" for name, value in config.budget.budget().items())
+    asked = ", ".join(f"{name}={value}" for name, value in config.budget.targets.items())
     say(f"{config.model}: {task.monitor} {plan.before[task.monitor]:.4g} on the test pictures.")
     say(f"Asked: {asked}.")
     for line in plan.lines():
@@ -81,32 +82,42 @@ def _planned(config: CompressAppConfig, say: Any) -> tuple[RunConfig, Any]:
     return dataclasses.replace(run_config, method=plan.recipe.method), plan.recipe.settings
 
 
-def outcome_of_results(config: CompressAppConfig, results: dict[str, Any]) -> Outcome:
-    """The outcome of a run, with its files' sizes and times.
+def outcome_of_run(config: CompressAppConfig, folder: RunFolder, settings: Any) -> Outcome:
+    """The outcome of a run; its files are measured, other costs as the search priced them.
 
     Args:
         config: What was asked for.
-        results: The content of results.json.
+        folder: The run's.
+        settings: Its method's.
     """
-    rows: dict[str, dict[str, Any]] = results["rows"]
-    folder = RunFolder(Path(config.output))
-    original, small = rows["original"], rows["finetuned"]
-    keys = [quality.key for quality in qualities_of([original]) if not quality.page_only]
-    found = quality_rows(*({key: row[key] for key in keys} for row in (original, small)))
-    budget = config.budget.budget()
-    for name in COUNTED:
-        target = budget.get(f"target_{name}")
-        asked = None if target is None else parse_target(name, target).of(original[name])
-        if target is not None or name != "flops":
-            found.append(OutcomeRow(name, original[name], small[name], asked))
-    main = keys[0]
-    for kind in config.written:
-        files = [tflite_path(folder, name, kind).name for name in ("original", "small")]
-        pair = [rows.get(file, {}) for file in files]
-        if kind != "float32" and all(main in row for row in pair):
-            found.append(OutcomeRow(f"{kind} {main}", pair[0][main], pair[1][main], kind="quality"))
-        for key, shown in (("size", "bytes"), ("latency_ms", "ms")):
-            if all(key in row for row in pair):
-                label = f"{kind} {'file' if key == 'size' else 'time'}"
-                found.append(OutcomeRow(label, pair[0][key], pair[1][key], kind=shown))
-    return Outcome(found)
+    rows: dict[str, dict[str, Any]] = folder.read_results()["rows"]
+    keys = [quality.key for quality in qualities_of([rows["original"]]) if not quality.page_only]
+    before, after = ({key: rows[name][key] for key in keys} for name in ("original", "finetuned"))
+    original, small = (load_model(path) for path in (folder.original, folder.finetuned))
+    shape = getattr(settings, "resource_shape", ())
+    reckoned = outcome_of(config.budget, original, small, before, after, shape)
+    files = [row for kind in config.written for row in _file_rows(config, folder, kind, keys[0])]
+    measured = {row.name for row in files}
+    return Outcome([*(row for row in reckoned.rows if row.name not in measured), *files])
+
+
+def _file_rows(
+    config: CompressAppConfig, folder: RunFolder, kind: str, metric: str
+) -> list[OutcomeRow]:
+    """The quality (of quantised files), size and time of the two files of a format."""
+    rows = folder.read_results()["rows"]
+    original, small = (rows[tflite_path(folder, name, kind).name] for name in ("original", "small"))
+    size = original["size"]
+    asked = None
+    if kind in config.budget.forms_of("bytes"):
+        target = config.budget.targets["bytes"]
+        asked = parse_target("target_bytes", target, forms=FORMS_OF["bytes"]).of(size)
+    found = [
+        OutcomeRow(label_of("bytes", kind), size, small["size"], asked, "bytes"),
+        OutcomeRow(f"{kind} time", original["latency_ms"], small["latency_ms"], kind="ms"),
+    ]
+    if kind != "float32":
+        found.insert(
+            0, OutcomeRow(f"{kind} {metric}", original[metric], small[metric], kind="quality")
+        )
+    return found

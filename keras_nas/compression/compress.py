@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from keras_nas.architecture import Architecture
+from keras_nas.choices import BUDGETS
 from keras_nas.compression.config import CompressConfig
 from keras_nas.compression.outcome import Outcome, outcome_of
 from keras_nas.compression.plan import CompressPlan, make_plan
@@ -78,7 +79,9 @@ def compress(
         validation: The same, held out: the network is judged on it before and after, and after
             each epoch. None: on the training data.
         budget: What the small network may cost, by the cost's name: "macs", "flops", "params",
-            "latency_ms" and so on, a number or a share of the full network's as "0.5x".
+            "latency_ms", "bytes" (of its .tflite) and "ram" (of its activations' arena), one or
+            several: a number, a share of the full network's as "0.5x", or of a format as in
+            "int8:200k".
         config: Further settings; the budget may stand there instead.
         batch_size: Examples a batch, of arrays.
         task: Loss and metrics; by default classification by the model's output.
@@ -119,10 +122,9 @@ def _with_budget(
     """The settings with a budget that is given apart from them."""
     if budget is None:
         return CompressConfig() if config is None else config
-    known = [name.removeprefix("target_") for name in CompressConfig.target_names()]
     for name in budget:
-        if name not in known:
-            raise UsageError(f"`budget` must be of {known}. Received: {name!r}")
+        if name not in BUDGETS:
+            raise UsageError(f"`budget` must be of {BUDGETS}. Received: {name!r}")
     asked: dict[str, Any] = {f"target_{name}": value for name, value in budget.items()}
     return CompressConfig(**asked) if config is None else dataclasses.replace(config, **asked)
 

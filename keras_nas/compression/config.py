@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from keras_nas.choices import BUDGETS
 from keras_nas.errors import UsageError
 from keras_nas.search.target_settings import TargetSettings
 from keras_nas.settings import check_choices, check_range, setting
@@ -66,20 +67,9 @@ class CompressConfig(TargetSettings):
 
     def check_budget(self) -> None:
         """Raises `UsageError` where no budget is given."""
-        if not self.budget():
+        if not self.targets:
             raise UsageError(
-                "A budget must be given: one of "
-                + ", ".join(f"`{name}`" for name in self.target_names())
+                "A budget must be given: one or more of "
+                + ", ".join(f"`target_{what}`" for what in BUDGETS)
                 + ", such as target_macs=0.5x. Received: none"
             )
-
-    @classmethod
-    def target_names(cls) -> list[str]:
-        """The settings that are budgets."""
-        names = [field.name for field in dataclasses.fields(cls)]
-        return [name for name in names if name.startswith("target_")]
-
-    def budget(self) -> dict[str, float | str]:
-        """What is asked for, by the settings' names."""
-        everything = {name: getattr(self, name) for name in self.target_names()}
-        return {name: value for name, value in everything.items() if value not in (0, "", "0")}

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import keras
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from keras_nas.choices import FORMS_OF
 from keras_nas.compression.config import CompressConfig
-from keras_nas.costs import count
+from keras_nas.costs import LatencyTable, arena_bytes, count, tflite_bytes
 from keras_nas.costs.costs import scaled
+from keras_nas.costs.count import graph_of
 from keras_nas.targets import parse_target
 
-COUNTED = ("macs", "flops", "params")
-"""The costs that are read off a network itself."""
+SHOWN = ("macs", "params")
+"""The costs that are shown whatever was asked for."""
+KINDS = {"bytes": "bytes", "ram": "bytes", "latency_ms": "ms"}
+"""How costs are shown that are no counts."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,24 +97,48 @@ def outcome_of(
     small: keras.Model,
     before: Mapping[str, float],
     after: Mapping[str, float],
+    shape: tuple[int, ...] = (),
 ) -> Outcome:
-    """The metrics and counted costs of two networks beside the budget.
+    """The metrics and costs of two networks beside the budget; costs as the search priced them.
 
     Args:
         config: What was asked for.
         model, small: The network as it was, and the small one.
         before, after: Their metrics.
+        shape: What costs are counted at, where the networks leave their input's size open.
     """
     rows = quality_rows(before, after)
-    full, left = count(model), count(small)
-    budget = config.budget()
-    for name in COUNTED:
-        original = float(getattr(full, name))
-        target = budget.get(f"target_{name}")
-        asked = None if target is None else parse_target(name, target).of(original)
-        if target is not None or name != "flops":
-            rows.append(OutcomeRow(name, original, float(getattr(left, name)), asked))
+    targets = config.targets
+    for what in dict.fromkeys((*SHOWN, *targets)):
+        asked = None
+        form = next(iter(config.forms_of(what)), "") if what in FORMS_OF else ""
+        original, left = (cost_of(each, what, form, config, shape) for each in (model, small))
+        if what in targets:
+            forms = FORMS_OF.get(what, ())
+            asked = parse_target(f"target_{what}", targets[what], forms=forms).of(original)
+        name = label_of(what, form)
+        rows.append(OutcomeRow(name, original, left, asked, KINDS.get(what, "count")))
     return Outcome(rows)
+
+
+def cost_of(
+    model: keras.Model, what: str, form: str, config: CompressConfig, shape: tuple[int, ...]
+) -> float:
+    """What a network costs in one of `keras_nas.choices.BUDGETS`."""
+    if what not in KINDS:
+        return float(getattr(count(model, shape or None), what))
+    graph = graph_of(model, shape or None)
+    if what == "latency_ms":
+        table = LatencyTable.load(Path(config.latency_table))
+        return table.predict(graph, interpolate=config.interpolate)
+    return float({"bytes": tflite_bytes, "ram": arena_bytes}[what](graph, form))
+
+
+def label_of(what: str, form: str = "") -> str:
+    """A row's name for a cost."""
+    return {"bytes": f"{form} file", "ram": f"{form} arena", "latency_ms": "time by table"}.get(
+        what, what
+    )
 
 
 def quality_rows(before: Mapping[str, float], after: Mapping[str, float]) -> list[OutcomeRow]:

@@ -143,11 +143,11 @@ def _check_reach(
 
 
 def _macs_share(config: CompressConfig, model: keras.Model, shape: tuple[int, ...]) -> float:
-    for name in ("target_macs", "target_flops"):
-        value = config.budget().get(name)
+    for what in ("macs", "flops"):
+        value = config.targets.get(what)
         if value is not None:
-            full = count(model, shape or None).macs * (2 if name == "target_flops" else 1)
-            return min(1.0, parse_target(name, value).of(full) / full)
+            full = getattr(count(model, shape or None), what)
+            return min(1.0, parse_target(f"target_{what}", value).of(full) / full)
     return SMALL_SHARE
 
 

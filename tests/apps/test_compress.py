@@ -73,7 +73,7 @@ def settings(place, **changes):
             "model": str(place / "model.keras"),
             "data": str(place / "photos"),
             "output": str(place / "small"),
-            "budget": CompressConfig(target_macs="0.5x", epochs=2),
+            "budget": CompressConfig(target_macs="0.5x", target_bytes="int8:0.9x", epochs=2),
             "batch_size": 16,
             "session": SessionSettings(progress="off"),
             **changes,
@@ -95,7 +95,7 @@ def test_a_file_and_a_folder_become_files_within_the_budget(place, compressed):
     outcome, page, said = compressed
     assert "top1 1 on the test pictures" in said or "top1 0.9" in said
     assert "pixels 0..255, by trying: top-1" in said
-    assert "Asked: target_macs=0.5x." in said
+    assert "Asked: macs=0.5x, bytes=int8:0.9x." in said
     small = keras.models.load_model(place / "small" / "finetuned.keras")
     assert count(small).macs <= 0.5 * count(net()).macs
     rows = {row.name: row for row in outcome.rows}
@@ -107,6 +107,8 @@ def test_a_file_and_a_folder_become_files_within_the_budget(place, compressed):
             label = "int8 file" if "int8" in end else "float32 file"
             shown = rows[label].original if name == "original" else rows[label].small
             assert path.stat().st_size == shown
+    assert rows["int8 file"].asked == pytest.approx(0.9 * rows["int8 file"].original)
+    assert rows["int8 file"].met
     assert rows["int8 time"].small > 0
     assert rows["int8 top1"].small > 0.6
     assert page.stat().st_size > 10_000

@@ -9,7 +9,7 @@ import pytest
 import keras_nas
 from keras_nas.compression import CompressConfig
 from keras_nas.compression.outcome import OutcomeRow
-from keras_nas.costs import count
+from keras_nas.costs import arena_bytes, count, tflite_bytes
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.search import Session, TrainConfig, train
 from keras_nas.tasks import Classification
@@ -53,6 +53,17 @@ def test_a_network_is_brought_within_its_budget_and_stays_good(trained):
     stages = [record["stage"] for record in result.history]
     assert stages == ["architecture"] * 2 + ["surgery"] + ["finetune"] * 2
     assert "distill_loss" in result.history[-1]
+
+
+def test_several_budgets_hold_together(trained):
+    result = compressed(
+        trained, budget={"macs": "0.8x", "bytes": "int8:0.9x", "ram": "0.9x"},
+        config=CompressConfig(epochs=2, round_to=1),
+    )  # fmt: skip
+    rows = {row.name: row for row in result.outcome.rows}
+    assert rows["int8 file"].original == tflite_bytes(trained, "int8")
+    assert rows["float32 arena"].small == arena_bytes(result.small)
+    assert [rows[name].met for name in ("macs", "int8 file", "float32 arena")] == [True] * 3
 
 
 def test_what_is_done_is_said_before_it_starts(trained, capsys):

@@ -15,7 +15,7 @@ PACE = Pace(tracing=10.0, step=0.3, steps=100, held_out_steps=20)
 
 
 def test_the_budget_is_what_is_given():
-    assert HALF.budget() == {"target_macs": "0.5x"}
+    assert HALF.targets == {"macs": "0.5x"}
     with pytest.raises(UsageError, match=r"target_macs.*such as target_macs=0.5x"):
         CompressConfig().check_budget()
 

@@ -16,6 +16,7 @@ from keras_nas.compression.plan import make_plan, shown_seconds
 from keras_nas.errors import UsageError
 from keras_nas.loading import load_model
 from keras_nas.reporting.html_report import write_html_report
+from keras_nas.reporting.plots import draw_run
 from keras_nas.reporting.quality import qualities_of
 from keras_nas.runs.config import RunConfig, load_config
 from keras_nas.runs.folder import RunFolder
@@ -48,6 +49,7 @@ def compress_file(config: CompressAppConfig) -> tuple[Outcome, Path]:
         run_config, settings = _planned(config, say)
     formats = dict.fromkeys(("original", "small"), config.written)
     run(run_config, settings, tflite_stages(formats))
+    draw_run(folder)
     page = write_html_report([config.output], folder.path / "report.html")
     say(f"Took {shown_seconds(time.monotonic() - began)}.")
     return outcome_of_run(config, folder, settings), page

@@ -112,6 +112,8 @@ def test_a_file_and_a_folder_become_files_within_the_budget(place, compressed):
     assert rows["int8 time"].small > 0
     assert rows["int8 top1"].small > 0.6
     assert page.stat().st_size > 10_000
+    for plot in ("channels.png", "curves.png"):
+        assert (place / "small" / "plots" / plot).stat().st_size > 10_000
     results = json.loads((place / "small" / "results.json").read_text())
     assert results["rows"]["small_int8.tflite"]["top1"] > 0.6
     with pytest.raises(KerasNasError, match="--resume"):

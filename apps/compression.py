@@ -11,7 +11,7 @@ from apps.compress_config import CompressAppConfig
 from apps.compress_data import load_for
 from apps.tflite_stages import tflite_path, tflite_stages
 from keras_nas.choices import FORMS_OF
-from keras_nas.compression.outcome import Outcome, OutcomeRow, label_of, outcome_of
+from keras_nas.compression.outcome import Outcome, OutcomeRow, label_of, outcome_of, quality_row
 from keras_nas.compression.plan import make_plan, shown_seconds
 from keras_nas.errors import UsageError
 from keras_nas.loading import load_model
@@ -119,7 +119,5 @@ def _file_rows(
         OutcomeRow(f"{kind} time", original["latency_ms"], small["latency_ms"], kind="ms"),
     ]
     if kind != "float32":
-        found.insert(
-            0, OutcomeRow(f"{kind} {metric}", original[metric], small[metric], kind="quality")
-        )
+        found.insert(0, quality_row(metric, original[metric], small[metric], of=kind))
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from apps.model_evaluation import evaluate_tflite
 from export.export_model import ExportData
 from export.interpreter import Runner
+from keras_nas.data.image_pairs import ImagePair
 from keras_nas.reporting.held_out_images import (
     classification_images,
     segmentation_images,
@@ -42,6 +43,10 @@ class TaskFiles(abc.ABC):
     def held_out(self, shape: tuple[int, ...] | None) -> ExportData:
         """What a file of that input shape is compared with its model on."""
         return ExportData(held_out=self.data.test)
+
+    def ranges(self, shape: tuple[int, ...] | None) -> Any:
+        """What a quantised file of that input shape takes its ranges from."""
+        return self.data.train
 
     @abc.abstractmethod
     def quality(self, path: Path, model: keras.Model) -> dict[str, float]:
@@ -131,11 +136,18 @@ class SuperResolutionFiles(TaskFiles):
 
     def held_out(self, shape):
         """A window of each image."""
+        return ExportData(held_out=self._windows(self.data.test_pairs, shape))
+
+    def ranges(self, shape):
+        """A window of each training image."""
+        return self._windows(self.data.train_pairs, shape)
+
+    def _windows(self, pairs: Iterable[ImagePair], shape: tuple[int, ...]) -> list[np.ndarray]:
         size = shape[1:3]
-        windows = [pair.low[: size[0], : size[1]][np.newaxis] for pair in self.data.test_pairs]
+        windows = [pair.low[: size[0], : size[1]][np.newaxis] for pair in pairs]
         fitting = [window for window in windows if window.shape[1:3] == size]
         unit = np.float32(self.data.value_range / 255)
-        return ExportData(held_out=[window.astype(np.float32) * unit for window in fitting])
+        return [window.astype(np.float32) * unit for window in fitting]
 
     def quality(self, path, model):
         """Means: `psnr_y` in dB, and `ssim_y`."""

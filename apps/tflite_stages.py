@@ -60,7 +60,7 @@ class Export(RunStage):
                 path = tflite_path(folder, name, kind)
                 data = files.held_out(shape)
                 if kind in NEED_DATA:
-                    data = dataclasses.replace(data, train=run_data.train)
+                    data = dataclasses.replace(data, train=files.ranges(shape))
                 exported, _ = export_model(model, path, kind, data, options=options)
                 rows[path.name] = {**files.quality(path, model), "size": exported.size_bytes}
         paths = {name: tflite_path(folder, name, FLOAT) for name in ("original", "small")}

@@ -18,6 +18,8 @@ from keras_nas.costs.costs import scaled
 from keras_nas.costs.count import graph_of
 from keras_nas.targets import parse_target
 
+SHARES = frozenset(("top1", "top5", "binary_accuracy", "miou", "pixel_accuracy"))
+"""The metrics that are shares, shown in per cent."""
 SHOWN = ("macs", "params")
 """The costs that are shown whatever was asked for."""
 KINDS = {"bytes": "bytes", "ram": "bytes", "latency_ms": "ms"}
@@ -33,7 +35,8 @@ class OutcomeRow:
         original: Its value for the network as it was.
         small: For the small one.
         asked: The most that it may be; None where nothing was asked.
-        kind: How it is shown: "quality" (a metric), "count", "bytes" or "ms".
+        kind: How it is shown: "share" (a metric from 0 to 1), "quality" (another metric), "count",
+            "bytes" or "ms".
     """
 
     name: str
@@ -50,9 +53,11 @@ class OutcomeRow:
     def cells(self) -> list[str]:
         """Name, original, small, asked and a verdict, as text."""
         small = _shown(self.kind, self.small)
-        if self.kind == "quality":
-            change = self.small - self.original
-            verdict = f"{100 * change:+.2f} points" if _is_share(self) else f"{change:+.4g}"
+        change = self.small - self.original
+        if self.kind == "share":
+            verdict = f"{100 * change:+.2f} points"
+        elif self.kind == "quality":
+            verdict = f"{change:+.4g}"
         else:
             small += f" ({self.small / self.original:.3g}x)" if self.original else ""
             verdict = {None: "", True: "met", False: "missed"}[self.met]
@@ -144,19 +149,29 @@ def label_of(what: str, form: str = "") -> str:
 def quality_rows(before: Mapping[str, float], after: Mapping[str, float]) -> list[OutcomeRow]:
     """A row for each metric that both have, but the loss."""
     return [
-        OutcomeRow(name.replace("_", " "), before[name], after[name], kind="quality")
+        quality_row(name, before[name], after[name])
         for name in before
         if name in after and name != "loss"
     ]
 
 
-def _is_share(row: OutcomeRow) -> bool:
-    return 0 <= row.original <= 1 and 0 <= row.small <= 1
+def quality_row(name: str, before: float, after: float, of: str = "") -> OutcomeRow:
+    """The row of a metric.
+
+    Args:
+        name: The metric's, as the task's records have it.
+        before, after: Its values.
+        of: What stands before its name, such as a file's format.
+    """
+    label = f"{of} {name}".strip().replace("_", " ")
+    return OutcomeRow(label, before, after, kind="share" if name in SHARES else "quality")
 
 
 def _shown(kind: str, value: float) -> str:
+    if kind == "share":
+        return f"{100 * value:.2f} %"
     if kind == "quality":
-        return f"{100 * value:.2f} %" if 0 <= value <= 1 else f"{value:.3f}"
+        return f"{value:.4g}"
     if kind == "bytes":
         return f"{value / 1e3:,.1f} kB"
     if kind == "ms":

@@ -8,7 +8,7 @@ import pytest
 
 import keras_nas
 from keras_nas.compression import CompressConfig
-from keras_nas.compression.outcome import OutcomeRow
+from keras_nas.compression.outcome import OutcomeRow, quality_row
 from keras_nas.costs import arena_bytes, count, tflite_bytes
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.search import Session, TrainConfig, train
@@ -117,5 +117,7 @@ def test_an_outcome_says_what_was_missed():
     missed = OutcomeRow("macs", 1000.0, 550.0, asked=500.0)
     assert missed.met is False
     assert missed.cells() == ["macs", "1.00 k", "550 (0.55x)", "≤ 500", "missed by 10.0 %"]
-    better = OutcomeRow("top1", 0.9, 0.91, kind="quality")
+    better = quality_row("top1", 0.9, 0.91)
     assert better.cells() == ["top1", "90.00 %", "91.00 %", "", "+1.00 points"]
+    other = quality_row("ssim_y", 0.9, 0.8, of="int8")
+    assert other.cells() == ["int8 ssim y", "0.9", "0.8", "", "-0.1"]

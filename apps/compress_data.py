@@ -114,7 +114,8 @@ def _pictures(
     pictures: PictureSettings, model: keras.Model, known: frozenset[str]
 ) -> PictureSettings:
     """The settings with the model's channels, where nothing is said of them."""
-    channels = model.inputs[0].shape[-1] if model.inputs else None
+    inputs = getattr(model, "inputs", None)
+    channels = inputs[0].shape[-1] if inputs else None
     if pictures.channels or "channels" not in known or channels not in (1, 3):
         return pictures
     return dataclasses.replace(pictures, channels=channels)
@@ -122,7 +123,8 @@ def _pictures(
 
 def _side(model: keras.Model) -> int:
     """The longer side of the model's pictures; 0 where it is open."""
-    shape = model.inputs[0].shape if model.inputs else ()
+    inputs = getattr(model, "inputs", None)
+    shape = inputs[0].shape if inputs else ()
     return max(size or 0 for size in shape[1:3]) if len(shape) == 4 else 0
 
 

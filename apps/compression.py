@@ -58,11 +58,15 @@ def compress_file(config: CompressAppConfig) -> tuple[Outcome, Path]:
 def _saved(config: CompressAppConfig) -> tuple[RunConfig, Any]:
     """The run that was begun in the folder, to be gone on with."""
     run_config, settings = load_config(config.output, resume=True)
-    if run_config.model != config.model:
-        raise UsageError(
-            f"`model` was {run_config.model!r} when {config.output} was begun. "
-            f"Received: model={config.model!r}; give another `output`, or the old model"
-        )
+    for name, before, now in (
+        ("model", run_config.model, config.model),
+        ("budget", settings.targets, config.budget.targets),
+    ):
+        if before != now:
+            raise UsageError(
+                f"`{name}` was {before!r} when {config.output} was begun. Received: {now!r}; "
+                "resume with the old one, or give another `output`"
+            )
     return run_config, settings
 
 

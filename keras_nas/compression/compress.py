@@ -93,7 +93,8 @@ def compress(
     """
     config = _with_budget(config, budget)
     config.check_budget()
-    dtype = model.inputs[0].dtype if len(model.inputs) == 1 else None
+    inputs = getattr(model, "inputs", None) or []
+    dtype = inputs[0].dtype if len(inputs) == 1 else None
     train = as_batches(train, batch_size, shuffle=True, dtype=dtype)
     if validation is not None:
         validation = as_batches(validation, batch_size, dtype=dtype)

@@ -130,6 +130,11 @@ def test_it_goes_on_after_an_interruption(place, compressed, monkeypatch):
         with pytest.raises(ZeroDivisionError):
             compression.compress_file(settings(place, output=str(broken)))
     session = SessionSettings(progress="off", resume=True)
+    other = settings(
+        place, output=str(broken), session=session, budget=CompressConfig(target_macs="0.6x")
+    )
+    with pytest.raises(UsageError, match="`budget` was"):
+        compression.compress_file(other)
     outcome, _ = compression.compress_file(settings(place, output=str(broken), session=session))
     assert outcome.met
     first, second = (

@@ -102,7 +102,8 @@ def load_tensorflow() -> None:
 
         for package in (keras_nas.data, keras_nas.search, keras_nas.compression, keras_nas):
             importlib.reload(package)  # with what apps/__init__.py has put off
-    custom_objects.register(_CUSTOM_OBJECTS.value)
+    if flags.FLAGS.is_parsed():  # what imports this before it has flags loads no model yet
+        custom_objects.register(_CUSTOM_OBJECTS.value)
 
 
 def _parse(argv: Sequence[str]) -> list[str]:

@@ -121,8 +121,6 @@ class ResourceBudget(AddedLoss):
         self.full = self.resource.full()
         self.target = self._target.of(self.full)
         self.units = Units(self.model, self.gates, self.min_share)
-        learned = {gate.name for gate in self.gates}
-        self._others = {g.name: g.mask() for g in self.resource.gates if g.name not in learned}
         with self.model.distribute_strategy.scope():
             self._limit = keras.Variable(self.full, trainable=False, name="plan")
         self._check_reachable()
@@ -174,8 +172,7 @@ class ResourceBudget(AddedLoss):
         return np.concatenate([gate.mask() for gate in self.gates])
 
     def _cost(self, joined: np.ndarray) -> float:
-        masks = {**self._others, **self.units.by_gate(joined)}
-        return float(self.resource.exact({n: tf.constant(m) for n, m in masks.items()}))
+        return self.resource.cost(self.units.by_gate(joined))
 
     def _check_reachable(self) -> None:
         least = self._cost(self.units.floor_mask())

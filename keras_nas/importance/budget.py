@@ -9,7 +9,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_nas import gates, surgery
 from keras_nas.architecture import Architecture
@@ -191,12 +190,11 @@ class Budget:
     def _milliseconds(self, masks: Masks) -> float:
         assert self._resource is not None
         edges = {name: np.array([scale > 0]) for name, scale in self._edges.items()}
-        every = {name: tf.constant(mask) for name, mask in {**masks, **edges}.items()}
-        return float(self._resource(every))
+        return self._resource.cost({**masks, **edges})
 
 
-def _resource(model: keras.Model, latency: Latency, input_shapes: Any):
-    resource = Resource(
+def _resource(model: keras.Model, latency: Latency, input_shapes: Any) -> Resource:
+    return Resource(
         model,
         "latency_ms",
         input_shapes=input_shapes,
@@ -205,7 +203,6 @@ def _resource(model: keras.Model, latency: Latency, input_shapes: Any):
         threads=latency.threads,
         interpolate=latency.interpolate,
     )
-    return resource.exact
 
 
 def _scale(edge: Gate) -> float:

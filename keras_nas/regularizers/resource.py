@@ -123,6 +123,11 @@ class Resource:
         """The same of the masks of `gates`, one behind the other: bool `(channels of all,)`."""
         return self._function(joined)
 
+    def cost(self, masks: Mapping[str, np.ndarray]) -> float:
+        """`exact` of masks as arrays; a gate that has none among them counts by its present one."""
+        every = [masks[n] if n in masks else gate.mask() for n, gate in self._gate_of.items()]
+        return float(self.exact_of_all(tf.constant(np.concatenate(every))))
+
     def _counted(self, joined: tf.Tensor) -> tf.Tensor:
         """The cost under the masks of all gates, one behind the other."""
         widths = [gate.channels for gate in self.gates]

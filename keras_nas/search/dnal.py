@@ -13,7 +13,7 @@ from keras_nas.search.dnal_fading import FadingStage
 from keras_nas.search.dnal_stages import GateStage, JointStage
 from keras_nas.search.dnal_target import check_reachable, land_on_target
 from keras_nas.search.method import GatedMethod, SearchResult, search
-from keras_nas.search.steering import budget_of, is_plain, steering
+from keras_nas.search.steering import steering
 from keras_nas.tasks import Task
 from keras_nas.training.loop import run_stage
 from keras_nas.training.session import Session
@@ -42,8 +42,7 @@ class Dnal(GatedMethod):
         if self.config.targets:
             check_reachable(supernet, self.config)
             if self.config.fades:
-                budget = None if is_plain(self.config) else budget_of(supernet, self.config)
-                steering(supernet, self.config, budget)
+                steering(supernet, self.config)
 
     def train_weights(self, supernet, context):
         """Lines 1 to 4: the weights, with the gates off; nothing with strategy "joint"."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import tensorflow as tf
 
 from keras_nas import importance
 from keras_nas.search.delta_schedule import DeltaSchedule
 from keras_nas.search.dnal_config import DnalConfig
 from keras_nas.search.dnal_stages import GateStage, JointStage
-from keras_nas.search.steering import budget_of, is_plain, steering
+from keras_nas.search.steering import steering
 from keras_nas.search.units import Units
 
 FIRST = 3.0
@@ -55,13 +54,10 @@ class FadingStage(JointStage):
             supernet, train_data, validation_data, task, config, "architecture", training, epochs
         )
         self.flags = "finetune"
-        budget = None if is_plain(config) else budget_of(supernet, config)
-        self.resource, target = steering(supernet, config, budget)
+        steered = steering(supernet, config)
+        assert steered.target is not None
+        self.resource, self.target = steered.resource, steered.target
         self.full = self.resource.full()
-        assert target is not None
-        self.target = target
-        learned = {gate.name for gate in self.gates}
-        self.frozen = {g.name: g.mask() for g in self.resource.gates if g.name not in learned}
         self.units = Units(supernet, self.gates, config.min_share)
         self.delta = DeltaSchedule(LAST_DELTA, "step")
 
@@ -90,5 +86,4 @@ class FadingStage(JointStage):
             self.units.lower(min(level, most), floor=FIRST)
 
     def _cost(self, joined: np.ndarray) -> float:
-        masks = {**self.frozen, **self.units.by_gate(joined)}
-        return float(self.resource.exact({n: tf.constant(m) for n, m in masks.items()}))
+        return self.resource.cost(self.units.by_gate(joined))

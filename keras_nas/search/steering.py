@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_nas import gates
 from keras_nas.choices import RESOURCES
@@ -41,18 +41,27 @@ def budget_of(supernet: keras.Model, settings: Settings, input_shapes: Shapes = 
     return Budget(supernet, settings.targets, latency, settings.align, input_shapes)
 
 
-def is_plain(settings: Settings) -> bool:
-    """Whether there is one target at most, in a resource that a search can steer by itself."""
-    return len(settings.targets) < 2 and all(what in RESOURCES for what in settings.targets)
+class Steering(NamedTuple):
+    """What a search steers by.
+
+    Attributes:
+        resource: The resource.
+        target: How much of it may be left in the end, in its unit; None where there is no target.
+        budget: What must hold besides, where there are several targets, or one in what has no
+            gradient; else None.
+    """
+
+    resource: Resource
+    target: float | None
+    budget: Budget | None = None
 
 
 def steering(
     supernet: keras.Model,
     settings: Settings,
-    budget: Budget | None,
     otherwise: str = "",
     input_shapes: Shapes = None,
-) -> tuple[Resource, float | None]:
+) -> Steering:
     """The resource that a search steers by, and how much of it may be left in the end.
 
     A single target in params, macs, flops or milliseconds is steered by itself. Of several, the one
@@ -63,31 +72,27 @@ def steering(
     Args:
         supernet: A gated model.
         settings: With targets, or without.
-        budget: That of the targets, where `is_plain` says no.
         otherwise: The resource where there is no target.
         input_shapes: As in `Resource`.
-
-    Returns:
-        The resource, and the target in its unit; None where there is none.
 
     Raises:
         KerasNasError: As in `make_resource`.
     """
-    if budget is None:
+    if len(settings.targets) < 2 and all(what in RESOURCES for what in settings.targets):
         what, value = next(iter(settings.targets.items()), (otherwise, None))
         resource = make_resource(supernet, what, settings, input_shapes)
         if value is None:
-            return resource, None
-        return resource, parse_target(f"target_{what}", value).of(resource.full())
+            return Steering(resource, None)
+        return Steering(resource, parse_target(f"target_{what}", value).of(resource.full()))
+    budget = budget_of(supernet, settings, input_shapes)
     masks = _even_cut(supernet, settings, budget)
     asks = budget.tightest(budget.costs(masks))
     resource = make_resource(supernet, STAND_INS.get(asks, asks), settings, input_shapes)
     target = budget.targets[asks]
     if asks != resource.what:
-        every = {gate.name: masks.get(gate.name, gate.mask()) for gate in resource.gates}
-        target = float(resource.exact({n: tf.constant(mask) for n, mask in every.items()}))
+        target = resource.cost(masks)
     logger.info("`target_%s` asks for most: steering to %.6g %s", asks, target, resource.what)
-    return resource, target
+    return Steering(resource, target, budget)
 
 
 def even_masks(supernet: keras.Model, settings: Settings, share: float):

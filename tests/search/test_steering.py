@@ -7,16 +7,14 @@ import tensorflow as tf
 from keras_nas import costs, gates
 from keras_nas.layers import ScaledSigmoidGate
 from keras_nas.search import DnalConfig
-from keras_nas.search.steering import budget_of, even_masks, is_plain, steering
+from keras_nas.search.steering import even_masks, steering
 from tests.training.nets import small_net
 
 
 def steered(**targets):
     config = DnalConfig(**targets)
     supernet = gates.insert(small_net(), ScaledSigmoidGate)
-    budget = None if is_plain(config) else budget_of(supernet, config)
-    resource, target = steering(supernet, config, budget, "flops")
-    return resource, target, budget
+    return steering(supernet, config, "flops")
 
 
 def test_without_a_target_the_other_resource_counts():

@@ -20,7 +20,7 @@ from keras_nas.search.fgnas.constraint import Protection, make_constraint, open_
 from keras_nas.search.fgnas.folded_gates import fold_gates
 from keras_nas.search.fgnas.present_cost import PresentCost
 from keras_nas.search.gate_statistics import gate_statistics, probabilities
-from keras_nas.search.steering import budget_of, is_plain, steering
+from keras_nas.search.steering import steering
 from keras_nas.search.units import Units
 from keras_nas.tasks import Task
 from keras_nas.training.rematerialization import Rematerialized
@@ -89,10 +89,8 @@ class FgnasStage(TrainStage):
         folded = fold_gates(supernet)
         self.network = Rematerialized(folded) if self.config.rematerialize else folded
         shapes = batched_shape(config)
-        self.budget = None if is_plain(config) else budget_of(supernet, config, shapes)
-        self.resource, self.target = steering(
-            supernet, config, self.budget, config.resource, shapes
-        )
+        steered = steering(supernet, config, config.resource, shapes)
+        self.resource, self.target, self.budget = steered
         self.full = self.resource.full()
         with tf.distribute.get_strategy().scope():
             self.strength = keras.Variable(config.lambda_r, trainable=False, name="lambda_r")
@@ -368,7 +366,7 @@ class FgnasStage(TrainStage):
 
     def _cost(self, masks: dict[str, np.ndarray]) -> float:
         if self.settings.align == "pad" or self.resource.what == "latency_ms":
-            return float(self.resource.exact({n: tf.constant(m) for n, m in masks.items()}))
+            return self.resource.cost(masks)
         kept = {name: np.flatnonzero(mask).tolist() for name, mask in masks.items()}
         bare = Architecture(kept, {name: len(mask) for name, mask in masks.items()})
         shapes = batched_shape(self.settings)

@@ -15,9 +15,6 @@ from keras_nas.file_checks import check_input_file, check_model_file, check_outp
 from keras_nas.settings import NOTHING, check_choices, check_range, group, setting
 from keras_nas.training.session import SessionSettings
 
-ON_FILES = {".csv": "csv", ".npz": "npz"}
-"""Data sets that stand in one file, by its suffix."""
-
 
 @dataclasses.dataclass(frozen=True)
 class CompressAppConfig:
@@ -115,11 +112,12 @@ class CompressAppConfig:
                 + (", which does not exist" if self.data else "")
             )
         if path.is_file():
-            if path.suffix.lower() not in ON_FILES:
+            in_files = registry.by_suffix()
+            if path.suffix.lower() not in in_files:
                 raise KerasNasError(
-                    f"`data` must be a folder, or end in {' or '.join(ON_FILES)}. Received: {path}"
+                    f"`data` must be a folder, or end in {' or '.join(in_files)}. Received: {path}"
                 )
-            return ON_FILES[path.suffix.lower()], str(path)
+            return in_files[path.suffix.lower()], str(path)
         return _kind_of_folder(path), str(path)
 
 

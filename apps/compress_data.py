@@ -17,7 +17,7 @@ from keras_nas.runs.config import STAGES, TFLITE_STAGES, RunConfig
 from keras_nas.runs.data import load_data
 from keras_nas.runs.preflight import check_fits
 from keras_nas.tasks import make_task
-from keras_nas.tasks.pixel_guess import CANDIDATES, guess_pixels
+from keras_nas.tasks.pixel_guess import candidates_for, guess_pixels
 from keras_nas.training.evaluation import Evaluator
 from keras_nas.training.stage import epoch_of
 
@@ -35,11 +35,12 @@ WHITE = (1, 255)
 
 def load_for(
     config: CompressAppConfig, model: keras.Model, say: Callable[[str], None]
-) -> tuple[RunConfig, DataSet]:
+) -> tuple[RunConfig, DataSet, dict[str, float]]:
     """Loads the data as the model wants it; what was found out is said.
 
     Returns:
-        The settings of a run on them, and the data.
+        The settings of a run on them, the data, and the model's loss and metrics on their test
+        part.
 
     Raises:
         UsageError: The model does not fit the data.
@@ -49,17 +50,21 @@ def load_for(
     data = load_data(run_config)
     check_fits(model, data, config.data)
     if config.guess_pixels and not _is_said(config.pictures):
-        changes = _FOUND_BY[data.task](run_config, data, model, say)
-        if changes:
-            run_config = dataclasses.replace(run_config, **changes)
-            data = load_data(run_config)
-    if config.augment == "auto" and data.task in AUGMENTED and not _knows(model, data, say):
+        found = dataclasses.replace(
+            run_config, **_FOUND_BY[data.task](run_config, data, model, say)
+        )
+        if found != run_config:
+            run_config, data = found, load_data(found)
+    before = Evaluator(model, make_task(data, model), data.test)()
+    if config.augment == "auto" and data.task in AUGMENTED and not _knows(model, data, before, say):
         run_config = dataclasses.replace(run_config, augment=False)
         data = load_data(run_config)
-    return run_config, data
+    return run_config, data, before
 
 
-def _knows(model: keras.Model, data: DataSet, say: Callable[[str], None]) -> bool:
+def _knows(
+    model: keras.Model, data: DataSet, before: dict[str, float], say: Callable[[str], None]
+) -> bool:
     """Whether a model is as good on augmented pictures as on others, about; what is found is said.
 
     If it is not, it would be a bad teacher on them, and the small network would learn something
@@ -68,8 +73,7 @@ def _knows(model: keras.Model, data: DataSet, say: Callable[[str], None]) -> boo
     task = make_task(data, model)
     batches = epoch_of(data.train, 0)
     some = batches.take(max(1, TRIED // next(iter(batches))[1].shape[0]))
-    augmented = Evaluator(model, task, some)()[task.monitor]
-    plain = Evaluator(model, task, data.test)()[task.monitor]
+    augmented, plain = Evaluator(model, task, some)()[task.monitor], before[task.monitor]
     knows = augmented >= KNOWN * plain
     say(
         f"Augmentation: {'on' if knows else 'off'}, since the model's {task.monitor} is "
@@ -166,7 +170,7 @@ def _of_segmenter(run_config, data, model, say):
     task, own = make_task(data, model), data.normalization
     some = data.test.take(2)
     found = {}
-    for name in CANDIDATES if data.image_shape[-1] == 3 else CANDIDATES[:4]:
+    for name in candidates_for(data.image_shape[-1]):
         pixels = own.of_pixels(name)
         batches = some.map(
             lambda x, y, pixels=pixels: (pixels.apply((x - own.offset) / own.scale), y)
@@ -182,10 +186,10 @@ def _of_enlarger(run_config, data, model, say):
     """By the PSNR on some held-out pictures, with white as 1 and as 255."""
     found = {}
     for white in WHITE:
-        tried = load_data(dataclasses.replace(run_config, value_range=white))
-        task = make_task(tried, model)
-        assert tried.validation is not None
-        found[white] = Evaluator(model, task, tried.validation.take(3))()[task.monitor]
+        unit = white / data.value_range
+        some = data.validation.take(3).map(lambda x, y, unit=unit: (unit * x, unit * y))
+        task = make_task(dataclasses.replace(data, value_range=float(white)), model)
+        found[white] = Evaluator(model, task, some)()[task.monitor]
     best = max(found, key=found.__getitem__)
     say(
         f"white is {best}, by trying: PSNR " + ", ".join(f"{v:.4g} ({w})" for w, v in found.items())

@@ -11,6 +11,7 @@ from apps.compress_config import CompressAppConfig
 from apps.compress_data import load_for
 from apps.tflite_stages import tflite_path, tflite_stages
 from keras_nas.choices import FORMS_OF
+from keras_nas.compression.config import CompressConfig
 from keras_nas.compression.outcome import Outcome, OutcomeRow, label_of, outcome_of, quality_row
 from keras_nas.compression.plan import make_plan, shown_seconds
 from keras_nas.errors import UsageError
@@ -73,15 +74,17 @@ def _saved(config: CompressAppConfig) -> tuple[RunConfig, Any]:
 def _planned(config: CompressAppConfig, say: Any) -> tuple[RunConfig, Any]:
     """The run that the recipe makes of what is asked for, which is said."""
     model = load_model(config.model)
-    run_config, data = load_for(config, model, say)
+    began = time.monotonic()
+    run_config, data, before = load_for(config, model, say)
     task = make_task(data, model)
     say(data.describe())
     plan = make_plan(
-        model, config.budget, task, data.train, data.test, validation=data.validation,
-        shape=data.counting_shape(tuple(model.inputs[0].shape)[1:]) or (), reserved=SHIPPING,
+        model, config.budget, task, data.train, data.test, before, validation=data.validation,
+        shape=data.counting_shape(tuple(model.inputs[0].shape)[1:]) or (),
+        reserved=SHIPPING + time.monotonic() - began,
     )  # fmt: skip
     asked = ", ".join(f"{name}={value}" for name, value in config.budget.targets.items())
-    say(f"{config.model}: {task.monitor} {plan.before[task.monitor]:.4g} on the test pictures.")
+    say(f"{config.model}: {task.monitor} {before[task.monitor]:.4g} on the test pictures.")
     say(f"Asked: {asked}.")
     for line in plan.lines():
         say(line)
@@ -102,21 +105,26 @@ def outcome_of_run(config: CompressAppConfig, folder: RunFolder, settings: Any) 
     original, small = (load_model(path) for path in (folder.original, folder.finetuned))
     shape = getattr(settings, "resource_shape", ())
     reckoned = outcome_of(config.budget, original, small, before, after, shape)
-    files = [row for kind in config.written for row in _file_rows(config, folder, kind, keys[0])]
+    files = [
+        row
+        for kind in config.written
+        for row in _file_rows(
+            config.budget, kind, keys[0],
+            *(rows[tflite_path(folder, name, kind).name] for name in ("original", "small")),
+        )
+    ]  # fmt: skip
     measured = {row.name for row in files}
     return Outcome([*(row for row in reckoned.rows if row.name not in measured), *files])
 
 
 def _file_rows(
-    config: CompressAppConfig, folder: RunFolder, kind: str, metric: str
+    budget: CompressConfig, kind: str, metric: str, original: dict[str, Any], small: dict[str, Any]
 ) -> list[OutcomeRow]:
     """The quality (of quantised files), size and time of the two files of a format."""
-    rows = folder.read_results()["rows"]
-    original, small = (rows[tflite_path(folder, name, kind).name] for name in ("original", "small"))
     size = original["size"]
     asked = None
-    if kind in config.budget.forms_of("bytes"):
-        target = config.budget.targets["bytes"]
+    if kind in budget.forms_of("bytes"):
+        target = budget.targets["bytes"]
         asked = parse_target("target_bytes", target, forms=FORMS_OF["bytes"]).of(size)
     found = [
         OutcomeRow(label_of("bytes", kind), size, small["size"], asked, "bytes"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -101,9 +102,14 @@ def compress(
     session = session or Session()
     task = task or Classification.of(model)
     held_out = train if validation is None else validation
-    plan = make_plan(model, config, task, train, held_out, validation=validation)
+    began = time.monotonic()
+    before = Evaluator(model, task, held_out)()
+    plan = make_plan(
+        model, config, task, train, held_out, before, validation=validation,
+        reserved=time.monotonic() - began,
+    )  # fmt: skip
     progress = make_progress(session.progress)
-    progress.say(f"As it is: {_shown(plan.before, task)} on the held-out data.")
+    progress.say(f"As it is: {_shown(before, task)} on the held-out data.")
     for line in plan.lines():
         progress.say(line)
     result = search(
@@ -111,9 +117,9 @@ def compress(
         validation_data=validation, task=task, session=session,
     )  # fmt: skip
     after = Evaluator(result.small, task, held_out)()
-    outcome = outcome_of(config, model, result.small, plan.before, after)
+    outcome = outcome_of(config, model, result.small, before, after)
     return Compressed(
-        result.small, result.architecture, result.history, plan.before, after, plan, outcome
+        result.small, result.architecture, result.history, before, after, plan, outcome
     )
 
 

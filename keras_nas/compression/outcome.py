@@ -13,9 +13,9 @@ from rich.table import Table
 
 from keras_nas.choices import FORMS_OF
 from keras_nas.compression.config import CompressConfig
-from keras_nas.costs import LatencyTable, arena_bytes, count, tflite_bytes
+from keras_nas.costs import LatencyTable, arena_bytes, tflite_bytes
 from keras_nas.costs.costs import scaled
-from keras_nas.costs.count import graph_of
+from keras_nas.costs.count import count_graph, graph_of
 from keras_nas.targets import parse_target
 
 SHARES = frozenset(("top1", "top5", "binary_accuracy", "miou", "pixel_accuracy"))
@@ -114,10 +114,11 @@ def outcome_of(
     """
     rows = quality_rows(before, after)
     targets = config.targets
-    for what in dict.fromkeys((*SHOWN, *targets)):
+    full, fewer = (costs_of(each, config, shape) for each in (model, small))
+    for what in full:
         asked = None
-        form = next(iter(config.forms_of(what)), "") if what in FORMS_OF else ""
-        original, left = (cost_of(each, what, form, config, shape) for each in (model, small))
+        form = form_of(config, what)
+        original, left = full[what], fewer[what]
         if what in targets:
             forms = FORMS_OF.get(what, ())
             asked = parse_target(f"target_{what}", targets[what], forms=forms).of(original)
@@ -126,17 +127,28 @@ def outcome_of(
     return Outcome(rows)
 
 
-def cost_of(
-    model: keras.Model, what: str, form: str, config: CompressConfig, shape: tuple[int, ...]
-) -> float:
-    """What a network costs in one of `keras_nas.choices.BUDGETS`."""
-    if what not in KINDS:
-        return float(getattr(count(model, shape or None), what))
+def costs_of(
+    model: keras.Model, config: CompressConfig, shape: tuple[int, ...]
+) -> dict[str, float]:
+    """What a network costs, by what of `keras_nas.choices.BUDGETS` is shown or asked for."""
     graph = graph_of(model, shape or None)
-    if what == "latency_ms":
-        table = LatencyTable.load(Path(config.latency_table))
-        return table.predict(graph, interpolate=config.interpolate)
-    return float({"bytes": tflite_bytes, "ram": arena_bytes}[what](graph, form))
+    counted = count_graph(graph)
+    found: dict[str, float] = {}
+    for what in dict.fromkeys((*SHOWN, *config.targets)):
+        if what == "latency_ms":
+            table = LatencyTable.load(Path(config.latency_table))
+            found[what] = table.predict(graph, interpolate=config.interpolate)
+        elif what in FORMS_OF:
+            reckon = {"bytes": tflite_bytes, "ram": arena_bytes}[what]
+            found[what] = float(reckon(graph, form_of(config, what)))
+        else:
+            found[what] = float(getattr(counted, what))
+    return found
+
+
+def form_of(config: CompressConfig, what: str) -> str:
+    """The format or dtype that a budget is of; empty where there is one only."""
+    return config.forms_of(what)[0] if what in FORMS_OF and what in config.targets else ""
 
 
 def label_of(what: str, form: str = "") -> str:

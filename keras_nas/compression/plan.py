@@ -18,7 +18,6 @@ from keras_nas.search.method import Context, Method
 from keras_nas.search.registry import make_method
 from keras_nas.targets import parse_target
 from keras_nas.tasks import Task
-from keras_nas.training.evaluation import Evaluator
 from keras_nas.training.stage import Data
 
 SMALL_SHARE = 0.5
@@ -60,6 +59,7 @@ def make_plan(
     task: Task,
     train: Data,
     held_out: Data,
+    before: dict[str, float],
     *,
     validation: Data | None = None,
     shape: tuple[int, ...] = (),
@@ -67,8 +67,8 @@ def make_plan(
 ) -> CompressPlan:
     """Looks at a network, its data and a budget, and decides how to get there.
 
-    The network is evaluated, its gates are put in and the budget is checked against what can be
-    reached, and a copy trains for a few steps; the network itself is not changed.
+    The network's gates are put in and the budget is checked against what can be reached, and a copy
+    trains for a few steps; the network itself is not changed.
 
     Args:
         model: The trained network.
@@ -76,6 +76,7 @@ def make_plan(
         task: Loss and metrics.
         train: The training data.
         held_out: What the network is judged on.
+        before: Its loss and metrics on that.
         validation: What is evaluated after each epoch; None for nothing.
         shape: As in `make_recipe`.
         reserved: Seconds of the limit that are for something else than training.
@@ -85,7 +86,6 @@ def make_plan(
         UsageError: The budget or the limit of time is out of reach.
     """
     began = time.monotonic()
-    before = Evaluator(model, task, held_out)()
     check_trained(model, before, task, held_out)
     method, supernet = _check_reach(model, config, task, train, shape)
     with tf.distribute.get_strategy().scope():

@@ -73,6 +73,11 @@ def options(name: str) -> frozenset[str]:
     return frozenset(inspect.signature(_entry(name).resolve()).parameters)
 
 
+def by_suffix() -> dict[str, str]:
+    """The names of the data sets that stand in one file, by how it ends."""
+    return {entry.suffix: name for name, entry in _DATA_SETS.items() if entry.suffix}
+
+
 def check_place(name: str, data_dir: str | os.PathLike[str] | None) -> None:
     """Raises `KerasNasError` for a `data_dir` that is given and that a data set cannot stand in."""
     check_data_directory(data_dir, _entry(name).suffix)

@@ -77,6 +77,11 @@ class PixelGuess:
         return line
 
 
+def candidates_for(channels: int, candidates: Sequence[str] = CANDIDATES) -> list[str]:
+    """Those of the ranges that pictures of so many channels can be brought to."""
+    return [name for name in candidates if channels == 3 or name not in ("torch", "caffe")]
+
+
 def guess_pixels(
     model: keras.Model,
     images: np.ndarray,
@@ -121,7 +126,7 @@ def guess_pixels(
     images, labels = images[chosen], labels[chosen]
     own = normalization_of(images) if standardization is None else standardization
     channels = images.shape[-1]
-    tried = [name for name in candidates if channels == 3 or name not in ("torch", "caffe")]
+    tried = candidates_for(channels, candidates)
     hits, losses = {}, {}
     for name in tried:
         pixels = _resized(own.of_pixels(name).apply(images), model)

@@ -207,7 +207,7 @@ def test_grey_pictures_of_a_csv_are_loaded_as_the_model_takes_them(place, tmp_pa
     listed = tmp_path / "pictures.csv"
     listed.write_text("\n".join(["path,label", *rows]))
     config = settings(place, data=str(listed), guess_pixels=False)
-    run_config, data = load_for(config, model, print)
+    run_config, data, _ = load_for(config, model, print)
     assert (run_config.data, run_config.pictures.channels) == ("csv", 1)
     assert data.image_shape == (6, 6, 1)
     assert data.class_names == ("bright", "dark", "middle")
@@ -244,5 +244,5 @@ def test_pictures_are_augmented_where_the_model_knows_them_so(tmp_path, augment)
         task=Classification.of(model), session=Session(progress="off"),
     )  # fmt: skip
     config = settings(tmp_path, data=str(tmp_path / "sides"), pictures=PictureSettings("0..255"))
-    run_config, _ = load_for(config, model, print)
+    run_config, *_ = load_for(config, model, print)
     assert run_config.augment is augment

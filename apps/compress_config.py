@@ -25,7 +25,7 @@ class CompressAppConfig:
         "",
         "What it was trained on: a folder with a folder of pictures for each class, with "
         "images and labels (segmentation), or of pictures (super-resolution); a .csv "
-        "of paths and labels, an .npz file; or a data set's name.",
+        "of paths and labels, an .npz file; tfds:NAME; or another data set's name.",
     )
     data_dir: str = setting("", "Where a data set by name is; by default its own place.")
     output: str = setting("", "Folder that everything is written to.", decides=NOTHING)

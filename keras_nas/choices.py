@@ -2,7 +2,32 @@
 
 from __future__ import annotations
 
-FETCH_TASKS = ("fashion_mnist", "cifar10", "imagenet2012", "super_resolution", "segmentation")
+ANY_NAME = ":NAME"
+"""How one of `Choices` ends that stands for every text that begins as it does."""
+
+
+class Choices(tuple):
+    """Choices, of which one such as `"tfds:NAME"` stands for every text that begins with `tfds:`.
+
+    >>> "tfds:beans" in Choices(("cifar10", "tfds:NAME"))
+    True
+    """
+
+    __slots__ = ()
+
+    def __contains__(self, value: object) -> bool:
+        return super().__contains__(value) or self.family_of(value) is not None
+
+    def family_of(self, value: object) -> str | None:
+        """The choice with `:NAME` that a text belongs to; None for none."""
+        head, colon, name = str(value).partition(":")
+        family = head + ANY_NAME
+        return family if colon and name and super().__contains__(family) else None
+
+
+FETCH_TASKS = Choices(
+    ("fashion_mnist", "cifar10", "imagenet2012", "super_resolution", "segmentation", "tfds:NAME")
+)
 """What `keras_nas.data.fetch` can make the data of ready."""
 
 RESOURCES = ("params", "macs", "flops", "latency_ms")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,11 +12,12 @@ import numpy as np
 import PIL.Image
 
 from keras_nas.data.broken import STOP, read_all
-from keras_nas.data.images import read_image, size_of_image
+from keras_nas.data.images import PictureBytes, read_image, size_of_image
 from keras_nas.data.subsets import balanced_subset
 from keras_nas.errors import KerasNasError, UsageError
 
 Arrays = tuple[np.ndarray, np.ndarray]
+Pictures = Sequence[Path | PictureBytes]
 
 _REMEMBERED_BYTES = 2**30
 
@@ -38,9 +40,9 @@ class ClassPictures:
 
 
 class PictureFiles(NamedTuple):
-    """The files of a part, and the class of each, int64 (N,)."""
+    """The files of a part, or their contents, and the class of each, int64 (N,)."""
 
-    paths: Sequence[Path]
+    paths: Pictures
     labels: np.ndarray
 
 
@@ -109,7 +111,7 @@ class _LastReading:
         self._found: Arrays | None = None
 
     def read(
-        self, paths: Sequence[Path], image_size: int | None, root: Path, broken: str, channels: int
+        self, paths: Pictures, image_size: int | None, root: Path, broken: str, channels: int
     ) -> Arrays:
         """The pictures that can be read, and their positions, int (N,)."""
         stamps = tuple((str(path), *_stamp(path)) for path in paths)
@@ -123,8 +125,10 @@ class _LastReading:
         return self._found
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    """What changes with a file's content: when it was written, and its size."""
+def _stamp(path: Path | PictureBytes) -> tuple[int, int]:
+    """What changes with a file's content: when it was written (or a checksum), and its size."""
+    if isinstance(path, PictureBytes):
+        return zlib.crc32(path.content), len(path.content)
     try:
         found = path.stat()
     except OSError:
@@ -133,7 +137,7 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 def _read(
-    paths: Sequence[Path], image_size: int | None, root: Path, broken: str, channels: int
+    paths: Pictures, image_size: int | None, root: Path, broken: str, channels: int
 ) -> Arrays:
     sizes = set(_sizes(paths, broken))
     side = _common_side(sizes, image_size, root)
@@ -141,7 +145,7 @@ def _read(
     return np.stack(images), np.array(places)
 
 
-def _sizes(paths: Sequence[Path], broken: str) -> Iterator[tuple[int, int]]:
+def _sizes(paths: Pictures, broken: str) -> Iterator[tuple[int, int]]:
     for path in paths:
         try:
             yield size_of_image(path)
@@ -161,7 +165,7 @@ def _common_side(sizes: set[tuple[int, int]], image_size: int | None, root: Path
     return image_size if len(sizes) > 1 else None
 
 
-def _pixels(path: Path, side: int | None, channels: int) -> np.ndarray:
+def _pixels(path: Path | PictureBytes, side: int | None, channels: int) -> np.ndarray:
     image = read_image(path, channels)
     if side is None:
         return image

@@ -38,8 +38,8 @@ def fetch(task: str, data_dir: str | os.PathLike[str] | None = None) -> Iterator
     """Makes the data of a task ready, one thing after the other. What is there is left alone.
 
     Args:
-        task: One of `TASKS`. For "imagenet2012" the two archives must stand in
-            `data_dir`/downloads/manual, as tensorflow-datasets asks.
+        task: One of `TASKS`; "tfds:NAME" is any set of tensorflow-datasets. For "imagenet2012" the
+            two archives must stand in `data_dir`/downloads/manual, as tensorflow-datasets asks.
         data_dir: Where to put it, see `data_directory`.
 
     Yields:
@@ -48,7 +48,8 @@ def fetch(task: str, data_dir: str | os.PathLike[str] | None = None) -> Iterator
     Raises:
         KerasNasError: Another task, or something cannot be had; the message says how to get it.
     """
-    if task not in _TASKS:
+    if task not in TASKS:
         raise UsageError(f"`task` must be one of {list(TASKS)}. Received: task={task!r}")
-    for fetch_one in _TASKS[task]:
+    found = _TASKS.get(task) or (_from_tensorflow_datasets(task.partition(":")[2]),)
+    for fetch_one in found:
         yield fetch_one(data_dir)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,25 @@ import PIL.Image
 from keras_nas.errors import KerasNasError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
+
+
+@dataclass(frozen=True)
+class PictureBytes:
+    """The content of a picture's file, where it does not stand in one.
+
+    Attributes:
+        name: What messages call it.
+        content: All of it.
+    """
+
+    name: str
+    content: bytes
+
+    def __str__(self) -> str:
+        return self.name
+
+
+PictureFile = str | os.PathLike[str] | PictureBytes
 
 _EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 
@@ -40,14 +61,14 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
     return images
 
 
-def read_image(path: str | os.PathLike[str], channels: int = 3) -> np.ndarray:
+def read_image(path: PictureFile, channels: int = 3) -> np.ndarray:
     """Reads an image of 8 bits a channel as RGB, or as grey.
 
     A grey image gets three equal channels, and of a coloured one the grey value is its luma (ITU-R
     601-2); transparency is dropped.
 
     Args:
-        path: A PNG, JPEG or BMP file.
+        path: A PNG, JPEG or BMP file, or its content.
         channels: 3, or 1 for grey.
 
     Returns:
@@ -64,7 +85,7 @@ def read_image(path: str | os.PathLike[str], channels: int = 3) -> np.ndarray:
         return np.atleast_3d(np.asarray(image.convert("L" if channels == 1 else "RGB")))
 
 
-def size_of_image(path: str | os.PathLike[str]) -> tuple[int, int]:
+def size_of_image(path: PictureFile) -> tuple[int, int]:
     """Width and height of an image, from its head alone.
 
     Raises:
@@ -75,14 +96,15 @@ def size_of_image(path: str | os.PathLike[str]) -> tuple[int, int]:
 
 
 @contextlib.contextmanager
-def opened(path: str | os.PathLike[str]) -> Iterator[PIL.Image.Image]:
+def opened(path: PictureFile) -> Iterator[PIL.Image.Image]:
     """An open image; whatever reading it raises names the file.
 
     Raises:
         KerasNasError: The file cannot be read, or is no image.
     """
     try:
-        with PIL.Image.open(path) as image:
+        source = io.BytesIO(path.content) if isinstance(path, PictureBytes) else path
+        with PIL.Image.open(source) as image:
             yield image
     except (OSError, SyntaxError, PIL.Image.DecompressionBombError) as error:
         reason = str(error) or type(error).__name__

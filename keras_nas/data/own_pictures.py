@@ -1,4 +1,4 @@
-"""One's own pictures for classification: a folder of class folders, a CSV file, an .npz file."""
+"""One's own pictures for classification: class folders, a CSV or .npz file, a set of TFDS."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from keras_nas.data.picture_npz import PictureArrays, load_picture_npz
 from keras_nas.data.pixels import STANDARDIZED
 from keras_nas.data.subsets import TEST_SHARE, split_indices
 from keras_nas.data.task_data import TaskData
+from keras_nas.data.tfds_pictures import list_tfds_pictures
 
 Place = str | os.PathLike[str]
 Finder = Callable[[Place | None], PictureListing | PictureArrays]
@@ -32,6 +33,8 @@ FINDERS: dict[str, Finder] = {
 
 def load_own_pictures(
     find: Finder,
+    name: str = "",
+    /,
     *,
     data_dir: Place | None = None,
     batch_size: int = 128,
@@ -55,6 +58,7 @@ def load_own_pictures(
     | class_folders | holds `CLASS/*.png`, or `train/CLASS/*.png`       | `list_class_folders` |
     | csv           | a .csv file of paths and labels, or its folder    | `list_picture_csv`   |
     | npz           | an .npz file of `x_train`, `y_train`, …, or its folder | `load_picture_npz` |
+    | tfds:NAME     | holds tensorflow-datasets' folder `NAME`          | `list_tfds_pictures` |
 
     Where there is no part `test`, a fifth of the pictures (the classes in equal shares, chosen by
     `seed`) is kept for testing; where there is none for validation, `validation_share` of the rest.
@@ -63,6 +67,7 @@ def load_own_pictures(
 
     Args:
         find: Finds the pictures at a place.
+        name: Of the data; by default that of `data_dir`.
         data_dir: The folder or the file.
         image_size: Needed where pictures differ in size.
         broken: "stop" at a picture that cannot be read, or "skip" it, with a warning.
@@ -84,10 +89,15 @@ def load_own_pictures(
         test = (images[held], labels[held])
         images, labels = images[kept], labels[kept]
     source = InMemory(found.class_names, normalization_of(images), Augmentation())
-    name = Path(os.fspath(data_dir or "")).name
+    name = name or Path(os.fspath(data_dir or "")).name
     return task_data(name, source, options, (images, labels), test, found.validation)
 
 
 load_class_folders = functools.partial(load_own_pictures, list_class_folders)
 load_csv = functools.partial(load_own_pictures, list_picture_csv)
 load_npz = functools.partial(load_own_pictures, load_picture_npz)
+
+
+def tfds_loader(name: str) -> Callable[..., TaskData]:
+    """The loader of a set of tensorflow-datasets, by its name there."""
+    return functools.partial(load_own_pictures, functools.partial(list_tfds_pictures, name), name)

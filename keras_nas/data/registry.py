@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from keras_nas.choices import Choices
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.file_checks import check_data_directory
 
@@ -21,28 +22,31 @@ Loader = Callable[..., "DataSet"]
 @dataclasses.dataclass(frozen=True)
 class _Entry:
     task: str
-    loader: str | Loader
+    loader: str | Callable
     suffix: str = ""
+    member: str = ""
 
     def resolve(self) -> Loader:
-        if callable(self.loader):
-            return self.loader
-        module, _, name = self.loader.rpartition(".")
-        return getattr(importlib.import_module(module), name)
+        loader = self.loader
+        if isinstance(loader, str):
+            module, _, name = loader.rpartition(".")
+            loader = getattr(importlib.import_module(module), name)
+        return loader(self.member) if self.member else loader
 
 
 _DATA_SETS: dict[str, _Entry] = {}
 
 
-def register(name: str, task: str, loader: str | Loader, suffix: str = "") -> None:
+def register(name: str, task: str, loader: str | Callable, suffix: str = "") -> None:
     """Enters a data set by name: `load`, and the apps' --data, know it then.
 
     Args:
-        name: The name.
+        name: The name; one that ends in `:NAME`, such as "tfds:NAME", is for all that begin so.
         task: "classification", "segmentation" or "super_resolution"; see `keras_nas.tasks`.
         loader: Takes options by keyword, each with a default, and returns a `DataSet`; or its
             module and name, which are imported once the data is loaded. A run gives it those of
-            its settings that it has a keyword for.
+            its settings that it has a keyword for. For a name that ends in `:NAME`, what returns
+            that function, given what stands in place of NAME.
         suffix: How a file ends, such as ".csv", that its `data_dir` may be in place of a folder.
     """
     if name in _DATA_SETS:
@@ -50,9 +54,9 @@ def register(name: str, task: str, loader: str | Loader, suffix: str = "") -> No
     _DATA_SETS[name] = _Entry(task, loader, suffix)
 
 
-def names(task: str | None = None) -> tuple[str, ...]:
-    """The names of all data sets, or of those of a task."""
-    return tuple(name for name, entry in _DATA_SETS.items() if task in (None, entry.task))
+def names(task: str | None = None) -> Choices:
+    """The names of all data sets, or of those of a task; "tfds:beans" is among them."""
+    return Choices(name for name, entry in _DATA_SETS.items() if task in (None, entry.task))
 
 
 def task_of(name: str) -> str:
@@ -93,6 +97,7 @@ def load(name: str, **settings: Any) -> Any:
     | imagenet2012           | classification   | 224×224×3  | Inception's crop, flip              |
     | class_folders          | classification   | any        | pad 4 with the mean, crop, flip     |
     | csv, npz               | classification   | any        | pad 4 with the mean, crop, flip     |
+    | tfds:NAME              | classification   | any        | pad 4 with the mean, crop, flip     |
     | mni152                 | segmentation     | 192×160×1  | scale 0.9 to 1.1, crop, mirror      |
     | synthetic_segmentation | segmentation     | 96×96×3    | scale 0.75 to 1.5, crop, mirror     |
     | voc2012, coco_voc      | segmentation     | 513×513×3  | scale 0.5 to 2, crop, mirror        |
@@ -135,15 +140,20 @@ def load(name: str, **settings: Any) -> Any:
 
 
 def _entry(name: str) -> _Entry:
-    if name not in _DATA_SETS:
-        raise UsageError(f"`name` must be one of {list(names())}. Received: name={name!r}")
-    return _DATA_SETS[name]
+    known = names()
+    if name not in known:
+        raise UsageError(f"`name` must be one of {list(known)}. Received: name={name!r}")
+    family = known.family_of(name)
+    if family is None:
+        return _DATA_SETS[name]
+    return dataclasses.replace(_DATA_SETS[family], member=name.partition(":")[2])
 
 
 for _name in ("fashion_mnist", "cifar10", "imagenet2012"):
     register(_name, "classification", f"keras_nas.data.classification.load_{_name}")
 for _name, _suffix in (("class_folders", ""), ("csv", ".csv"), ("npz", ".npz")):
     register(_name, "classification", f"keras_nas.data.own_pictures.load_{_name}", _suffix)
+register("tfds:NAME", "classification", "keras_nas.data.own_pictures.tfds_loader")
 for _name in (
     "mni152", "synthetic_segmentation", "voc2012", "coco_voc", "segmentation_folders"
 ):  # fmt: skip

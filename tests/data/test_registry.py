@@ -156,7 +156,7 @@ def test_imagenet_refuses_likewise(prepared: Path) -> None:
 
 def test_an_unknown_name_lists_the_known() -> None:
     assert names("classification") == (
-        "fashion_mnist", "cifar10", "imagenet2012", "class_folders", "csv", "npz",
+        "fashion_mnist", "cifar10", "imagenet2012", "class_folders", "csv", "npz", "tfds:NAME",
     )  # fmt: skip
     with pytest.raises(KerasNasError, match=r"one of \['fashion_mnist', 'cifar10', 'imagenet2012'"):
         load("mnist")

@@ -20,7 +20,7 @@ from keras_nas.training.session import SessionSettings
 class CompressAppConfig:
     """Which network, on which data, within which budget, and where to."""
 
-    model: str = setting("", "The trained .keras or .h5 file.")
+    model: str = setting("", "The trained .keras or .h5 file, or a SavedModel's folder.")
     data: str = setting(
         "",
         "What it was trained on: a folder with a folder of pictures for each class, with "

@@ -11,6 +11,8 @@ from pathlib import Path
 from keras_nas.errors import KerasNasError, UsageError
 
 MODEL_SUFFIXES = (".keras", ".h5", ".hdf5")
+SAVED_MODEL, KERAS_METADATA = "saved_model.pb", "keras_metadata.pb"
+"""What tells the folder of a SavedModel, and that it holds a Keras model."""
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _KERAS_MEMBERS = ("config.json", "model.weights.h5")
 
@@ -128,8 +130,13 @@ def only_file(place: str | os.PathLike[str] | None, suffix: str) -> Path:
 
 
 def is_model_file(name: str) -> bool:
-    """Whether a name ends as a whole model's file does."""
-    return name.lower().endswith(MODEL_SUFFIXES)
+    """Whether a name ends as a whole model's file does, or is of a SavedModel's folder."""
+    return name.lower().endswith(MODEL_SUFFIXES) or is_saved_model(name)
+
+
+def is_saved_model(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is of a SavedModel's folder."""
+    return Path(path, SAVED_MODEL).is_file()
 
 
 def check_model_file(
@@ -146,6 +153,9 @@ def check_model_file(
         UsageError: The path ends in none of `MODEL_SUFFIXES`, nor .tflite where that may be.
         KerasNasError: The file is missing, broken or of another kind.
     """
+    if is_saved_model(path):
+        check_saved_model(path)
+        return
     is_tflite = or_tflite and str(path).endswith(".tflite")
     if not is_tflite and not is_model_file(str(path)):
         kinds = ".keras, .h5 or .tflite" if or_tflite else ".keras or .h5"
@@ -161,6 +171,16 @@ def check_model_file(
         with open(path, "rb") as file:
             if file.read(len(_HDF5_MAGIC)) != _HDF5_MAGIC:
                 raise KerasNasError(f"The model {path} is no HDF5 file: {_damaged(path)}.")
+
+
+def check_saved_model(path: str | os.PathLike[str]) -> None:
+    """Raises `KerasNasError` for a SavedModel of which no Keras model can be made."""
+    if not Path(path, KERAS_METADATA).is_file():
+        raise KerasNasError(
+            f"The SavedModel {path} holds no Keras model, only its computation (no "
+            f"{KERAS_METADATA}, as model.export of Keras 3 and tf.saved_model.save leave it): save "
+            "the model by the code that made it, as model.save('model.keras')."
+        )
 
 
 def _check_keras(path: str | os.PathLike[str]) -> None:

@@ -1,19 +1,17 @@
-"""Models of Keras 2's `.h5` files, rebuilt call by call from their configurations."""
+"""Models of Keras 2's files, rebuilt call by call from their configurations."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
-import h5py
 import keras
 
 from keras_nas.errors import KerasNasError
 from keras_nas.graph.copy import rename_clashing_ops
 from keras_nas.loading import keras2_operations, keras2_weights
 from keras_nas.loading.keras2_layers import LayerReader
-from keras_nas.loading.keras2_weights import Layers
+from keras_nas.loading.keras2_weights import Layers, Stored
 
 MODELS = ("Functional", "Model", "Sequential")
 OPERATIONS = ("TFOpLambda", "SlicingOpLambda")
@@ -21,15 +19,19 @@ CONSTANT = "_CONSTANT_VALUE"
 
 
 def rebuild(
-    file: h5py.File, custom_objects: dict[str, Any] | None
+    config: Any, stored: Stored, custom_objects: dict[str, Any] | None
 ) -> tuple[keras.Model, dict[str, int]]:
     """The model of a file of Keras 2, with its weights, and how often each thing was mended.
+
+    Args:
+        config: The JSON of its configuration, read: `class_name` and `config`.
+        stored: Its weights by layer.
+        custom_objects: As for `load_model`.
 
     Raises:
         KerasNasError: If Keras 3 cannot do what a layer does, or the weights do not fit.
     """
-    stored = file.attrs["model_config"]
-    config = _decoded(json.loads(stored.decode() if isinstance(stored, bytes) else stored))
+    config = _decoded(config)
     reader = LayerReader(custom_objects)
     if config.get("class_name") not in MODELS:
         raise KerasNasError(
@@ -37,7 +39,7 @@ def rebuild(
             "not in the file: rebuild it with keras.Model(inputs, outputs)."
         )
     model, layers = _model(config, reader)
-    keras2_weights.assign(file["model_weights"], layers)
+    keras2_weights.assign(stored, layers)
     return model, dict(reader.mended)
 
 

@@ -1,7 +1,9 @@
-"""The weights of a `.h5` file of Keras 2, given to the layers by name."""
+"""The weights of a file of Keras 2, given to the layers by name."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import h5py
@@ -13,23 +15,32 @@ from keras_nas.errors import KerasNasError
 Layers = dict[str, Any]
 """Keras 2's name of each layer, with the layer, or the `Layers` of a nested model."""
 
+Stored = Callable[[str], list[tuple[str, np.ndarray]]]
+"""Gives the weights of the model's own layer of that name, each with its name, in Keras 2's order;
+none of a layer that the file has no weights of."""
 
-def assign(group: h5py.Group, layers: Layers):
+
+def stored_in_h5(group: h5py.Group) -> Stored:
+    """The weights of a `.h5` file: of its `model_weights`."""
+    return functools.partial(_stored, group)
+
+
+def assign(stored: Stored, layers: Layers):
     """Gives every layer its weights.
 
     Args:
-        group: The file's `model_weights`.
+        stored: The file's.
         layers: The rebuilt model's layers by the names they have in the file.
 
     Raises:
         KerasNasError: If a layer's weights are missing, or of another number or shape.
     """
     for name, layer in layers.items():
-        stored = _stored(group, name)
+        weights = stored(name)
         if isinstance(layer, dict):
-            _assign_nested(name, layer, stored)
+            _assign_nested(name, layer, weights)
         else:
-            _assign_layer(name, layer, [value for _, value in stored])
+            _assign_layer(name, layer, [value for _, value in weights])
 
 
 def _stored(group: h5py.Group, name: str) -> list[tuple[str, np.ndarray]]:

@@ -13,7 +13,9 @@ import keras
 
 import keras_nas.layers  # noqa: F401  (gated networks hold its classes)
 from keras_nas.errors import KerasNasError
-from keras_nas.loading import keras2
+from keras_nas.file_checks import is_saved_model
+from keras_nas.loading import keras2, saved_model
+from keras_nas.loading.keras2_weights import Stored, stored_in_h5
 
 logger = logging.getLogger(__name__)
 
@@ -25,11 +27,12 @@ CODE = "__lambda__"
 
 
 def load_model(path: str | Path, custom_objects: dict[str, Any] | None = None) -> keras.Model:
-    """Loads a `.keras` or `.h5` file, uncompiled; no code in a file is ever run.
+    """Loads a `.keras` or `.h5` file or a SavedModel's folder, uncompiled, running no code in it.
 
-    A `.h5` file of Keras 2 is rebuilt for Keras 3: arguments that are no more and said nothing
-    (`DepthwiseConv2D(groups=1)`, `LSTM(time_major=False)`) are dropped, TensorFlow functions become
-    operations of `keras.ops`, Keras 2's hard sigmoid is kept, slashes in names become underscores.
+    A `.h5` file or SavedModel of Keras 2 is rebuilt for Keras 3: arguments that are no more and
+    said nothing (`DepthwiseConv2D(groups=1)`, `LSTM(time_major=False)`) are dropped, TensorFlow
+    functions become operations of `keras.ops`, Keras 2's hard sigmoid is kept, slashes in names
+    become underscores.
     What was mended is logged in one line. The kind of file is told by its content, not its name.
 
     Example:
@@ -39,7 +42,7 @@ def load_model(path: str | Path, custom_objects: dict[str, Any] | None = None) -
     ```
 
     Args:
-        path: The file.
+        path: The file or the folder.
         custom_objects: Classes and functions by the names they have in the file, beside those that
             are registered with `keras.saving.register_keras_serializable`.
 
@@ -53,10 +56,13 @@ def load_model(path: str | Path, custom_objects: dict[str, Any] | None = None) -
     path = Path(path)
     if not path.exists():
         raise KerasNasError(f"A model's file must be there. Received: {path}, which does not exist")
+    if is_saved_model(path):
+        found = saved_model.read(path)
+        return _rebuilt(path, found.config, found.stored, found.version, custom_objects)
     if path.is_dir():
         raise KerasNasError(
-            f"'{path}' is a folder (a SavedModel?), not a .keras or .h5 file: load it where it was "
-            "made and save it as .keras."
+            f"'{path}' is a folder, and no SavedModel (no saved_model.pb in it): give a .keras or "
+            ".h5 file."
         )
     start = _first_bytes(path)
     if start.startswith(b"PK"):
@@ -164,9 +170,11 @@ def _load_h5(path: Path, custom_objects) -> keras.Model:
                 )
             version = file.attrs.get("keras_version", "1")
             version = version.decode() if isinstance(version, bytes) else str(version)
+            config = json.loads(file.attrs["model_config"])
             if version.startswith("2."):
-                return _rebuilt(path, file, version, custom_objects)
-            _refuse_code(path, json.loads(file.attrs["model_config"]))
+                stored = stored_in_h5(file["model_weights"])
+                return _rebuilt(path, config, stored, version, custom_objects)
+            _refuse_code(path, config)
     except (OSError, KeyError, RuntimeError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise KerasNasError(f"The file '{path}' is broken: {error}") from error
     try:
@@ -177,9 +185,9 @@ def _load_h5(path: Path, custom_objects) -> keras.Model:
         raise _failure(path, version, error) from error
 
 
-def _rebuilt(path: Path, file: h5py.File, version: str, custom_objects) -> keras.Model:
+def _rebuilt(path: Path, config: Any, stored: Stored, version: str, custom_objects) -> keras.Model:
     try:
-        model, mended = keras2.rebuild(file, custom_objects)
+        model, mended = keras2.rebuild(config, stored, custom_objects)
     except KerasNasError as error:
         raise KerasNasError(f"'{path}' (Keras {version}): {error}") from error
     if mended:

@@ -70,7 +70,7 @@ def test_other_files(contents, tmp_path):
 
 
 def test_a_folder(tmp_path):
-    refused(tmp_path, "is a folder")
+    refused(tmp_path, "is a folder, and no SavedModel")
 
 
 def test_a_zip_file_of_something_else(tmp_path):

@@ -78,7 +78,8 @@ def _keys(name: str, builder: tfds.core.DatasetBuilder) -> tuple[str, str]:
     """The features that hold the picture and its class."""
     features = builder.info.features
     held = dict(features.items()) if hasattr(features, "items") else {"all": features}
-    for keys in (builder.info.supervised_keys or (), (IMAGE, LABEL)):
+    wanted: list[Any] = [builder.info.supervised_keys or (), (IMAGE, LABEL)]
+    for keys in wanted:
         named = len(keys) == 2 and all(isinstance(key, str) and key in held for key in keys)
         if named and _are_picture_and_class(held[keys[0]], held[keys[1]]):
             return keys[0], keys[1]

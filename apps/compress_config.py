@@ -8,6 +8,7 @@ from pathlib import Path
 from export.export_options import FORMATS
 from keras_nas.compression.config import CompressConfig
 from keras_nas.data import registry
+from keras_nas.data.class_folders import TRAIN, folder_of_part
 from keras_nas.data.images import IMAGE_SUFFIXES
 from keras_nas.data.picture_settings import PictureSettings
 from keras_nas.errors import KerasNasError, UsageError
@@ -63,6 +64,10 @@ class CompressAppConfig:
         check_range(self, ("patch_size", "steps_per_epoch"), 1)
         check_range(self, ("batch_size", "image_size", "train_examples"), 0)
         check_range(self, ("validation_share", "seed"), 0)
+        if self.validation_share >= 1:
+            raise UsageError(
+                f"`validation_share` must be below 1. Received: {self.validation_share}"
+            )
         for name in self.formats:
             if name not in FORMATS:
                 raise UsageError(f"`formats` must be of {FORMATS}. Received: {name!r}")
@@ -93,7 +98,19 @@ class CompressAppConfig:
         self.budget.check_budget()
         if self.budget.latency_table:
             check_input_file(self.budget.latency_table, "latency_table")
-        self.data_source()
+        self.check_output_apart()
+
+    def check_output_apart(self) -> None:
+        """Raises `UsageError` where the output would stand among one's own data."""
+        place = Path(self.data_source()[1])
+        if self.data in registry.names() or not place.is_dir():
+            return
+        output = Path(self.output).resolve()
+        if place.resolve() in (output, *output.parents):
+            raise UsageError(
+                f"`output` must be a folder outside of the data's. Received: output={self.output} "
+                f"and data={self.data}"
+            )
 
     def data_source(self) -> tuple[str, str]:
         """The data set's name, and where it stands.
@@ -128,9 +145,10 @@ def _kind_of_folder(folder: Path) -> str:
     inside = list(folder.iterdir())
     if any(path.suffix.lower() in IMAGE_SUFFIXES for path in inside) or (folder / "HR").is_dir():
         return "folder"
-    if sum(path.is_dir() and not path.name.startswith(".") for path in inside) < 2:
+    classes = folder_of_part(folder, TRAIN) or folder
+    if sum(path.is_dir() and not path.name.startswith(".") for path in classes.iterdir()) < 2:
         raise KerasNasError(
-            f"`{folder}` holds neither pictures nor a folder of pictures for each of two or more "
+            f"`{classes}` holds neither pictures nor a folder of pictures for each of two or more "
             "classes (or train, validation and test with them): give the folder above them."
         )
     return "class_folders"

@@ -61,8 +61,8 @@ def parse_target(
     most = largest_share if target.is_share else float("inf")
     if not 0 < target.number < float("inf") or target.number > most:
         raise UsageError(
-            f"`{name}` must be a number above 0, or a share of the full network's as 0.5x. "
-            f"Received: {name}={value!r}"
+            f"`{name}` must be a number above 0, or a share of the full network's as 0.5x; 200k "
+            f"and 1.5M are numbers too. Received: {name}={value!r}"
         )
     return target
 

@@ -82,7 +82,12 @@ class TargetSettings:
             raise UsageError(f"`min_share` must be 1 or less. Received: min_share={self.min_share}")
         targets = self.targets
         for what, value in targets.items():
-            parse_target(f"target_{what}", value, forms=FORMS_OF.get(what, ()))
+            target = parse_target(f"target_{what}", value, forms=FORMS_OF.get(what, ()))
+            if what != "latency_ms" and not target.is_share and target.number < 1:
+                raise UsageError(
+                    f"`target_{what}` must be 1 or more, or a share of the full network's as 0.5x. "
+                    f"Received: target_{what}={value!r}"
+                )
         counted: list[str | None] = [*targets] or [otherwise]
         if ("latency_ms" in counted) != bool(self.latency_table):
             raise UsageError(

@@ -21,49 +21,14 @@ from keras_nas.search import Session, TrainConfig, train
 from keras_nas.tasks import Classification
 from keras_nas.training.session import SessionSettings
 from tests.apps.commands import call
-
-COLOURS = {"dark": 60, "middle": 120, "bright": 190}
-
-
-def write_pictures(root, part, each, seed):
-    """Grey noise about one of three levels, 12×12 pixels, in a folder for each."""
-    random = np.random.default_rng(seed)
-    for name, level in COLOURS.items():
-        folder = root / part / name
-        folder.mkdir(parents=True)
-        for number in range(each):
-            pixels = random.normal(level, 25, (12, 12, 3)).clip(0, 255).astype("uint8")
-            PIL.Image.fromarray(pixels).save(folder / f"{number}.png")
-
-
-def net():
-    inputs = keras.Input((12, 12, 3), name="image")
-    x = keras.layers.Rescaling(1 / 50, -2.5, name="rescaling")(inputs)
-    for name in ("a", "b"):
-        x = keras.layers.Conv2D(16, 3, 2, "same", use_bias=False, name=f"{name}_conv")(x)
-        x = keras.layers.BatchNormalization(momentum=0.8, name=f"{name}_bn")(x)
-        x = keras.layers.ReLU(name=f"{name}_relu")(x)
-    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
-    return keras.Model(inputs, keras.layers.Dense(3, name="classifier")(x), name="net")
+from tests.apps.trained_place import make, net
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder with photos/ and model.keras, which was trained on them."""
     root = tmp_path_factory.mktemp("place")
-    write_pictures(root / "photos", "train", 60, 0)
-    write_pictures(root / "photos", "test", 20, 1)
-    data = load(
-        "class_folders", data_dir=root / "photos", batch_size=16, validation_share=0.0,
-        pixels="0..255",
-    )  # fmt: skip
-    keras.utils.set_random_seed(0)
-    model = net()
-    train(
-        model, data.train, None, TrainConfig(epochs=4, learning_rate=0.05),
-        task=Classification.of(model), session=Session(progress="off"),
-    )  # fmt: skip
-    model.save(root / "model.keras")
+    make(root)
     return root
 
 

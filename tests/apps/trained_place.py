@@ -1,0 +1,56 @@
+"""A folder of pictures in three classes, and a small model that was trained on them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import PIL.Image
+
+from keras_nas.data import load
+from keras_nas.search import Session, TrainConfig, train
+from keras_nas.tasks import Classification
+
+COLOURS = {"dark": 60, "middle": 120, "bright": 190}
+
+
+def write_pictures(root, part, each, seed):
+    """Grey noise about one of three levels, 12×12 pixels, in a folder for each."""
+    random = np.random.default_rng(seed)
+    for name, level in COLOURS.items():
+        folder = root / part / name
+        folder.mkdir(parents=True)
+        for number in range(each):
+            pixels = random.normal(level, 25, (12, 12, 3)).clip(0, 255).astype("uint8")
+            PIL.Image.fromarray(pixels).save(folder / f"{number}.png")
+
+
+def net():
+    """Two convolutions for 12×12 colour pictures of 0 to 255, and logits of three classes."""
+    inputs = keras.Input((12, 12, 3), name="image")
+    x = keras.layers.Rescaling(1 / 50, -2.5, name="rescaling")(inputs)
+    for name in ("a", "b"):
+        x = keras.layers.Conv2D(16, 3, 2, "same", use_bias=False, name=f"{name}_conv")(x)
+        x = keras.layers.BatchNormalization(momentum=0.8, name=f"{name}_bn")(x)
+        x = keras.layers.ReLU(name=f"{name}_relu")(x)
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    return keras.Model(inputs, keras.layers.Dense(3, name="classifier")(x), name="net")
+
+
+def make(root: Path) -> keras.Model:
+    """Writes `root`/photos (train and test) and `root`/model.keras, and returns the model."""
+    write_pictures(root / "photos", "train", 60, 0)
+    write_pictures(root / "photos", "test", 20, 1)
+    data = load(
+        "class_folders", data_dir=root / "photos", batch_size=16, validation_share=0.0,
+        pixels="0..255",
+    )  # fmt: skip
+    keras.utils.set_random_seed(0)
+    model = net()
+    train(
+        model, data.train, None, TrainConfig(epochs=4, learning_rate=0.05),
+        task=Classification.of(model), session=Session(progress="off"),
+    )  # fmt: skip
+    model.save(root / "model.keras")
+    return model

@@ -10,7 +10,7 @@ import tf_keras
 
 import keras_nas as kn
 from keras_nas.file_checks import check_model_file, is_model_file
-from tests.loading.test_keras2 import MODELS, saved
+from tests.loading.keras2_models import MODELS, saved
 
 QUICK = (
     "depthwise",

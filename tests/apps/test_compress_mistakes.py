@@ -51,7 +51,7 @@ MISTAKES = {
     ),
     "no data": (
         ("--data=",), 2,
-        "`data` must name a folder, a .csv or .npz file, or one of .*tfds:NAME. Received: data=''",
+        "`data` must name a folder, a .csv or .npz file, or .*tfds:NAME,.* Received: data=''",
     ),
     "data that is not there": (("--data=picturs",), 2, "'picturs', which does not exist"),
     "a data set that is unknown": (

@@ -43,12 +43,14 @@ def main() -> None:
         raise UsageError("`models` must name .tflite files (--models). Received: nothing")
     if config.output:
         check_output_file(config.output)
-    from export.benchmark_table import profile_table, results_table
+    from export.benchmark_table import coverage_lines, profile_table, results_table
     from export.host_benchmark import benchmark
 
     console = Console()
     report = benchmark(config.models, config.measurement, console.print)
     console.print(results_table(report))
+    for line in coverage_lines(report):
+        console.print(line, markup=False)
     for result in report.results:
         if result.profile:
             console.print(profile_table(result))

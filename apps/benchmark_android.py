@@ -28,11 +28,13 @@ def main() -> None:
     if config.output:
         check_output_file(config.output)
     from export.android.benchmark import benchmark
-    from export.benchmark_table import profile_table, results_table
+    from export.benchmark_table import coverage_lines, profile_table, results_table
 
     console = Console()
     report = benchmark(config)
     console.print(results_table(report))
+    for line in coverage_lines(report):
+        console.print(line, markup=False)
     for result in report.results:
         if result.profile:
             console.print(profile_table(result))

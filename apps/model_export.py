@@ -12,6 +12,7 @@ import tensorflow as tf
 from rich.table import Table
 
 from apps.export_config import ExportConfig
+from export.accelerators.survey import survey
 from export.export_model import ExportData, export_model
 from export.export_options import IO_DTYPES, NEED_DATA, ExportOptions
 from export.metadata import ModelCard, describe
@@ -95,6 +96,22 @@ def export_table(exports: Sequence[tuple[ExportedModel, Parity]]) -> Table:
             else f"{parity.metric_keras:.2f} → {parity.metric_tflite:.2f}",
         )
     return table
+
+
+def notes_lines(exports: Sequence[tuple[ExportedModel, Parity]]) -> list[str]:
+    """What each file was compared on and what was rewritten for it, a line each."""
+    return [
+        f"{exported.path.name}: {note}" for exported, parity in exports for note in parity.notes
+    ]
+
+
+def coverage_lines(exports: Sequence[tuple[ExportedModel, Parity]]) -> list[str]:
+    """What accelerators take of each file, a line each."""
+    return [
+        f"{exported.path.name}: {one}"
+        for exported, _ in exports
+        for one in survey(exported.path, next(iter(exported.sizes), None))
+    ]
 
 
 def _source(config: ExportConfig, model: keras.Model) -> _Source:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from apps.task_files import FILES
+from export.accelerators.splitting import splitting
 from export.benchmark_config import HostBenchmarkConfig
 from export.export_model import export_model
 from export.export_options import NEED_DATA, ExportOptions
@@ -71,8 +72,8 @@ class Export(RunStage):
 class Benchmark(RunStage):
     """Measures the run's .tflite files on this host, one thread, taking turns.
 
-    Writes benchmark.json, the rows' `latency_ms` (medians), and `speedup`, the original's median
-    over the small network's, both float32.
+    Writes benchmark.json, the rows' `latency_ms` (medians), `speedup`, the original's median over
+    the small network's, both float32, and `splitting`, what is cut in more partitions than it.
 
     Args:
         formats: As in `Export`.
@@ -100,6 +101,11 @@ class Benchmark(RunStage):
         folder.update_results(
             rows={name: {"latency_ms": median} for name, median in medians.items()},
             speedup=medians[big.name] / medians[small.name],
+            splitting=[
+                f"{Path(result.model.path).name}: {line}"
+                for result in report.results
+                for line in splitting(result, report.results)
+            ],
         )
 
 

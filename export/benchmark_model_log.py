@@ -11,6 +11,9 @@ that the logger adds ("INFO: ", "I tflite  : ", or logcat's date, process and ta
 - memory: `Memory footprint delta from the start of the tool (MB): init=… overall=…`, before that
   `Peak memory footprint (MB): init=… overall=…`, and `Overall peak memory footprint (MB) via
   periodic monitoring: …`;
+- what a delegate takes: `Replacing 29 out of 65 node(s) with delegate (TfLiteGpuDelegateV2) node,
+  yielding 3 partitions for subgraph 0.` (parts of both kinds), `… will be partially executed by the
+  delegate w/ 2 delegate kernels.`;
 - operations: the tables `Run Order`, `Top by Computation Time` and `Summary by node type`, aligned
   or as CSV, with or without the column of start times, a delegate's own operations among the
   others or in a table after `Delegate internal:`.
@@ -48,6 +51,11 @@ _PEAK = re.compile(rf"Overall peak memory footprint \(MB\) via periodic monitori
 _DELEGATION = re.compile(
     r"(completely|partially|not be) executed by the delegate|"
     r"(Failed to (?:apply|create)\b.*delegate.*)"
+)
+_KERNELS = re.compile(r"executed by the delegate w/ (\d+) delegate kernels")
+_REPLACED = re.compile(
+    r"Replacing (\d+) out of (\d+) node\(s\) with delegate \((\S+)\) node, "
+    r"yielding (\d+) partitions for (?:the whole graph|subgraph 0\b)"
 )
 _TITLE = re.compile(r"^=+ (.+?) =+$")
 _RUN_SECTION = "Operator-wise Profiling Info for Regular Benchmark Runs"
@@ -122,11 +130,22 @@ class Profile:
 
 
 @dataclasses.dataclass(frozen=True)
+class Replaced:
+    """A delegate took `taken` of a graph's `nodes`; `parts` counts its parts and the others'."""
+
+    delegate: str
+    taken: int
+    nodes: int
+    parts: int
+
+
+@dataclasses.dataclass(frozen=True)
 class BenchmarkModelLog:
     """What one run of `benchmark_model` told. Times in milliseconds, memory in megabytes (2²⁰).
 
     `delegation` is "complete", "partial" or "none" when the tool said how much of the graph the
-    asked-for delegate took, else None.
+    asked-for delegate took, else None; `kernels` is in how many pieces, where it said so.
+    `replaced` is what each delegate took of the main graph, in the order of the log.
     """
 
     mean_ms: float
@@ -139,6 +158,8 @@ class BenchmarkModelLog:
     memory_overall_mb: float | None
     peak_memory_mb: float | None
     delegation: str | None
+    kernels: int | None
+    replaced: list[Replaced]
     profile: Profile
 
 
@@ -163,6 +184,7 @@ def parse(text: str) -> BenchmarkModelLog:
     runs = [_runs(line) for line in lines if _RUNS.match(line)]
     memory = _search_last(_MEMORY, lines)
     peak = _search_last(_PEAK, lines)
+    kernels = _search_last(_KERNELS, lines)
     return BenchmarkModelLog(
         mean_ms=mean,
         init_ms=init,
@@ -174,6 +196,12 @@ def parse(text: str) -> BenchmarkModelLog:
         memory_overall_mb=float(memory[2]) if memory else None,
         peak_memory_mb=float(peak[1]) if peak else None,
         delegation=_delegation(lines),
+        kernels=int(kernels[1]) if kernels else None,
+        replaced=[
+            Replaced(found[3], int(found[1]), int(found[2]), int(found[4]))
+            for found in map(_REPLACED.search, lines)
+            if found
+        ],
         profile=parse_profile(text),
     )
 

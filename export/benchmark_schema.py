@@ -19,9 +19,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from export.accelerators.coverage import NAMES, Coverage
 from keras_nas.errors import UsageError
 from keras_nas.files import atomic_write_text
-from keras_nas.json_files import check_json, exactly, read_json
+from keras_nas.json_files import check_json, exactly, read_json, with_optional
 
 SCHEMA_VERSION = 1
 
@@ -82,7 +83,8 @@ class BenchmarkResult:
     `dtype` is the dtype of the model's first input and `weights_dtype` the one that most of its
     constant bytes have (a dynamic-range int8 model is float32 and int8). `samples_ms` are the
     timed runs in their order. `interleaved_with` lists the paths of the other models whose runs
-    took turns with this one's: only ratios inside such a group hold on a noisy machine.
+    took turns with this one's: only ratios inside such a group hold on a noisy machine. `macs` are
+    the file's multiply-adds, `coverage` what accelerators take of it.
     """
 
     device: Device
@@ -104,6 +106,8 @@ class BenchmarkResult:
     profile: list[OpProfile] = dataclasses.field(default_factory=list)
     interleaved_with: list[str] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
+    macs: int | None = None
+    coverage: list[Coverage] = dataclasses.field(default_factory=list)
 
     @property
     def central_ms(self) -> float:
@@ -203,6 +207,7 @@ def _result_from_dict(content: dict[str, Any]) -> BenchmarkResult:
             "runtime": Runtime(**content["runtime"]),
             "model": ModelFile(**content["model"]),
             "profile": [OpProfile(**op) for op in content["profile"]],
+            "coverage": [Coverage.from_dict(one) for one in content.get("coverage", [])],
         }
     )
 
@@ -219,6 +224,14 @@ _TEXT = {"type": "string"}
 _COUNT = {"type": "integer", "minimum": 0}
 _POSITIVE = {"type": "integer", "minimum": 1}
 _TIME = {"type": "number", "minimum": 0}
+_COVERAGE = exactly(
+    accelerator={"enum": list(NAMES)},
+    source=_TEXT,
+    nodes=_COUNT,
+    taken=_COUNT,
+    partitions=_optional(_COUNT),
+    left=_list(exactly(operation=_TEXT, count=_POSITIVE, reason=_TEXT)),
+)
 
 JSON_SCHEMA: dict[str, Any] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -228,48 +241,52 @@ JSON_SCHEMA: dict[str, Any] = {
         created=_TEXT,
         failures=_list(exactly(model=_TEXT, message=_TEXT)),
         results=_list(
-            exactly(
-                device=exactly(
-                    kind={"enum": ["host", "android"]},
-                    name=_TEXT,
-                    abi=_TEXT,
-                    os=_TEXT,
-                    cpu_count=_optional(_POSITIVE),
-                    serial=_optional(_TEXT),
-                ),
-                runtime=exactly(
-                    name=_TEXT,
-                    version=_TEXT,
-                    delegate={"enum": ["none", "xnnpack", "gpu", "nnapi"]},
-                ),
-                model=exactly(
-                    path=_TEXT,
-                    sha256={"type": "string", "pattern": "^[0-9a-f]{64}$"},
-                    size_bytes=_COUNT,
-                ),
-                input_shapes=_list(_list(_COUNT)),
-                dtype=_TEXT,
-                weights_dtype=_optional(_TEXT),
-                threads=_POSITIVE,
-                warmup=_COUNT,
-                runs=_POSITIVE,
-                mean_ms=_TIME,
-                min_ms=_optional(_TIME),
-                median_ms=_optional(_TIME),
-                p90_ms=_optional(_TIME),
-                samples_ms=_list(_TIME),
-                init_ms=_optional(_TIME),
-                peak_memory_bytes=_optional(_COUNT),
-                profile=_list(
-                    exactly(
+            with_optional(
+                exactly(
+                    device=exactly(
+                        kind={"enum": ["host", "android"]},
                         name=_TEXT,
-                        type=_TEXT,
-                        avg_ms=_TIME,
-                        share={"type": "number", "minimum": 0, "maximum": 1},
-                    )
+                        abi=_TEXT,
+                        os=_TEXT,
+                        cpu_count=_optional(_POSITIVE),
+                        serial=_optional(_TEXT),
+                    ),
+                    runtime=exactly(
+                        name=_TEXT,
+                        version=_TEXT,
+                        delegate={"enum": ["none", "xnnpack", "gpu", "nnapi"]},
+                    ),
+                    model=exactly(
+                        path=_TEXT,
+                        sha256={"type": "string", "pattern": "^[0-9a-f]{64}$"},
+                        size_bytes=_COUNT,
+                    ),
+                    input_shapes=_list(_list(_COUNT)),
+                    dtype=_TEXT,
+                    weights_dtype=_optional(_TEXT),
+                    threads=_POSITIVE,
+                    warmup=_COUNT,
+                    runs=_POSITIVE,
+                    mean_ms=_TIME,
+                    min_ms=_optional(_TIME),
+                    median_ms=_optional(_TIME),
+                    p90_ms=_optional(_TIME),
+                    samples_ms=_list(_TIME),
+                    init_ms=_optional(_TIME),
+                    peak_memory_bytes=_optional(_COUNT),
+                    profile=_list(
+                        exactly(
+                            name=_TEXT,
+                            type=_TEXT,
+                            avg_ms=_TIME,
+                            share={"type": "number", "minimum": 0, "maximum": 1},
+                        )
+                    ),
+                    interleaved_with=_list(_TEXT),
+                    notes=_list(_TEXT),
                 ),
-                interleaved_with=_list(_TEXT),
-                notes=_list(_TEXT),
+                macs=_optional(_COUNT),
+                coverage=_list(_COVERAGE),
             )
         ),
     ),

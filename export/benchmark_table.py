@@ -7,12 +7,15 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich import box
 from rich.table import Table
 
+from export.accelerators.coverage import NAMES, of
 from export.benchmark_schema import BenchmarkReport, BenchmarkResult
 from keras_nas.files import atomic_path
 
 _ARITHMETIC = re.compile(r"conv|fully.connected", re.IGNORECASE)
+_HEADS = {"xnnpack": "xnn-\npack", "gpu": "gpu", "nnapi": "nnapi"}
 _COLORS = ("tab:blue", "tab:orange", "tab:green", "tab:red")
 
 
@@ -20,12 +23,14 @@ def results_table(report: BenchmarkReport) -> Table:
     """One row for each model and number of threads.
 
     The speed-up is the ratio of medians to the first model measured with the same threads. "peak"
-    is by how much loading and running the model raises the process's memory.
+    is by how much loading and running the model raises the process's memory. An accelerator's
+    column says "whole", or how many nodes it takes and in how many partitions; one that no result
+    knows of is left out.
     """
-    table = Table(header_style="bold")
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=0, header_style="bold")
     table.add_column("model", min_width=16, overflow="fold")
     for name in (
-        "threads",
+        "thr.",
         "median\nms",
         "p90\nms",
         "min\nms",
@@ -34,7 +39,12 @@ def results_table(report: BenchmarkReport) -> Table:
         "peak\nMB",
     ):
         table.add_column(name, justify="right", no_wrap=True)
+    known = {one.accelerator for result in report.results for one in result.coverage}
+    accelerators = [name for name in NAMES if name in known]
+    for name in accelerators:
+        table.add_column(_HEADS[name], justify="right", no_wrap=True)
     for result in report.results:
+        found = [of(result.coverage, name) for name in accelerators]
         table.add_row(
             label(result, report.results),
             str(result.threads),
@@ -44,8 +54,20 @@ def results_table(report: BenchmarkReport) -> Table:
             speed_up_text(result, report.results),
             f"{result.model.size_bytes / 1e6:.3f}",
             f"{result.peak_memory_bytes / 1e6:.1f}" if result.peak_memory_bytes else "",
+            *(one.short.replace(" in ", "\nin ") if one else "" for one in found),
         )
     return table
+
+
+def coverage_lines(report: BenchmarkReport) -> list[str]:
+    """A line for each file and accelerator that does not take the file whole, with the reasons."""
+    lines = {
+        f"{label(result, report.results)}: {one}"
+        for result in report.results
+        for one in result.coverage
+        if not one.is_whole
+    }
+    return sorted(lines)
 
 
 def profile_table(result: BenchmarkResult, rows: int = 10) -> Table:

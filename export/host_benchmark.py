@@ -21,6 +21,10 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from export import benchmark_model_log, flatbuffer
+from export.accelerators.file_graph import FileGraph
+from export.accelerators.gpu import gpu_coverage
+from export.accelerators.splitting import note_splitting
+from export.accelerators.survey import coverages
 from export.benchmark_config import HostBenchmarkConfig
 from export.benchmark_schema import (
     BenchmarkFailure,
@@ -56,8 +60,9 @@ def benchmark(
         progress: Called with a line of text before each part of the work.
 
     Returns:
-        Results in the order of threads and models. A file that cannot be loaded or run is among
-        the failures; the others are measured.
+        Results in the order of threads and models; the notes say where a file with fewer macs than
+        the first is cut in more partitions. A file that cannot be loaded or run is among the
+        failures; the others are measured.
 
     Raises:
         ExportError: No model is given, or one twice.
@@ -83,7 +88,9 @@ def benchmark(
             others = [other.path for other in entrants if other is not entrant]
             progress(f"profiling {entrant.path}")
             results.append(_result(entrant, others, config))
-    return BenchmarkReport(results, [BenchmarkFailure(*failure) for failure in failures.items()])
+    return BenchmarkReport(
+        note_splitting(results), [BenchmarkFailure(*failure) for failure in failures.items()]
+    )
 
 
 def host_device() -> Device:
@@ -167,6 +174,10 @@ def _result(entrant: _Entrant, others: list[str], config: HostBenchmarkConfig) -
         profile=_profile(entrant, config, notes) if config.profile else [],
         interleaved_with=others,
         notes=notes,
+        macs=FileGraph.of(entrant.parsed).macs(),
+        coverage=coverages(entrant.parsed, entrant.interpreter)
+        if config.use_xnnpack
+        else [gpu_coverage(entrant.parsed)],
     )
 
 

@@ -26,6 +26,11 @@ def exactly(**properties: Any) -> dict[str, Any]:
     }
 
 
+def with_optional(schema: Mapping[str, Any], **properties: Any) -> dict[str, Any]:
+    """A schema of `exactly` with further keys, each of which may be left out."""
+    return {**schema, "properties": {**schema["properties"], **properties}}
+
+
 def check_json(content: Any, schema: Mapping[str, Any], kind: str, source: str = "This") -> None:
     """Compares plain JSON types with a schema.
 

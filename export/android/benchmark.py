@@ -21,6 +21,11 @@ from typing import Any
 from absl import logging
 
 from export import benchmark_model_log, flatbuffer
+from export.accelerators.coverage import Coverage
+from export.accelerators.file_graph import FileGraph
+from export.accelerators.gpu import gpu_coverage
+from export.accelerators.phone_log import with_phone
+from export.accelerators.splitting import note_splitting
 from export.android import thermal
 from export.android.adb import (
     Adb,
@@ -55,6 +60,7 @@ class _Job:
 
     model: ModelFile
     facts: dict[str, Any]
+    coverage: list[Coverage]
     threads: int
     remote: str
     logs: list[BenchmarkModelLog] = dataclasses.field(default_factory=list)
@@ -155,7 +161,7 @@ class _Bench:
 
     def save(self) -> BenchmarkReport:
         """Returns the report of what is known, and writes it where the config says."""
-        results = [self._result(job) for job in self._jobs if job.logs]
+        results = note_splitting([self._result(job) for job in self._jobs if job.logs])
         failures = [
             BenchmarkFailure(job.model.path, job.failure) for job in self._jobs if job.failure
         ]
@@ -258,6 +264,7 @@ class _Bench:
             profile=job.profile,
             interleaved_with=sorted({j.model.path for j in self._jobs} - {job.model.path}),
             notes=job.notes + _notes(self._config, logs, len(job.logs)),
+            coverage=with_phone(job.coverage, logs[-1], self._config.delegate),
             **_statistics(logs),
         )
 
@@ -285,21 +292,23 @@ def _jobs(config: AndroidBenchmarkConfig) -> list[_Job]:
     for number, path in enumerate(dict.fromkeys(config.models)):
         if not Path(path).is_file():
             raise UsageError(f"`models` must be files. Received: {path!r}")
-        model, facts = ModelFile.of(path), _facts(path)
+        model, parsed = ModelFile.of(path), flatbuffer.read_file(path)
+        facts, coverage = _facts(parsed), [gpu_coverage(parsed)]
         jobs += [
-            _Job(model, facts, threads, f"model_{number}.tflite") for threads in config.threads
+            _Job(model, facts, coverage, threads, f"model_{number}.tflite")
+            for threads in config.threads
         ]
     return jobs
 
 
-def _facts(path: str) -> dict[str, Any]:
-    """What the report says of a model beside its times."""
-    model = flatbuffer.read_file(path)
+def _facts(model: Any) -> dict[str, Any]:
+    """What the report says of a model, as its flatbuffer, beside its times."""
     graph = model.subgraphs[0]
     return {
         "input_shapes": [[int(n) for n in graph.tensors[i].shape] for i in graph.inputs],
         "dtype": flatbuffer.tensor_dtype(model, graph.inputs[0]),
         "weights_dtype": flatbuffer.weights_dtype(model),
+        "macs": FileGraph.of(model).macs(),
     }
 
 

@@ -17,7 +17,7 @@ from keras_nas.reporting.plots import (
     latency_bars,
 )
 from keras_nas.reporting.run_contents import RunContents
-from keras_nas.reporting.run_tables import Table, networks_table
+from keras_nas.reporting.run_tables import Table, accelerators_table, networks_table
 
 DRAWN_HERE = frozenset({"channels.png", "gates.png", "curves.png"})
 """Images of `plots.draw_run` that the page draws anew from the same files."""
@@ -53,6 +53,7 @@ def sections_of(run: RunContents) -> list[Section]:
         gates_section(run),
         blocks_section(run),
         latency_section(run),
+        accelerators_section(run),
         samples_section(run),
     ]
 
@@ -180,6 +181,19 @@ def latency_section(run: RunContents) -> Section:
     ]
     caption = "Measured latencies; files of one measurement took turns on the device."
     return Section(title, [embed_figure(latency_bars(run.benchmarks), caption)], notes=notes)
+
+
+def accelerators_section(run: RunContents) -> Section:
+    title = "What accelerators take"
+    table = accelerators_table(run.benchmarks)
+    if not table.rows:
+        return Section(title, missing=_missing(run, "Nothing is known yet", "benchmark"))
+    return Section(
+        title,
+        table=table,
+        notes=["Between partitions values go through memory; the GPU delegate runs one partition "
+               "unless its options ask for more."],
+    )  # fmt: skip
 
 
 def samples_section(run: RunContents) -> Section:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from keras_nas.reporting.quality import qualities_of
@@ -73,6 +74,33 @@ def _cost(key: str, row: Mapping[str, Any], base: Mapping[str, Any]) -> str:
     if key != "flops" or key not in row:
         return format_cell(key, row, base)
     return format_cell("macs", {"macs": row[key]}, {"macs": base.get(key, 0)})
+
+
+def accelerators_table(measurements: Sequence[Mapping[str, Any]]) -> Table:
+    """What accelerators take of each measured file, one row a file and accelerator.
+
+    Args:
+        measurements: The results of benchmark reports; those of before the report held it have no
+            `coverage`.
+    """
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for result in measurements:
+        for one in result.get("coverage", []):
+            file = Path(result["model"]["path"]).name
+            parts = "" if one["partitions"] is None else str(one["partitions"])
+            left = "; ".join(map(_left, one["left"]))
+            row = [
+                file, one["accelerator"], f"{one['taken']} of {one['nodes']}", parts, left,
+                one["source"],
+            ]  # fmt: skip
+            rows[tuple(row)] = row
+    head = ["file", "accelerator", "nodes", "partitions", "left to the processor", "by"]
+    return Table(head, list(rows.values()), numbers=False)
+
+
+def _left(left: Mapping[str, Any]) -> str:
+    reason = f" ({left['reason']})" if left["reason"] else ""
+    return f"{left['operation']} ×{left['count']}{reason}"
 
 
 def asked_table(run: RunContents) -> Table:

@@ -49,6 +49,7 @@ def findings(results: dict[str, Any], records: list[dict[str, Any]]) -> list[str
             f"The small float32 .tflite is {results['speedup']:.2f}× as fast as the original's, "
             "measured in one interleaved run."
         )
+    lines += [f"Warning: {line}." for line in results.get("splitting", [])]
     return lines
 
 

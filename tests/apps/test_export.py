@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from apps.export_config import ExportConfig
-from apps.model_export import export_file
+from apps.model_export import coverage_lines, export_file
 from export import metadata
 from export.interpreter import Runner
 from keras_nas.errors import KerasNasError, UsageError
@@ -55,6 +55,15 @@ def test_every_format_is_written_with_its_report(files, tmp_path):
         assert report["samples"] == 64
     assert Runner(exports[2][0].path).input_dtypes == ["uint8"]
     assert Runner(exports[0][0].path).input_dtypes == ["float32"]
+
+
+def test_a_line_says_what_each_accelerator_takes(files, tmp_path):
+    exports = export_file(config(files, output_dir=str(tmp_path)))
+    assert coverage_lines(exports) == [
+        "small_float32.tflite: XNNPACK takes all 4 nodes in 1 partition",
+        "small_float32.tflite: The GPU delegate takes 3 of 4 nodes in 2 partitions; left: MEAN ×1 "
+        "(not documented, though newer delegates take it)",
+    ]
 
 
 def test_metadata_name_labels_author_and_costs(files, tmp_path):

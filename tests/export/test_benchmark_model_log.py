@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from export.benchmark_model_log import (
     BenchmarkModelError,
+    Replaced,
     RunStatistics,
     TypeTime,
     parse,
@@ -189,7 +190,9 @@ def test_a_delegates_own_table_takes_the_place_of_its_line():
     ],
 )
 def test_tells_how_much_the_delegate_took(line: str, delegation: str):
-    assert parse(f"INFO: {line}\n" + read("percentiles.txt")).delegation == delegation
+    log = parse(f"INFO: {line}\n" + read("percentiles.txt"))
+    assert log.delegation == delegation
+    assert log.kernels == (3 if delegation == "partial" else None)
 
 
 def test_logcats_threadtime_prefix_is_taken_off():
@@ -202,6 +205,12 @@ def test_logcats_threadtime_prefix_is_taken_off():
     assert (log.delegation, log.mean_ms) == ("none", 0.004)
     assert log.inference is not None
     assert log.inference.count == 50
+
+
+def test_reads_what_a_delegate_took():
+    log = parse(read("logcat_brief.txt"))
+    assert log.replaced == [Replaced("TfLiteXNNPackDelegate", 1036, 1097, 23)]
+    assert parse(read("percentiles.txt")).replaced == []
 
 
 def test_a_failed_run_says_why():

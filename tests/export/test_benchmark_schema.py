@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from export import benchmark_schema as schema
+from export.accelerators.coverage import Coverage, Left
 from keras_nas.errors import KerasNasError
 
 
@@ -40,6 +41,28 @@ def test_a_report_survives_the_file(tmp_path):
     )
     report.save(tmp_path / "report.json")
     assert schema.BenchmarkReport.load(tmp_path / "report.json") == report
+
+
+def test_what_accelerators_take_survives_the_file(tmp_path):
+    left = [Left("GATHER", 2, "not documented")]
+    coverage = [
+        Coverage("xnnpack", "LiteRT", 64, 62, 2, left),
+        Coverage("nnapi", "the log", 64, 60, None),
+    ]
+    report = schema.BenchmarkReport([make_result(macs=1000, coverage=coverage)])
+    report.save(tmp_path / "report.json")
+    assert schema.BenchmarkReport.load(tmp_path / "report.json") == report
+
+
+def test_reports_of_before_they_held_coverage_can_be_read():
+    content = schema.BenchmarkReport([make_result()]).to_dict()
+    for name in ("coverage", "macs"):
+        del content["results"][0][name]
+    (result,) = schema.BenchmarkReport.from_dict(content).results
+    assert (result.coverage, result.macs) == ([], None)
+    content["results"][0]["coverage"] = [{"accelerator": "xnnpack"}]
+    with pytest.raises(KerasNasError, match="results/0/coverage/0"):
+        schema.BenchmarkReport.from_dict(content)
 
 
 def test_summary_by_hand():

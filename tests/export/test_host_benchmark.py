@@ -18,6 +18,7 @@ from export.benchmark_config import HostBenchmarkConfig
 from export.benchmark_schema import BenchmarkReport, ModelFile, OpProfile, summarise
 from export.benchmark_table import (
     arithmetic_text,
+    coverage_lines,
     draw_chart,
     profile_table,
     results_table,
@@ -37,8 +38,8 @@ def report(float_file, uint8_file):
     return benchmark([float_file, uint8_file], config)
 
 
-def printed(table):
-    console = Console(width=100, record=True, file=io.StringIO())
+def printed(table, width=100):
+    console = Console(width=width, record=True, file=io.StringIO())
     console.print(table)
     return console.export_text()
 
@@ -79,10 +80,50 @@ def test_the_profile_counts_the_operations_of_a_graph_in_parts(tmp_path):
         x = keras.ops.take(x, np.array([2, 0, 1, 3], "int32"), axis=-1)
     file = convert(keras.Model(inputs, x), tmp_path / "parts.tflite")
     (result,) = benchmark([file.path], HostBenchmarkConfig(runs=5, memory=False)).results
+    assert [one.short for one in result.coverage] == ["3/6 in 3", "3/6 in 3"]
+    assert result.macs == 4 * 36 * (36 + 16 + 4)
     kinds = [operation.type for operation in result.profile]
     assert sum("IGEMM" in kind for kind in kinds) == 3
     assert kinds.count("GATHER") == 3
     assert sum(operation.share for operation in result.profile) == pytest.approx(1.0)
+
+
+def test_the_table_says_what_accelerators_take_and_the_notes_what_is_cut(tmp_path):
+    def net(width, gather):
+        x = inputs = keras.Input((8, 8, 4))
+        x = keras.layers.Conv2D(width, 3)(x)
+        x = keras.ops.take(x, np.array([2, 0], "int32"), axis=-1) if gather else x
+        return keras.Model(inputs, keras.layers.Conv2D(4, 3)(x))
+
+    files = [
+        convert(net(width, width < 8), tmp_path / f"{name}.tflite").path
+        for name, width in (("wide", 16), ("cut", 6), ("slim", 8))
+    ]
+    report = benchmark(files, FAST)
+    table = printed(results_table(report))
+    assert "xnn-" in table
+    assert "gpu" in table
+    assert table.count("whole") == 4
+    assert table.count("2/3") == table.count("in 2") == 2
+    wide, cut, slim = report.results
+    assert wide.notes == slim.notes == []
+    assert len(cut.notes) == 2
+    assert cut.notes[0].startswith("0.30× the macs of wide.tflite, but 2 partitions of XNNPACK in")
+    assert coverage_lines(report) == [
+        "cut.tflite: The GPU delegate takes 2 of 3 nodes in 2 partitions; left: GATHER ×1 (not "
+        "documented, though newer delegates take it)",
+        "cut.tflite: XNNPACK takes 2 of 3 nodes in 2 partitions; left: GATHER ×1",
+    ]
+
+
+def test_the_table_fits_80_columns(report):
+    slow = dataclasses.replace(
+        report.results[0], median_ms=123.4567, p90_ms=123.4567, min_ms=123.4567
+    )
+    table = printed(results_table(BenchmarkReport([slow, *report.results])), width=80)
+    assert "…" not in table
+    assert table.count("123.457") == 3
+    assert "whole" in table
 
 
 def test_the_arithmetic_s_rate_leaves_out_what_moves_values(report):
@@ -127,6 +168,7 @@ def test_without_xnnpack_the_built_in_kernels_run(float_file):
     config = HostBenchmarkConfig(warmup=1, runs=3, use_xnnpack=False)
     (result,) = benchmark([float_file], config).results
     assert result.runtime.delegate == "none"
+    assert [one.accelerator for one in result.coverage] == ["gpu"]
     assert result.profile == []
     assert result.peak_memory_bytes > 0
     assert "XNNPACK" in result.notes[0]

@@ -60,6 +60,12 @@ def write_run(path: Path, rows=None, **changes) -> Path:
         "runtime": {"name": "ai_edge_litert", "delegate": "xnnpack"},
         "model": {"path": "/somewhere/small.tflite"},
         "threads": 1, "median_ms": 0.25, "min_ms": 0.2, "p90_ms": 0.4, "notes": ["a remark"],
+        "coverage": [
+            {"accelerator": "xnnpack", "source": "LiteRT", "nodes": 9, "taken": 8, "partitions": 2,
+             "left": [{"operation": "GATHER", "count": 1, "reason": "why"}]},
+            {"accelerator": "nnapi", "source": "a log", "nodes": 9, "taken": 9, "partitions": None,
+             "left": []},
+        ],
     }  # fmt: skip
     (path / "benchmark.json").write_text(json.dumps({"results": [measured]}))
     (path / "plots").mkdir()

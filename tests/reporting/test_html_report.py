@@ -76,6 +76,14 @@ def test_every_image_can_be_read(finished):
         assert root.tag.endswith("svg")
 
 
+def test_the_page_says_what_accelerators_take_of_each_file(finished):
+    rows = [row for row in cells(finished.sections["What accelerators take"]) if row]
+    assert rows == [
+        ["small.tflite", "xnnpack", "8 of 9", "2", "GATHER ×1 (why)", "LiteRT"],
+        ["small.tflite", "nnapi", "9 of 9", "", "", "a log"],
+    ]
+
+
 def test_the_table_has_each_network_beside_the_original(finished):
     rows = {row[0]: row[1:] for row in cells(finished.sections["Accuracy and cost"]) if row}
     assert rows["original"][:4] == ["before the search", "90.00", "99.00", "1 k (1.00×)"]

@@ -98,6 +98,11 @@ def test_findings_say_what_was_gained():
     assert "1.43× as fast" in text
 
 
+def test_findings_warn_of_files_that_are_cut_in_more_partitions():
+    lines = findings({"splitting": ["small.tflite: 0.4× the macs, but 3 partitions"]}, [])
+    assert lines == ["Warning: small.tflite: 0.4× the macs, but 3 partitions."]
+
+
 def test_findings_do_not_hide_a_surgery_that_differs():
     rows = {**ROWS, "gated": {"top1": 0.40}}
     (line, _) = findings({"rows": rows}, [])

@@ -54,6 +54,9 @@ def test_measures_real_models_in_turns_and_leaves_nothing(
     output = tmp_path / "report.json"
     report = run([small, large], litert_program, rounds=2, threads=(1, 2), output=str(output))
     assert report.failures == []
+    assert [[(one.accelerator, one.short) for one in r.coverage] for r in report.results] == [
+        [("gpu", "whole")]
+    ] * 4
     assert [(Path(r.model.path).name, r.threads) for r in report.results] == [
         ("small.tflite", 1), ("small.tflite", 2), ("large.tflite", 1), ("large.tflite", 2),
     ]  # fmt: skip
@@ -127,6 +130,18 @@ def test_the_delegate_is_chosen(run, phone, model, player, settings, flag, deleg
     (result,) = run([model()], player(), **settings).results
     assert tool_runs(phone)[0][-1] == flag
     assert result.runtime.delegate == delegate
+
+
+def test_what_the_delegate_took_stands_in_the_report(run, phone, model, player):
+    told = (
+        'echo "VERBOSE: Replacing 7 out of 9 node(s) with delegate (TfLiteNnapiDelegate) node, '
+        'yielding 3 partitions for subgraph 0."\necho "INFO: Explicitly applied NNAPI delegate, '
+        'and the model graph will be partially executed by the delegate w/ 2 delegate kernels."'
+    )
+    (result,) = run([model("m.tflite", 8)], player(before=told), use_nnapi=True).results
+    nnapi, gpu = result.coverage
+    assert str(nnapi) == "NNAPI takes 7 of 9 nodes in 2 partitions"
+    assert gpu.accelerator == "gpu"
 
 
 def test_a_delegate_that_takes_nothing_is_a_failure(run, phone, model, player):

@@ -98,8 +98,18 @@ def test_every_mark_stands_above_a_python_block(path: Path) -> None:
     assert path.read_text(encoding="utf-8").count(RUNS) == len(runnable(path))
 
 
+TRAIN_LONG = ("fit.md",)
+"""The documents whose blocks train for a minute."""
+
+
 @pytest.mark.parametrize(
-    "path", [path for path in DOCUMENTS if runnable(path)], ids=lambda path: path.name
+    "path",
+    [
+        pytest.param(path, marks=[pytest.mark.slow] if path.name in TRAIN_LONG else [])
+        for path in DOCUMENTS
+        if runnable(path)
+    ],
+    ids=lambda path: path.name,
 )
 def test_the_marked_blocks_of_a_document_run_from_top_to_bottom(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -297,6 +297,11 @@ def test_wrong_values_are_refused(changes, message):
         unflatten(RunConfig, {"run_dir": "x", **changes})
 
 
+def tiny(input_shape=(8, 8, 2), num_classes=4):
+    """A network of the zoo that is traced in no time."""
+    return small_net(num_classes)
+
+
 @pytest.fixture(scope="module")
 def with_baseline(tmp_path_factory):
     """FGNAS on a widened network, with a baseline, and batches of its own in each stage."""
@@ -314,10 +319,10 @@ def with_baseline(tmp_path_factory):
     )  # fmt: skip
     changes = {"baseline_batch_size": 8, "architecture_batch_size": 32, "finetune_batch_size": 4}
     asking = config(
-        path, method="fgnas", baseline_epochs=2, model="small_resnet",
-        model_config='{"stage_widths": [4, 4, 4]}', **changes,
-    )  # fmt: skip
+        path, method="fgnas", baseline_epochs=2, model="tiny", model_config="{}", **changes
+    )
     with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(kn.models.registry._BUILDERS, "tiny", tiny)
         patch.setattr(workbench, "load_data", load)
         run(asking, settings)
         first = RunFolder(path).read_results()
@@ -330,7 +335,7 @@ def test_the_baseline_is_the_network_without_gates_trained_by_itself(with_baseli
     folder, results, _ = with_baseline
     rows = results["rows"]
     assert list(rows) == ["original", "baseline", "gated", "pruned", "reestimated", "finetuned"]
-    own = kn.models.small_resnet((8, 8, 2), 4, stage_widths=[4, 4, 4])
+    own = tiny()
     assert rows["baseline"]["macs"] == kn.costs.count(own).macs
     assert rows["original"]["macs"] > rows["baseline"]["macs"]  # further operations
     baseline = folder.load_model(folder.baseline, "baseline")

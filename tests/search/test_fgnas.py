@@ -236,7 +236,7 @@ def test_target_below_the_minimum_names_the_minimum():
     assert all(gate.mode == "soft" and gate.mask().all() for gate in gates.find(model))
 
 
-@pytest.mark.parametrize("steer", ["gates", "none"])
+@pytest.mark.parametrize("steer", ["gates", pytest.param("none", marks=pytest.mark.slow)])
 def test_several_targets_are_all_met(steer):
     config = dataclasses.replace(
         CONFIG, target_flops="0.5x", target_params="0.3x", steer=steer, search=SHORT, start="l1",
@@ -415,7 +415,10 @@ def test_mixed_precision_searches(policy):
 
 @pytest.mark.parametrize(
     ("config", "limit"),
-    [pytest.param(CONFIG, 3, id="lambda"), pytest.param(DEFAULT, 7, id="plan")],
+    [
+        pytest.param(CONFIG, 3, id="lambda", marks=pytest.mark.slow),
+        pytest.param(DEFAULT, 7, id="plan"),
+    ],
 )
 def test_resumes_to_the_same_architecture(tmp_path, config, limit):
     def search(directory, resume, limit=None):

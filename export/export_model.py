@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 from export import metadata, parity, quantization, tflite
+from export.accelerators.rewriting import rewrite_for_gpu
 from export.errors import ExportError
 from export.export_options import NEED_DATA, ExportOptions
 from export.parity import Parity
@@ -66,7 +67,8 @@ def export_model(
     if card is not None:
         metadata.load("metadata_schema_py_generated")
     with atomic_path(path) as temporary:
-        source = _trained_for(model, format, data, options)
+        fitting, notes = _fitting(model, options)
+        source = _trained_for(fitting, format, data, options)
         exported = tflite.convert(
             source,
             temporary,
@@ -80,9 +82,19 @@ def export_model(
         )
         if card is not None:
             metadata.write(temporary, card)
-        found = _check(model, source, path, exported, data, options)
+        reference = model if source is fitting else source
+        found = _check(model, reference, path, exported, data, options, notes)
         size = temporary.stat().st_size
     return dataclasses.replace(exported, path=Path(path), size_bytes=size), found
+
+
+def _fitting(model: keras.Model, options: ExportOptions) -> tuple[keras.Model, list[str]]:
+    """The model, or one that computes the same in what the accelerator has, and notes of it."""
+    if options.accelerator == "none":
+        return model, []
+    rewritten, counts = rewrite_for_gpu(model, options.input_shape)
+    listed = ", ".join(f"{name} ×{count}" for name, count in counts.items())
+    return rewritten, [f"rewritten for the GPU delegate: {listed or 'nothing'}"]
 
 
 def _refuse_quantized(model: keras.Model):
@@ -119,8 +131,9 @@ def _check(
     exported: ExportedModel,
     data: ExportData,
     options: ExportOptions,
+    notes: list[str],
 ) -> Parity:
-    held_out, metric, notes = data.held_out, data.metric, []
+    held_out, metric, notes = data.held_out, data.metric, list(notes)
     again = data.train is not None and not isinstance(data.train, Iterator)
     if held_out is None and again and exported.format in NEED_DATA:
         held_out, metric = data.train, None

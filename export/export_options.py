@@ -19,6 +19,8 @@ IO_DTYPES = {
 }
 NEED_DATA = ("int8", "int16x8", "qat")
 """The formats that need data for their ranges."""
+ACCELERATORS = ("none", "gpu")
+"""What a model can be rewritten for."""
 METADATA_TASKS = ("classification", "segmentation", "image_to_image")
 METRIC_NAMES = ("top1", "psnr", "mean_iou")
 
@@ -42,6 +44,9 @@ class ExportOptions:
     )
     input_shape: tuple[int | None, ...] | None = None
     sizes: tuple[tuple[int, int], ...] | None = None
+    accelerator: str = setting(
+        "none", "Write what this accelerator does not take in operations that it has.", ACCELERATORS
+    )
     float_fallback: bool = setting(False, "Keep operations without integer kernel in float32.")
     parity_samples: int | None = setting(1000, "Held-out samples to compare on.")
     tolerance: Tolerance | None = None

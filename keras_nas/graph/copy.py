@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -194,6 +194,7 @@ def copy_graph(
     graph: Graph,
     after: Callable[[Node, list[keras.KerasTensor]], list[keras.KerasTensor]],
     name: str,
+    instead: Callable[[Node, GraphBuilder], Sequence[Any] | None] = lambda node, builder: None,
 ) -> keras.Model:
     """Copies a graph into a new model with copied weights, with a hook behind each call.
 
@@ -202,6 +203,8 @@ def copy_graph(
         after: Called as `after(node, tensors)` with the new outputs of each node; what it returns
             is what the node's readers get.
         name: Name of the new model.
+        instead: Called as `instead(node, builder)` before each call; what it returns takes the
+            place of the call's outputs, None lets the operation be copied.
 
     Returns:
         A functional `keras.Model` that shares nothing with the one that was read.
@@ -209,13 +212,15 @@ def copy_graph(
     builder = GraphBuilder(graph)
     copies: dict[str, Any] = {}
     for node in graph.nodes:
-        args, kwargs = builder.arguments(node)
-        copy = copies.get(node.operation_name)
-        if copy is None:
-            copy, outputs = call_copy(node.operation, node.operation_name, args, kwargs)
-            copies[node.operation_name] = copy
-        else:
-            outputs = copy(*args, **kwargs)
+        outputs = instead(node, builder)
+        if outputs is None:
+            args, kwargs = builder.arguments(node)
+            copy = copies.get(node.operation_name)
+            if copy is None:
+                copy, outputs = call_copy(node.operation, node.operation_name, args, kwargs)
+                copies[node.operation_name] = copy
+            else:
+                outputs = copy(*args, **kwargs)
         outputs = after(node, keras.tree.flatten(outputs))
         builder.tensors.update(zip(node.outputs, outputs, strict=True))
     return builder.finish(name)

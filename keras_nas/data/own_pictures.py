@@ -7,11 +7,13 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from keras_nas.data.augmentation import Augmentation
 from keras_nas.data.broken import STOP
 from keras_nas.data.class_folders import list_class_folders
 from keras_nas.data.class_pictures import PictureListing
-from keras_nas.data.in_memory import InMemory, LoadOptions, task_data
+from keras_nas.data.in_memory import Arrays, InMemory, LoadOptions, task_data
 from keras_nas.data.normalization import normalization_of
 from keras_nas.data.picture_csv import list_picture_csv
 from keras_nas.data.picture_npz import PictureArrays, load_picture_npz
@@ -62,6 +64,7 @@ def load_own_pictures(
 
     Where there is no part `test`, a fifth of the pictures (the classes in equal shares, chosen by
     `seed`) is kept for testing; where there is none for validation, `validation_share` of the rest.
+    Each part comes in an order that `seed` gives.
     Pixels are standardised by the training pictures' own mean and deviation where `pixels` asks for
     nothing else.
 
@@ -83,14 +86,23 @@ def load_own_pictures(
         augment, False, (pixels, pixel_mean, pixel_std), cutout,
     )  # fmt: skip
     found = find(data_dir).read(image_size, broken, channels)
-    (images, labels), test = found.train, found.test
+    images, labels = _mixed(found.train, seed)
+    test = None if found.test is None else _mixed(found.test, seed)
+    validation = None if found.validation is None else _mixed(found.validation, seed)
     if test is None:
         kept, held = split_indices(labels, TEST_SHARE, seed)
         test = (images[held], labels[held])
         images, labels = images[kept], labels[kept]
     source = InMemory(found.class_names, normalization_of(images), Augmentation())
     name = name or Path(os.fspath(data_dir or "")).name
-    return task_data(name, source, options, (images, labels), test, found.validation)
+    return task_data(name, source, options, (images, labels), test, validation)
+
+
+def _mixed(part: Arrays, seed: int) -> Arrays:
+    """The pictures in a random order, so that any of them in a row are of all classes."""
+    images, labels = part
+    order = np.random.default_rng(seed).permutation(len(labels))
+    return images[order], labels[order]
 
 
 load_class_folders = functools.partial(load_own_pictures, list_class_folders)

@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 import keras
 
 from keras_nas.errors import KerasNasError
-from keras_nas.graph import read
+from keras_nas.graph import Graph, Node, read
 from keras_nas.graph.read import as_functional
-from keras_nas.layers import Gate
+from keras_nas.layers import Gate, ScaledEdge
 
 GateKind = TypeVar("GateKind", bound=Gate)
 
@@ -53,6 +53,33 @@ def learnable(
     if not found:
         raise KerasNasError(f"Model '{model.name}' has no {kind.__name__} to learn. {reason}")
     return found
+
+
+def is_channel_gate(operation: Any) -> bool:
+    """Whether an operation is a gate with a factor for each channel."""
+    return isinstance(operation, Gate) and not isinstance(operation, ScaledEdge)
+
+
+def calls_by_channel(model: keras.Model, graph: Graph) -> dict[str, list[Node]]:
+    """The calls of each gate by channel (no scaled edges), by its name, in graph order.
+
+    Args:
+        model: A gated model.
+        graph: What was read of it.
+
+    Raises:
+        KerasNasError: If the model has no gate by channel, or one that is not in the graph.
+    """
+    calls = {
+        name: nodes for name, nodes in graph.calls().items() if is_channel_gate(nodes[0].operation)
+    }
+    found = [gate for gate in find(model) if is_channel_gate(gate)]
+    if not found or len(found) != len(calls):
+        raise KerasNasError(
+            f"Model '{model.name}' has {len(found)} gates by channel, {len(calls)} of "
+            "them in its graph: insert them with keras_nas.gates.insert first."
+        )
+    return calls
 
 
 def set_mode(model: keras.Model, mode: str):

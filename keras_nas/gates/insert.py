@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import keras
 
 from keras_nas.errors import KerasNasError
-from keras_nas.gates.places import find_places
+from keras_nas.gates.places import find_places, merged
 from keras_nas.graph import Value, read
 from keras_nas.graph.copy import copy_graph
 from keras_nas.graph.read import free_name
@@ -21,6 +21,7 @@ def insert(
     order: str = "conv_bn_gate_relu",
     include: str | Sequence[str] | None = None,
     exclude: str | Sequence[str] | None = None,
+    streams: Sequence[Sequence[str]] = (),
     name: str | None = None,
 ) -> keras.Model:
     """Copies a functional model with a gate behind each of its convolutions.
@@ -47,6 +48,11 @@ def insert(
         include: Names or patterns of the layers to gate, instead of every convolution (or hidden
             Dense layer).
         exclude: Names or patterns of layers that get no gate.
+        streams: Layers by name that share a gate, as `keras_nas.surgery.streams(model)` finds them:
+            the gate, named after the first, is called behind each. All then keep the same channels,
+            so that surgery has nothing to align where they meet, and a penalty counts the gate
+            once. Its soft factor acts behind each layer, once on each summand of an addition. None
+            by default: each layer has its own gate, as in the papers.
         name: Name of the copy; by default that of `model`.
 
     Returns:
@@ -55,9 +61,11 @@ def insert(
     Raises:
         KerasNasError: If the model cannot be read, a pattern fits nothing, or no layer is left
             that could be gated.
+        UsageError: If one of `streams` names what is no layer, a layer is in two, or those of one
+            differ in their channels.
     """
     graph = read(model, open_composites=True)
-    places = find_places(graph, order, include, exclude)
+    places = merged(graph, find_places(graph, order, include, exclude), streams)
     if not places:
         raise KerasNasError(
             f"No layer of '{model.name}' can be gated with include={include!r}, "

@@ -33,8 +33,9 @@ class Place:
     """A place for a gate.
 
     Attributes:
-        layer_name: The gated convolution (or Dense) by its name in the graph.
-        values: The tensors the gate acts on, one for each call of the layer.
+        layer_name: The gated convolution (or Dense) by its name in the graph; of several that share
+            a gate the first.
+        values: The tensors the gate acts on, one for each call of each layer.
     """
 
     layer_name: str
@@ -94,6 +95,39 @@ def find_places(
             places.append(Place(name, values))
     _report(channels_first, graph.name, refuse=not places or wanted is not None)
     return places
+
+
+def merged(graph: Graph, places: Sequence[Place], streams: Sequence[Sequence[str]]) -> list[Place]:
+    """The places with those of a stream's layers as one; layers without a place are passed over.
+
+    Raises:
+        UsageError: If a stream names what is no layer, a layer is in two streams, or a stream's
+            layers differ in their channels.
+    """
+    there = graph.calls()
+    stream_of: dict[str, int] = {}
+    for number, names in enumerate(streams):
+        for name in names:
+            if name not in there:
+                raise UsageError(
+                    f"`streams` must name layers of '{graph.name}'. Received: {name!r} in {names!r}"
+                )
+            if stream_of.setdefault(name, number) != number:
+                raise UsageError(
+                    f"A layer may be in one of `streams` only. Received: {name!r} in two"
+                )
+    together: dict[int | str, Place] = {}
+    for place in places:
+        key = stream_of.get(place.layer_name, place.layer_name)
+        first = together.get(key, Place(place.layer_name, ()))
+        widths = {value.channels for value in (*first.values, *place.values)}
+        if len(widths) > 1:
+            raise UsageError(
+                "Layers of one of `streams` must have as many channels as each other. Received: "
+                f"'{first.layer_name}' and '{place.layer_name}' with {sorted(map(str, widths))}"
+            )
+        together[key] = Place(first.layer_name, (*first.values, *place.values))
+    return list(together.values())
 
 
 def _refuse_quantized(name: str, layer):

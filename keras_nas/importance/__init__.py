@@ -8,7 +8,7 @@ from keras_nas.importance.prune import prune
 from keras_nas.importance.start_logits import start_logits
 from keras_nas.importance.steps import prune_in_steps, shares
 from keras_nas.importance.taylor import taylor
-from keras_nas.importance.tied import Group, tied_groups
+from keras_nas.surgery.tied import Group, tied_groups
 
 __all__ = [
     "Budget",

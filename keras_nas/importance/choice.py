@@ -9,14 +9,14 @@ import keras
 import numpy as np
 
 from keras_nas import gates
+from keras_nas.gates.find import is_channel_gate
 from keras_nas.graph import read
 from keras_nas.importance.budget import Budget
-from keras_nas.importance.channel_paths import is_channel_gate
 from keras_nas.importance.landing import Counts, Widths
 from keras_nas.importance.ranking import descending
-from keras_nas.importance.tied import Group
 from keras_nas.layers import ScaledEdge
 from keras_nas.surgery.dependence import Dependence
+from keras_nas.surgery.tied import Group
 
 
 class Choice:

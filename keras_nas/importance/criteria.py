@@ -10,7 +10,8 @@ import numpy as np
 
 from keras_nas import gates
 from keras_nas.errors import KerasNasError, UsageError
-from keras_nas.importance.channel_paths import ChannelPaths, is_channel_gate
+from keras_nas.gates.find import is_channel_gate
+from keras_nas.importance.channel_paths import ChannelPaths
 
 Scores = Mapping[str, np.ndarray]
 """By the gate's name, a number for each channel: the higher, the more it is worth."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from keras_nas.errors import KerasNasError
-from keras_nas.importance.tied import Group
+from keras_nas.surgery.tied import Group
 
 Counts = tuple[int, ...]
 """For each group, how many of its units are kept."""
@@ -45,7 +45,7 @@ class Widths:
 def widths_of(group: Group, round_to: int, min_channels: int, min_share: float) -> Widths:
     """The allowed numbers: every gate keeps multiples of `round_to`, and the floor's channels."""
     per_unit = [channels.shape[1] for channels in group.channels.values()]
-    step = math.lcm(*(round_to // math.gcd(round_to, n) for n in per_unit))
+    step = group.step(round_to)
     floor = max(math.ceil(min_channels / n) for n in per_unit)
     floor = max(floor, math.ceil(min_share * group.units - 1e-9))
     return Widths(group.units, step, min(math.ceil(floor / step) * step, group.units))

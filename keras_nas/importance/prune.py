@@ -16,7 +16,7 @@ from keras_nas.importance.choice import Choice, open_units
 from keras_nas.importance.criteria import Scores, checked
 from keras_nas.importance.landing import Counts, Widths, land, widths_of
 from keras_nas.importance.ranking import unit_keys
-from keras_nas.importance.tied import tied_groups
+from keras_nas.surgery.tied import tied_groups
 
 logger = logging.getLogger(__name__)
 

@@ -7,11 +7,11 @@ import numpy as np
 
 from keras_nas import gates
 from keras_nas.errors import KerasNasError, UsageError
-from keras_nas.importance.channel_paths import is_channel_gate
+from keras_nas.gates.find import is_channel_gate
 from keras_nas.importance.criteria import Scores, checked
 from keras_nas.importance.ranking import descending, unit_keys
-from keras_nas.importance.tied import tied_groups
 from keras_nas.layers import Gate, ScaledSigmoidGate, STEGate
+from keras_nas.surgery.tied import tied_groups
 
 
 def start_logits(

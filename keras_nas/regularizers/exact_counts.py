@@ -9,7 +9,7 @@ import numpy as np
 from keras_nas.graph import Node, Value
 from keras_nas.regularizers.amounts import Amounts
 from keras_nas.regularizers.prices import Price
-from keras_nas.surgery.analysis import Plan
+from keras_nas.surgery.plan import Plan
 from keras_nas.surgery.rules.known import Known, Mask, Masks, both, either, is_filled, some
 
 

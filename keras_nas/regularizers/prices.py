@@ -8,7 +8,7 @@ from keras_nas.costs import LatencyTable
 from keras_nas.costs.latency_operations import timed_operations
 from keras_nas.costs.layer_costs import layer_costs
 from keras_nas.graph import Graph, Node
-from keras_nas.surgery.analysis import Plan
+from keras_nas.surgery.plan import Plan
 from keras_nas.surgery.rules import is_opaque
 from keras_nas.surgery.rules.base import Rule
 from keras_nas.surgery.rules.convolution import DenseLike

@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras_nas.graph import Graph, Node, Value
 from keras_nas.regularizers.amounts import Amounts
 from keras_nas.regularizers.prices import Price
-from keras_nas.surgery.analysis import Plan
+from keras_nas.surgery.plan import Plan
 from keras_nas.surgery.rules.relaxed import Clip, Factors, Vector, ones, times, union
 
 

@@ -20,7 +20,8 @@ from keras_nas.regularizers.amounts import weighed
 from keras_nas.regularizers.exact_counts import ExactCounts
 from keras_nas.regularizers.prices import Price, counted_prices, timed_prices
 from keras_nas.regularizers.relaxed_counts import RelaxedCounts, binary
-from keras_nas.surgery.analysis import Plan, analyse
+from keras_nas.surgery.analysis import analyse
+from keras_nas.surgery.plan import Plan
 
 
 class Resource:

@@ -33,6 +33,13 @@ class DnalConfig(TargetSettings):
     )
     include: tuple[str, ...] = setting((), "Layers (names or patterns) to gate; all by default.")
     exclude: tuple[str, ...] = setting((), "Layers (names or patterns) not to gate.")
+    streams: str = setting(
+        "branches",
+        "What has a gate where channels meet (additions, multiplications, depthwise convolutions). "
+        "'branches': each layer its own, as in the paper; surgery aligns what they keep. 'groups': "
+        "the layers that write one stream have one, and keep the same channels.",
+        ("branches", "groups"),
+    )
     strategy: str = setting(
         "auto",
         "'sequential': weights, then gates while the weights are frozen (Alg. 1). 'joint': both at "
@@ -93,8 +100,8 @@ class DnalConfig(TargetSettings):
     )
     align: str = setting(
         "auto",
-        "How surgery aligns channels at joins.",
-        ("auto", "extend", "pad"),
+        "How surgery aligns channels at joins; 'never': without gathers, pads and slices.",
+        ("auto", "extend", "pad", "never"),
         decides=LATER_STAGES,
     )
     reestimate_batches: int = setting(

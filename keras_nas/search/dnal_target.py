@@ -9,8 +9,8 @@ import keras
 
 from keras_nas import gates
 from keras_nas.errors import UsageError
+from keras_nas.gates.find import is_channel_gate
 from keras_nas.importance import Latency, prune
-from keras_nas.importance.channel_paths import is_channel_gate
 from keras_nas.search.dnal_config import DnalConfig
 from keras_nas.search.steering import budget_of, even_masks
 from keras_nas.search.units import Units

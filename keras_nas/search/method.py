@@ -205,8 +205,8 @@ class Method(abc.ABC):
 class GatedMethod(Method):
     """A method that puts gates into the user's network and finetunes what surgery leaves of it.
 
-    Its configuration is a `TargetSettings` that has `order`, `include`, `exclude`, `weights`,
-    `round_to`, `align`, `reestimate_batches`, `finetune` and `finetune_distill`.
+    Its configuration is a `TargetSettings` that has `order`, `include`, `exclude`, `streams`,
+    `weights`, `round_to`, `align`, `reestimate_batches`, `finetune` and `finetune_distill`.
 
     Attributes:
         gate: The kind of its gates.
@@ -229,6 +229,7 @@ class GatedMethod(Method):
             order=self.config.order,
             include=list(self.config.include) or None,
             exclude=list(self.config.exclude) or None,
+            streams=surgery.streams(model) if self.config.streams == "groups" else (),
         )
 
     def train_weights(self, supernet, context):

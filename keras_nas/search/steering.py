@@ -12,8 +12,8 @@ import numpy as np
 
 from keras_nas import gates
 from keras_nas.choices import RESOURCES
+from keras_nas.gates.find import is_channel_gate
 from keras_nas.importance import Budget, Latency
-from keras_nas.importance.channel_paths import is_channel_gate
 from keras_nas.regularizers import Resource
 from keras_nas.search.counted_resource import make_resource
 from keras_nas.search.dnal_config import DnalConfig

@@ -2,56 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Set
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from keras_nas.errors import UsageError
 from keras_nas.graph import Graph, Node, Value
-from keras_nas.graph.sample_shapes import sample_shape
 from keras_nas.layers import Gate
 from keras_nas.surgery.attach import Attachment, Layout, attach
 from keras_nas.surgery.channels import Channels, all_live
 from keras_nas.surgery.extend import Extension
 from keras_nas.surgery.masks import bound_joins
+from keras_nas.surgery.plan import Plan
 from keras_nas.surgery.rules import is_opaque, rule_for
-from keras_nas.surgery.rules.base import Call, Rule
+from keras_nas.surgery.rules.base import Call
+from keras_nas.surgery.undivided import Undivided
 
-ALIGNMENTS = ("auto", "pad", "extend")
-
-
-@dataclass(eq=False)
-class Plan:
-    """What surgery will do to a graph.
-
-    Attributes:
-        graph: The gated graph.
-        channels: What is known of each value; `None` where a tensor has no channel axis.
-        calls: The analysis of each node.
-        rules: The rule of each node.
-        held: For each value the channels that its new tensor holds, bool; `None`: the full tensor.
-        alive: The nodes that are built.
-    """
-
-    graph: Graph
-    channels: dict[Value, Channels | None]
-    calls: dict[Node, Call]
-    rules: dict[Node, Rule]
-    held: dict[Value, np.ndarray | None]
-    alive: set[Node]
-
-    @property
-    def opaque(self) -> list[Node]:
-        """The nodes that keep all their channels because no rule fits them, in graph order."""
-        return [node for node in self.graph.nodes if is_opaque(self.rules[node])]
-
-    def sample_shape(self, value: Value, width: int | None) -> tuple[int | None, ...]:
-        """The shape of a value at batch 1 with so many channels; None for all that it has."""
-        shape, channels = list(sample_shape(value)), self.channels[value]
-        if channels is not None and width is not None:
-            shape[channels.axis] = width
-        return tuple(shape)
+ALIGNMENTS = ("auto", "pad", "extend", "never")
 
 
 def analyse(graph: Graph, scales: dict[str, np.ndarray], align: str = "auto") -> Plan:
@@ -61,19 +29,32 @@ def analyse(graph: Graph, scales: dict[str, np.ndarray], align: str = "auto") ->
         graph: The gated graph.
         scales: What each gate multiplies its channels by, by the gate's operation name.
         align: How operands of a join get the same channels: `"extend"` (the producer keeps a row of
-            zeros), `"pad"` (zero-pad and gather) or `"auto"` (what costs less at each place).
+            zeros), `"pad"` (zero-pad and gather), `"auto"` (what costs less at each place) or
+            `"never"` (the producer extends, and readers take tensors as they are; see `Undivided`).
 
     Returns:
         The `Plan`.
 
     Raises:
-        KerasNasError: If `align` is unknown.
+        KerasNasError: If `align` is unknown, or `"never"` is impossible.
     """
     if align not in ALIGNMENTS:
         raise UsageError(f"`align` must be one of {ALIGNMENTS}. Received: align={align!r}")
-    plan = forward(graph, scales)
-    _Backward(plan, align).run()
-    return plan
+    whole: set[Node] = set()
+    while True:
+        plan = forward(graph, scales, whole)
+        undivided = Undivided(plan, lambda: open_plan(graph)) if align == "never" else None
+        _Backward(plan, align, undivided).run()
+        if undivided is None or not undivided.stuck:
+            return plan
+        whole |= undivided.stuck
+
+
+def open_plan(graph: Graph) -> Plan:
+    """The plan as far as constants are known, with every gate open."""
+    gates = [node for node in graph.nodes if isinstance(node.operation, Gate)]
+    open_gates = {node: np.ones(int(node.outputs[0].shape[-1] or 1)) for node in gates}
+    return _constants(graph, Attachment(left=open_gates))
 
 
 _LAYOUTS: WeakKeyDictionary[Graph, Layout] = WeakKeyDictionary()
@@ -82,19 +63,22 @@ _LAYOUTS: WeakKeyDictionary[Graph, Layout] = WeakKeyDictionary()
 def _layout(graph: Graph) -> Layout:
     """The graph's layout, found with every gate open, once a graph."""
     if graph not in _LAYOUTS:
-        gates = [node for node in graph.nodes if isinstance(node.operation, Gate)]
-        open_gates = {node: np.ones(int(node.outputs[0].shape[-1] or 1)) for node in gates}
-        plan = _constants(graph, Attachment(left=open_gates))
+        plan = open_plan(graph)
         _LAYOUTS[graph] = Layout(plan.rules, plan.channels, graph.calls(), set(graph.outputs))
     return _LAYOUTS[graph]
 
 
-def forward(graph: Graph, scales: dict[str, np.ndarray]) -> Plan:
-    """The plan as far as constants are known: what `analyse` goes backward from."""
+def forward(graph: Graph, scales: dict[str, np.ndarray], whole: Set[Node] = frozenset()) -> Plan:
+    """The plan as far as constants are known: what `analyse` goes backward from.
+
+    Args:
+        graph, scales: As in `analyse`.
+        whole: Nodes that are to keep all their channels.
+    """
     layout, refused = _layout(graph), set[Node]()
     while True:
         attachment = attach(graph, scales, layout, refused)
-        plan = _constants(graph, attachment)
+        plan = _constants(graph, attachment, whole)
         takers = {*attachment.after, *attachment.before}
         lost = {node for node in takers if is_opaque(plan.rules[node])}
         if not lost:
@@ -102,7 +86,7 @@ def forward(graph: Graph, scales: dict[str, np.ndarray]) -> Plan:
         refused |= lost
 
 
-def _constants(graph: Graph, attachment: Attachment) -> Plan:
+def _constants(graph: Graph, attachment: Attachment, whole: Set[Node] = frozenset()) -> Plan:
     """Runs constants forward until the calls of shared layers agree on their inputs."""
     shared = {
         name: nodes
@@ -112,7 +96,7 @@ def _constants(graph: Graph, attachment: Attachment) -> Plan:
         and not isinstance(nodes[0].operation, Gate)
     }
     agreed: dict[str, np.ndarray | None] = dict.fromkeys(shared)
-    bound = bound_joins(graph)
+    bound = bound_joins(graph) | whole
     while True:
         plan = Plan(graph, {}, {}, {}, {}, set())
         for value in graph.inputs:
@@ -164,8 +148,9 @@ def _same(a, b) -> bool:
 class _Backward:
     """Runs need backward, until the calls of shared layers agree on what they make and read."""
 
-    def __init__(self, plan: Plan, align: str):
+    def __init__(self, plan: Plan, align: str, undivided: Undivided | None):
         self.plan = plan
+        self.undivided = undivided
         self.extension = Extension(plan.channels, plan.calls, plan.rules, align)
         self.shared = {
             name: nodes
@@ -175,7 +160,7 @@ class _Backward:
         self.common: dict[str, list[np.ndarray]] = {}
 
     def run(self):
-        while self._pass():
+        while self._pass() or (self.undivided is not None and self.undivided.grow()):
             pass
 
     def _pass(self) -> bool:
@@ -219,6 +204,8 @@ class _Backward:
             return None
         if not is_read:
             return np.zeros(channels.count, bool)
+        if self.undivided is not None:
+            return self.undivided.produced(value, wanted)
         constant = wanted & ~channels.live
         if constant.any() and self.extension.is_better(value, wanted, constant):
             return wanted

@@ -19,7 +19,8 @@ from keras_nas.record import ArchitectureRecord
 from keras_nas.surgery import masks
 from keras_nas.surgery.align import align as align_channels
 from keras_nas.surgery.align import anchored, constant_tensor
-from keras_nas.surgery.analysis import Plan, analyse
+from keras_nas.surgery.analysis import analyse
+from keras_nas.surgery.plan import Plan
 from keras_nas.surgery.rules.base import Call
 from keras_nas.surgery.rules.convolution import DenseLike
 
@@ -48,7 +49,9 @@ def build(
         architecture: The `keras_nas.Architecture` (what its `kept_channels` does not name stays);
             None keeps everything.
         strict: Whether a layer that surgery does not know is an error.
-        align: How operands of a join get the same channels: `"extend"`, `"pad"` or `"auto"`.
+        align: How operands of a join get the same channels: `"extend"`, `"pad"`, `"auto"`, or
+            `"never"`: no gather, pad or slice is written. Producers then keep rows of zeros, and
+            what reads a tensor reads all of it; the network's own slices stay as they are.
         name: Name of the small model; by default that of `model`.
 
     Returns:
@@ -56,7 +59,8 @@ def build(
 
     Raises:
         KerasNasError: If the architecture does not fit the model, a layer is unknown and `strict`,
-            or every channel on the way to an open-sized tensor is constant.
+            every channel on the way to an open-sized tensor is constant, or `"never"` is impossible
+            somewhere.
     """
     plan = make_plan(model, architecture, align=align)
     unknown = unknown_layers(plan)

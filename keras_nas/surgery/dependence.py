@@ -8,7 +8,8 @@ import numpy as np
 
 from keras_nas.graph import Graph, Node, Value
 from keras_nas.layers import Gate
-from keras_nas.surgery.analysis import Plan, forward
+from keras_nas.surgery.analysis import forward
+from keras_nas.surgery.plan import Plan
 from keras_nas.surgery.rules.base import Rule
 
 Masks = Mapping[str, np.ndarray]

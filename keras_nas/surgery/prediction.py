@@ -12,8 +12,8 @@ from keras_nas.graph import Graph, Node, Value
 from keras_nas.graph.ir import map_values
 from keras_nas.layers import Gate
 from keras_nas.record import ArchitectureRecord
-from keras_nas.surgery.analysis import Plan
 from keras_nas.surgery.build import make_plan
+from keras_nas.surgery.plan import Plan
 
 
 def predict_costs(

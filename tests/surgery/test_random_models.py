@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import keras
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import keras_nas as kn
+from keras_nas.gates.places import ORDERS
 from tests.random_models import random_model, randomize
-
-ORDERS = ("conv_bn_gate_relu", "conv_gate_bn_relu", "conv_bn_relu_gate")
+from tests.surgery.rebuilt import outputs
 
 
 def check(seed: int, order: str, off: float, align: str, steps: int = 9):
@@ -35,10 +34,6 @@ def check(seed: int, order: str, off: float, align: str, steps: int = 9):
         architecture.costs["after"]["params"],
     )
     assert kn.gates.find(small) == []
-
-
-def outputs(model, x):
-    return [np.asarray(y) for y in keras.tree.flatten(model(x, training=False))]
 
 
 @settings(max_examples=25)

@@ -85,8 +85,8 @@ class DsoConfig:
     )
     align: str = setting(
         "auto",
-        "How surgery aligns channels at joins.",
-        ("auto", "extend", "pad"),
+        "How surgery aligns channels at joins; 'never': without gathers, pads and slices.",
+        ("auto", "extend", "pad", "never"),
         decides=LATER_STAGES,
     )
     from_scratch: bool = setting(

@@ -38,6 +38,13 @@ class FgnasConfig(TargetSettings):
     )
     include: tuple[str, ...] = setting((), "Layers (names or patterns) to gate; all by default.")
     exclude: tuple[str, ...] = setting((), "Layers (names or patterns) not to gate.")
+    streams: str = setting(
+        "branches",
+        "What has a gate where channels meet (additions, multiplications, depthwise convolutions). "
+        "'branches': each layer its own, as in the paper; surgery aligns what they keep. 'groups': "
+        "the layers that write one stream have one, and keep the same channels.",
+        ("branches", "groups"),
+    )
     kernels: tuple[int, ...] = setting(
         (), "Further kernel sizes of each convolution (Tab. 2); none and no activations: FGNAS (P)."
     )
@@ -136,8 +143,8 @@ class FgnasConfig(TargetSettings):
     )
     align: str = setting(
         "pad",
-        "How surgery aligns channels at joins.",
-        ("auto", "extend", "pad"),
+        "How surgery aligns channels at joins; 'never': without gathers, pads and slices.",
+        ("auto", "extend", "pad", "never"),
         decides=LATER_STAGES,
     )
     reestimate_batches: int = setting(
@@ -169,6 +176,11 @@ class FgnasConfig(TargetSettings):
             raise UsageError(
                 "`prune_channels` and `multiple_operations` may be False with `kernels`, "
                 "`activations` or `types` only. Received: none of these"
+            )
+        if self.streams == "groups" and self.mixes:
+            raise UsageError(
+                "`streams` must be 'branches' with `kernels`, `activations`, `types` or `entries`, "
+                "whose operations have gates of their own. Received: streams='groups'"
             )
         if self.steer == "lambda" and not self.targets:
             raise UsageError("`steer` needs a target. Received: steer='lambda' without one")

@@ -241,6 +241,14 @@ class Rule:
         """How far each input's channels are asked for, when those of the outputs are."""
         return [ones(channels) for channels in call.inputs]
 
+    def takes_more(self, call: Call, held: np.ndarray) -> bool:
+        """Whether it may read just the channels `held` of its first input, more than it wants."""
+        return False
+
+    def gathers(self, call: Call) -> bool:
+        """Whether its build chooses among the channels of a tensor."""
+        return False
+
     def row_macs(self, call: Call) -> float:
         """Multiply-adds of one more output channel, the inputs being there; infinite: cannot."""
         return float("inf")

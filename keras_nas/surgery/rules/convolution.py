@@ -87,6 +87,9 @@ class DenseLike(Rule):
     def produces(self, call, produced, wants):
         return [np.ones_like(produced[0])] if self.mixes(call) else [produced[0]]
 
+    def takes_more(self, call, held):
+        return True
+
     def known(self, call, given, masks):
         if self.mixes(call):
             return None
@@ -277,6 +280,13 @@ class GroupedConvolution(Convolution):
             return [np.ones_like(produced[0])]
         need = _by_group(produced[0], call.layer.groups)
         return [_level(need, need.any(axis=1)).reshape(-1)]
+
+    def takes_more(self, call, held):
+        groups = call.layer.groups
+        alive = _by_group(call.produces[0], groups).any(axis=1)
+        return len({*_by_group(held, groups).sum(axis=1)[alive].tolist()}) == 1 and not (
+            _by_group(held, groups)[~alive].any()
+        )
 
     def known(self, call, given, masks):
         return DenseLike.known(self, call, given, masks)

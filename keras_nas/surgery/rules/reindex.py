@@ -83,6 +83,13 @@ class Reindex(Rule):
         ]
         return [union(back, h)]
 
+    def gathers(self, call):
+        move, read = self.move(call), np.flatnonzero(call.wants[0])
+        return move.remake in CHOOSING and any(
+            mask.any() and not np.array_equal(read, target.origin[mask])
+            for target, mask in zip(move.targets, call.produces, strict=True)
+        )
+
     def row_macs(self, call):
         return 0.0
 
@@ -147,6 +154,10 @@ def sliced(node, move: Move, run, tensor, read, chosen) -> list:
     result = tensor if plain else tensor[tuple(key)]
     target = move.targets[0]
     return [_take(result, read, target.origin[chosen[0]], target.axis)]
+
+
+CHOOSING = (taken, picked, sliced)
+"""The ways that write an operation of their own where more than one channel is there."""
 
 
 def dropped(node, move: Move, run, tensor, read, chosen) -> list:

@@ -147,6 +147,7 @@ class Pad(Rule):
 
     Worked example: the parameterless shortcut of a ResNet pads channels (0, 1) by one on either
     side to (0, x0, x1, 0); the new tensor holds (x0, x1), and the join that reads it aligns them.
+    Without alignment it pads on, by as many as are asked for.
     """
 
     def accepts(self, call):
@@ -172,7 +173,7 @@ class Pad(Rule):
         return [produced[0][before : before + call.input.count]]
 
     def produces(self, call, produced, wants):
-        return [np.pad(wants[0], self._beside(call))]
+        return [produced[0] | np.pad(wants[0], self._beside(call))]
 
     def known(self, call, given, masks):
         x, beside = given[0], [self._beside(call)]
@@ -203,7 +204,9 @@ class Pad(Rule):
 
     def build(self, call, builder):
         tensor = builder.fetch(call, 0)
-        widths = [*self._widths(call)[:-1], (0, 0)]
+        before, _ = self._beside(call)
+        made, end = call.produces[0], before + call.input.count
+        widths = [*self._widths(call)[:-1], (int(made[:before].sum()), int(made[end:].sum()))]
         if not any(before or after for before, after in widths):
             return [tensor]
         return builder.apply(call, [tensor], {"pad_width": widths})

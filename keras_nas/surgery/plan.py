@@ -1,0 +1,46 @@
+"""What surgery will do to a graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_nas.graph import Graph, Node, Value
+from keras_nas.graph.sample_shapes import sample_shape
+from keras_nas.surgery.channels import Channels
+from keras_nas.surgery.rules import is_opaque
+from keras_nas.surgery.rules.base import Call, Rule
+
+
+@dataclass(eq=False)
+class Plan:
+    """What surgery will do to a graph.
+
+    Attributes:
+        graph: The gated graph.
+        channels: What is known of each value; `None` where a tensor has no channel axis.
+        calls: The analysis of each node.
+        rules: The rule of each node.
+        held: For each value the channels that its new tensor holds, bool; `None`: the full tensor.
+        alive: The nodes that are built.
+    """
+
+    graph: Graph
+    channels: dict[Value, Channels | None]
+    calls: dict[Node, Call]
+    rules: dict[Node, Rule]
+    held: dict[Value, np.ndarray | None]
+    alive: set[Node]
+
+    @property
+    def opaque(self) -> list[Node]:
+        """The nodes that keep all their channels because no rule fits them, in graph order."""
+        return [node for node in self.graph.nodes if is_opaque(self.rules[node])]
+
+    def sample_shape(self, value: Value, width: int | None) -> tuple[int | None, ...]:
+        """The shape of a value at batch 1 with so many channels; None for all that it has."""
+        shape, channels = list(sample_shape(value)), self.channels[value]
+        if channels is not None and width is not None:
+            shape[channels.axis] = width
+        return tuple(shape)

@@ -14,7 +14,7 @@ import tensorflow as tf
 from keras_nas import gates, surgery
 from keras_nas.costs import arena_bytes, count, tflite_bytes
 from keras_nas.costs.costs import Costs
-from keras_nas.errors import KerasNasError, UsageError
+from keras_nas.errors import KerasNasError
 from keras_nas.gates.mixed import ORIGINAL
 from keras_nas.layers import Gate, ScaledEdge, STEGate
 from keras_nas.record import ArchitectureRecord
@@ -37,6 +37,7 @@ class Architecture(ArchitectureRecord):
         settings: Mapping[str, Any] | None = None,
         seed: int | None = None,
         round_to: int = 1,
+        round_streams: bool = True,
         align: str = "auto",
         formats: Iterable[str] = (),
         arenas: Iterable[str] = (),
@@ -51,6 +52,8 @@ class Architecture(ArchitectureRecord):
                 nearest to its number (at least one multiple, at most all), chosen by the gate's own
                 order. Where that changes a mask, `keras_nas.gates.apply` brings the gated model to
                 the architecture, and surgery then equals it.
+            round_streams: Whether `round_to` holds for what is left where the channels of several
+                gates meet, rather than for each gate by itself; see `surgery.Rounding`.
             align: How surgery will align joins; it decides the costs recorded.
             formats, arenas: The formats of which a .tflite's bytes (`"int8_bytes"`), and the dtypes
                 of which its activations' arena (`"int8_ram"`), are among the costs.
@@ -63,15 +66,11 @@ class Architecture(ArchitectureRecord):
             raise KerasNasError(
                 f"Model '{model.name}' has no gates: insert them with keras_nas.gates.insert first."
             )
-        if round_to < 1:
-            raise UsageError(f"`round_to` must be 1 or more. Received: round_to={round_to}")
         edges = [gate for gate in found if isinstance(gate, ScaledEdge)]
         by_channel = [gate for gate in found if not isinstance(gate, ScaledEdge)]
+        masks = surgery.Rounding(model, round_to, round_streams, align).masks()
         bare = cls(
-            kept_channels={
-                gate.name: np.flatnonzero(rounded_mask(gate, round_to)).tolist()
-                for gate in by_channel
-            },
+            kept_channels={name: np.flatnonzero(mask).tolist() for name, mask in masks.items()},
             channels={gate.name: gate.channels for gate in by_channel},
             kept_edges={
                 gate.name: 1.0 if gate.mode == "off" else float(gate.scale_vector(gate.mask())[0])
@@ -89,30 +88,6 @@ class Architecture(ArchitectureRecord):
             costs=_costs(model, bare, align, tuple(formats), tuple(arenas)),
             versions=_versions(),
         )
-
-
-def rounded_mask(gate: Gate, round_to: int, mask: np.ndarray | None = None) -> np.ndarray:
-    """A gate's hard mask, its size moved to the nearest multiple by the gate's own order.
-
-    A gate that is off multiplies nothing, and keeps every channel. With `mask`, that one is rounded
-    instead, whatever the gate's mode.
-
-    Worked example: scores (3, 1, −1, 2, −2) keep channels 0, 1 and 3; rounded to 2, the nearest
-    multiple of 3 is 4 (a half rounds up), so the next best, channel 2, stays too.
-    """
-    if mask is None:
-        if gate.mode == "off":
-            return np.ones(gate.channels, bool)
-        mask = gate.mask()
-    kept = int(mask.sum())
-    if round_to == 1 or kept == 0:
-        return mask
-    target = max(int(np.floor(kept / round_to + 0.5)) * round_to, round_to)
-    target = min(target, gate.channels)
-    order = np.lexsort((np.arange(gate.channels), -np.asarray(gate.scores()), ~mask))
-    rounded = np.zeros_like(mask)
-    rounded[order[:target]] = True
-    return rounded
 
 
 def _kept_operations(

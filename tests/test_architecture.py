@@ -11,7 +11,6 @@ import pytest
 from keras import layers
 
 import keras_nas as kn
-from keras_nas.architecture import rounded_mask
 from keras_nas.layers import ScaledEdge, ScaledSigmoidGate
 from keras_nas.record import ArchitectureRecord
 from tests.source_tree import ROOT
@@ -56,37 +55,6 @@ def test_the_same_small_model_from_a_loaded_record(tmp_path):
     small = kn.surgery.build(supernet, kn.Architecture.load(tmp_path / "a.json"))
     x = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype("float32")
     np.testing.assert_allclose(small(x), supernet(x), atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("kept", "round_to", "expected"),
-    [
-        (3, 1, 3),
-        (3, 2, 4),
-        (3, 4, 4),
-        (1, 4, 4),
-        (5, 4, 4),
-        (6, 4, 8),
-        (7, 3, 6),
-        (0, 4, 0),
-        (8, 3, 8),
-    ],
-)
-def test_rounded_width(kept, round_to, expected):
-    gate = ScaledSigmoidGate()
-    gate.build((None, 8))
-    gate.mode = "hard"
-    gate.logits.assign([1.0] * kept + [-1.0] * (8 - kept))
-    assert rounded_mask(gate, round_to).sum() == expected
-
-
-def test_rounding_follows_the_gates_own_order():
-    gate = ScaledSigmoidGate()
-    gate.build((None, 5))
-    gate.logits.assign([3.0, 1.0, -1.0, 2.0, -2.0])
-    assert rounded_mask(gate, 2).tolist() == [True, True, True, True, False]
-    gate.logits.assign([3.0, 1.0, -1.0, 2.0, 0.5])
-    assert rounded_mask(gate, 3).tolist() == [True, True, False, True, False]
 
 
 def test_rounded_architecture_equals_the_gated_model_after_apply():

@@ -7,7 +7,6 @@ import logging
 import keras
 
 from keras_nas import gates, surgery
-from keras_nas.architecture import rounded_mask
 from keras_nas.errors import UsageError
 from keras_nas.graph import read
 from keras_nas.importance.budget import Budget
@@ -72,11 +71,12 @@ class StopAtBudget(keras.callbacks.Callback):
         self._dependence = surgery.Dependence(
             read(self.model), {gate.name: gate for gate in self._gates}
         )
+        self._rounding = surgery.Rounding(self.model, self.round_to, align=self.align)
         self._is_met = False
         self._costs = self._budget.full
 
     def on_epoch_end(self, epoch, logs=None):
-        masks = {gate.name: rounded_mask(gate, self.round_to) for gate in self._gates}
+        masks = self._rounding.masks()
         self._costs = self._budget.costs(masks)
         if logs is not None:
             logs.update(self._costs)

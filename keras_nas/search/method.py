@@ -206,7 +206,8 @@ class GatedMethod(Method):
     """A method that puts gates into the user's network and finetunes what surgery leaves of it.
 
     Its configuration is a `TargetSettings` that has `order`, `include`, `exclude`, `streams`,
-    `weights`, `round_to`, `align`, `reestimate_batches`, `finetune` and `finetune_distill`.
+    `weights`, `round_to`, `round_streams`, `align`, `reestimate_batches`, `finetune` and
+    `finetune_distill`.
 
     Attributes:
         gate: The kind of its gates.
@@ -246,6 +247,7 @@ class GatedMethod(Method):
             settings=flatten(self.config),
             seed=seed,
             round_to=self.config.round_to,
+            round_streams=self.config.round_streams,
             align=self.config.align,
             formats=self.config.forms_of("bytes"),
             arenas=self.config.forms_of("ram"),

@@ -5,6 +5,7 @@ from keras_nas.surgery.dependence import Dependence
 from keras_nas.surgery.plan import Plan
 from keras_nas.surgery.prediction import plan_costs, planned_graph, predict_costs
 from keras_nas.surgery.rescue import rescue, rescued
+from keras_nas.surgery.rounding import Rounding
 from keras_nas.surgery.rules import register_rule
 from keras_nas.surgery.rules.base import Rule, SameChannels
 from keras_nas.surgery.streams import streams
@@ -12,6 +13,7 @@ from keras_nas.surgery.streams import streams
 __all__ = [
     "Dependence",
     "Plan",
+    "Rounding",
     "Rule",
     "SameChannels",
     "build",

@@ -170,6 +170,7 @@ def test_mobilenet_v2_is_trained_without_dropout_on_imagenet(parsed):
 def test_the_demo_is_the_one_that_make_runs(parsed):
     values = parsed["demo_dnal"]
     assert values["data"] == "fashion_mnist"
+    assert (values["streams"], values["round_streams"]) == ("branches", False)
     assert values["baseline_epochs"] == 0
     assert values["stages"] == [
         "weights", "baseline", "architecture", "surgery", "finetune", "export", "benchmark",

@@ -391,7 +391,9 @@ def test_a_target_is_met_by_what_rounding_leaves():
     target = Resource(kept_four, "flops").exact({g.name: g.mask() for g in gates.find(kept_four)})
     config = dataclasses.replace(CONFIG, target_flops=float(target))
     assert not stage(model, config).is_met()
-    assert stage(model, dataclasses.replace(config, round_to=4)).is_met()
+    rounded = dataclasses.replace(config, round_to=4)
+    assert stage(model, dataclasses.replace(rounded, round_streams=False)).is_met()
+    assert not stage(model, rounded).is_met()  # 5 of 8 where b and c meet, which 8 hold
 
 
 def test_configuration_is_checked():

@@ -141,6 +141,12 @@ class FgnasConfig(TargetSettings):
     round_to: int = setting(
         1, "Kept channels a gate become a multiple of this (1, 4 or 8).", decides=LATER_STAGES
     )
+    round_streams: bool = setting(
+        True,
+        "round_to holds for what is left where the channels of several gates meet, too; False: for "
+        "each gate by itself.",
+        decides=LATER_STAGES,
+    )
     align: str = setting(
         "pad",
         "How surgery aligns channels at joins; 'never': without gathers, pads and slices.",

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_nas import gates, importance, surgery
-from keras_nas.architecture import Architecture, rounded_mask
+from keras_nas.architecture import Architecture
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.graph import read
 from keras_nas.layers import STEGate
@@ -101,6 +101,9 @@ class FgnasStage(TrainStage):
         )
         self.protection = Protection(self.gates, self.dependence)
         self.units = Units(supernet, self.gates, config.min_share)
+        self.rounding = surgery.Rounding(
+            supernet, config.round_to, config.round_streams, config.align
+        )
         self.plan = self.full
         self.reached = False
         self._looks = True
@@ -146,7 +149,7 @@ class FgnasStage(TrainStage):
         """Raises `UsageError` if a target is below what the least network has, or all are above."""
         if self.target is None:
             return
-        masks = self._rounded(self._rescued(self.units.by_gate(self.units.floor_mask())))
+        masks = self.rounding.masks(self._rescued(self.units.by_gate(self.units.floor_mask())))
         least = self._costs(masks)
         if self.budget is not None:
             if self.budget.price_of(least) > 1:
@@ -265,7 +268,7 @@ class FgnasStage(TrainStage):
         masks = {gate.name: gate.mask() for gate in self.gates}
         state = b"".join(np.packbits(mask).tobytes() for mask in masks.values())
         if state != self._seen:
-            masks = self._rounded(self._rescued(masks))
+            masks = self.rounding.masks(self._rescued(masks))
             self._seen, self._value = state, self._cost(masks)
             self._price = 1.0 if self.budget is None else self.budget.price(masks)
         return self._value
@@ -287,10 +290,6 @@ class FgnasStage(TrainStage):
     def _rescued(self, masks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         scores = {gate.name: gate.scores() for gate in self.gates}
         return surgery.rescued(masks, scores, self.dependence)
-
-    def _rounded(self, masks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        multiple = self.settings.round_to
-        return {gate.name: rounded_mask(gate, multiple, masks[gate.name]) for gate in self.gates}
 
     def land(self) -> None:
         """Keeps the channels with the greatest ψ_on − ψ_off that the target allows, tied or not.
@@ -360,7 +359,7 @@ class FgnasStage(TrainStage):
         if self.budget is None:
             return self.resource.what, self.left(), self.target
         masks = {gate.name: gate.mask() for gate in self.gates}
-        costs = self.budget.costs(self._rounded(self._rescued(masks)))
+        costs = self.budget.costs(self.rounding.masks(self._rescued(masks)))
         what = self.budget.tightest(costs)
         return what, costs[what], self.budget.targets[what]
 

@@ -96,7 +96,7 @@ def make_plan(
     if config.minutes and not epochs:
         left = 60 * config.minutes - reserved - (time.monotonic() - began)
         epochs = pace.epochs_within(left, share, taught)
-    recipe = make_recipe(config, is_normalized(model), epochs, shape)
+    recipe = make_recipe(config, is_normalized(model), epochs, shape, task.has_unit)
     return CompressPlan(
         recipe, before, pace,
         pace.search_seconds(recipe.search_epochs),
@@ -134,7 +134,7 @@ def is_normalized(model: keras.Model) -> bool:
 def _check_reach(
     model: keras.Model, config: CompressConfig, task: Task, train: Data, shape: tuple[int, ...]
 ) -> tuple[Method, keras.Model]:
-    recipe = make_recipe(config, is_normalized(model), shape=shape)
+    recipe = make_recipe(config, is_normalized(model), shape=shape, has_unit=task.has_unit)
     method = make_method(recipe.method, recipe.settings)
     with tf.distribute.get_strategy().scope():
         supernet = method.make_supernet(model, from_file=True)

@@ -43,7 +43,11 @@ def split_epochs(epochs: int) -> tuple[int, int]:
 
 
 def make_recipe(
-    config: CompressConfig, normalized: bool, epochs: int = 0, shape: tuple[int, ...] = ()
+    config: CompressConfig,
+    normalized: bool,
+    epochs: int = 0,
+    shape: tuple[int, ...] = (),
+    has_unit: bool = False,
 ) -> Recipe:
     """The recipe for a network.
 
@@ -53,6 +57,7 @@ def make_recipe(
         epochs: In all; 0 for those of `config`, or `EPOCHS`.
         shape: What costs are counted at, without the batch axis, where the network leaves its
             input's size open.
+        has_unit: As `Task.has_unit`: what SGD's steps would grow with.
 
     Raises:
         UsageError: DNAL is asked for on a network of open size.
@@ -62,7 +67,7 @@ def make_recipe(
     method = _method(config.method, shape)
     optimizer = config.optimizer
     if optimizer == "auto":
-        optimizer = "sgd" if normalized else "adam"
+        optimizer = "sgd" if normalized and not has_unit else "adam"
     training = TrainConfig(
         optimizer=optimizer,
         learning_rate=config.learning_rate or RATES[optimizer],
@@ -83,7 +88,7 @@ def make_recipe(
         f"Method: {method.upper()}, {_why_method(config.method, shape)}. "
         f"{search} epochs while channels close and the weights learn on, {finetune} of finetuning.",
         f"Training: {optimizer.upper()} from {training.learning_rate:g} along one cosine, "
-        + _why_optimizer(config.optimizer, normalized)
+        + _why_optimizer(config.optimizer, normalized, has_unit)
         + (f"; taught by the original (weight {config.distill_weight:g})." if taught else ".")
         + f" Widths are multiples of {config.round_to}.",
     )
@@ -109,9 +114,11 @@ def _why_method(asked: str, shape: tuple[int, ...]) -> str:
     return "which measured best on trained networks"
 
 
-def _why_optimizer(asked: str, normalized: bool) -> str:
+def _why_optimizer(asked: str, normalized: bool, has_unit: bool) -> str:
     if asked != "auto":
         return "as asked"
+    if has_unit:
+        return "since the targets have a unit"
     return f"since the network has {'' if normalized else 'no '}BatchNormalization"
 
 

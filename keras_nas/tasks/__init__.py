@@ -7,6 +7,7 @@ import keras
 from keras_nas.data.task_data import DataSet
 from keras_nas.tasks.classification import Classification
 from keras_nas.tasks.pixel_guess import PixelGuess, guess_pixels
+from keras_nas.tasks.regression import Regression
 from keras_nas.tasks.segmentation import Segmentation
 from keras_nas.tasks.super_resolution import SuperResolution
 from keras_nas.tasks.task import Task
@@ -15,6 +16,7 @@ __all__ = [
     "TASKS",
     "Classification",
     "PixelGuess",
+    "Regression",
     "Segmentation",
     "SuperResolution",
     "Task",

@@ -24,6 +24,8 @@ class Task(abc.ABC):
     """The name of the metric that is shown and compared."""
     smooths_labels = False
     """Whether `for_data` takes a `label_smoothing`."""
+    has_unit = False
+    """Whether targets have a unit that the loss's gradient grows with."""
 
     @classmethod
     def for_data(cls, data: DataSet, model: keras.Model) -> Task:

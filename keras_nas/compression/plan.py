@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_nas.compression.config import CompressConfig
 from keras_nas.compression.pace import Pace, measure_pace
+from keras_nas.compression.rate import find_rate
 from keras_nas.compression.recipe import Recipe, make_recipe
 from keras_nas.costs import count
 from keras_nas.errors import KerasNasError
@@ -68,7 +69,8 @@ def make_plan(
     """Looks at a network, its data and a budget, and decides how to get there.
 
     The network's gates are put in and the budget is checked against what can be reached, and a copy
-    trains for a few steps; the network itself is not changed.
+    trains for a few steps, which tell the learning rate and the time; the network itself is not
+    changed.
 
     Args:
         model: The trained network.
@@ -86,10 +88,17 @@ def make_plan(
         UsageError: The budget or the limit of time is out of reach.
     """
     began = time.monotonic()
-    check_trained(model, before, task, held_out)
+    constant = check_trained(model, before, task, held_out)
     method, supernet = _check_reach(model, config, task, train, shape)
     with tf.distribute.get_strategy().scope():
         copy = method.original(supernet)
+    slower = ""
+    if constant.known and not config.learning_rate:
+        rate = find_rate(
+            copy, train, task, method.config.finetune, before[task.monitor], constant.value
+        )
+        config = dataclasses.replace(config, learning_rate=rate.value)
+        slower = rate.reason(task.monitor)
     pace = measure_pace(copy, train, validation, task)
     share, taught = _macs_share(config, model, shape), bool(config.distill_weight)
     epochs = config.epochs
@@ -97,6 +106,8 @@ def make_plan(
         left = 60 * config.minutes - reserved - (time.monotonic() - began)
         epochs = pace.epochs_within(left, share, taught)
     recipe = make_recipe(config, is_normalized(model), epochs, shape, task.has_unit)
+    if slower:
+        recipe = dataclasses.replace(recipe, reasons=(*recipe.reasons, slower))
     return CompressPlan(
         recipe, before, pace,
         pace.search_seconds(recipe.search_epochs),
@@ -104,13 +115,18 @@ def make_plan(
     )  # fmt: skip
 
 
-def check_trained(model: keras.Model, values: dict[str, float], task: Task, held_out: Data) -> None:
+def check_trained(
+    model: keras.Model, values: dict[str, float], task: Task, held_out: Data
+) -> ConstantOutput:
     """Refuses a network that is not trained, or whose data are not what it was trained on.
 
     Args:
         model: The network.
         values: Its metrics on the data.
         task, held_out: What they were found with.
+
+    Returns:
+        What the best constant output is worth.
 
     Raises:
         KerasNasError: It is no better than the best constant output.
@@ -123,6 +139,7 @@ def check_trained(model: keras.Model, values: dict[str, float], task: Task, held
             "Train it first; or the pictures' range (`pixels`) or the order of the classes is not "
             "what it was trained with."
         )
+    return constant
 
 
 def is_normalized(model: keras.Model) -> bool:

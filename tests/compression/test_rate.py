@@ -1,0 +1,53 @@
+"""The largest learning rate by which a trained network stays what it is."""
+
+from __future__ import annotations
+
+import keras
+import pytest
+
+import keras_nas
+from keras_nas.compression import CompressConfig
+from keras_nas.compression.rate import SHARES, find_rate
+from keras_nas.search import Session, TrainConfig, train
+from keras_nas.tasks import Classification
+from tests.training.nets import random_images, small_net
+
+QUIET = Session(progress="off")
+
+
+@pytest.fixture
+def trained():
+    keras.utils.set_random_seed(0)
+    net = small_net()
+    config = TrainConfig(epochs=4, learning_rate=0.05)
+    train(net, random_images(256), None, config, task=Classification.of(net), session=QUIET)
+    return net
+
+
+def found(net, rate):
+    config = TrainConfig(epochs=9, learning_rate=rate, schedule="cosine")
+    return find_rate(net, random_images(256), Classification.of(net), config, 0.98, 0.25)
+
+
+def test_a_rate_that_harms_nothing_is_kept(trained):
+    rate = found(trained, 0.05)
+    assert (rate.value, rate.lost, rate.reason("top1")) == (0.05, {}, "")
+
+
+def test_a_rate_at_which_all_is_forgotten_is_lowered(trained):
+    rate = found(trained, 20.0)
+    assert rate.value in [share * 20.0 for share in SHARES[1:]]
+    assert 20.0 in rate.lost
+    assert rate.lost[20.0] < 0.25 + 0.75 * (0.98 - 0.25)
+    assert "forgets what it knows" in rate.reason("top1")
+    assert "from 20" in rate.reason("top1")
+
+
+def test_a_compression_tells_that_it_goes_slower(trained, monkeypatch):
+    monkeypatch.setattr("keras_nas.compression.recipe.RATES", {"sgd": 20.0})
+    result = keras_nas.compress(
+        trained, random_images(256), random_images(96, seed=1), session=QUIET,
+        config=CompressConfig(target_macs="0.7x", epochs=2),
+    )  # fmt: skip
+    assert result.plan.recipe.settings.finetune.learning_rate < 20.0
+    assert any("forgets" in line for line in result.plan.lines())

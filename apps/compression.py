@@ -10,7 +10,6 @@ from typing import Any
 from apps.compress_config import CompressAppConfig
 from apps.compress_data import load_for
 from apps.tflite_stages import tflite_path, tflite_stages
-from keras_nas.choices import FORMS_OF
 from keras_nas.compression.config import CompressConfig
 from keras_nas.compression.outcome import Outcome, OutcomeRow, label_of, outcome_of, quality_row
 from keras_nas.compression.plan import make_plan, shown_seconds
@@ -22,7 +21,6 @@ from keras_nas.reporting.quality import qualities_of
 from keras_nas.runs.config import RunConfig, load_config
 from keras_nas.runs.folder import RunFolder
 from keras_nas.runs.run import run
-from keras_nas.targets import parse_target
 from keras_nas.tasks import make_task
 from keras_nas.training.progress import make_progress
 
@@ -49,7 +47,7 @@ def compress_file(config: CompressAppConfig) -> tuple[Outcome, Path]:
     else:
         run_config, settings = _planned(config, say)
     formats = dict.fromkeys(("original", "small"), config.written)
-    run(run_config, settings, tflite_stages(formats))
+    run(run_config, settings, tflite_stages(formats, config.budget))
     draw_run(folder)
     page = write_html_report([config.output], folder.path / "report.html")
     say(f"Took {shown_seconds(time.monotonic() - began)}.")
@@ -122,10 +120,7 @@ def _file_rows(
 ) -> list[OutcomeRow]:
     """The quality (of quantised files), size and time of the two files of a format."""
     size = original["size"]
-    asked = None
-    if kind in budget.forms_of("bytes"):
-        target = budget.targets["bytes"]
-        asked = parse_target("target_bytes", target, forms=FORMS_OF["bytes"]).of(size)
+    asked = budget.bytes_asked(kind, size)
     found = [
         OutcomeRow(label_of("bytes", kind), size, small["size"], asked, "bytes"),
         OutcomeRow(f"{kind} time", original["latency_ms"], small["latency_ms"], kind="ms"),

@@ -136,12 +136,10 @@ def _source(config: ExportConfig, model: keras.Model) -> _Source:
             f"pixels={config.pictures.pixels!r}"
         )
     check_fits(model, loaded, config.data)
-    mean, std = loaded.normalization.mean, loaded.normalization.std
     return _Source(
         ExportData(loaded.train, loaded.test, "top1"),
         tuple(loaded.class_names),
-        tuple(255 * value for value in mean),
-        tuple(255 * value for value in std),
+        *loaded.normalization.pixels,
     )
 
 

@@ -13,7 +13,9 @@ import numpy as np
 from apps.model_evaluation import evaluate_tflite
 from export.export_model import ExportData
 from export.interpreter import Runner
+from export.metadata import ModelCard
 from keras_nas.data.image_pairs import ImagePair
+from keras_nas.data.task_data import TaskData
 from keras_nas.reporting.held_out_images import (
     classification_images,
     segmentation_images,
@@ -58,6 +60,18 @@ class TaskFiles(abc.ABC):
         """
 
     @abc.abstractmethod
+    def card(self, model: keras.Model, description: str) -> ModelCard | None:
+        """What a file's metadata say of the model, its data and the pixels that it wants.
+
+        Args:
+            model: The model.
+            description: What it is.
+
+        Returns:
+            None where metadata cannot say which pixels it wants.
+        """
+
+    @abc.abstractmethod
     def draw(self, files: Mapping[str, Path], model: keras.Model, folder: Path) -> None:
         """Draws what the small network makes of some held-out images.
 
@@ -78,6 +92,10 @@ class ClassificationFiles(TaskFiles):
 
     def quality(self, path, model):
         return evaluate_tflite(path, self.data.test, task=Classification.of(model))
+
+    def card(self, model, description):
+        """A single sigmoid has one name, of class 1, whose probability it is."""
+        return _card_of_classes(self.data, model, "classification", description)
 
     def draw(self, files, model, folder):
         """Draws the first images of the test set with the class that each file gives them."""
@@ -108,6 +126,9 @@ class SegmentationFiles(TaskFiles):
             total += expected.size
         values = {metric.name: float(metric.result()) for metric in metrics}
         return {**values, "same_pixels": same / total}
+
+    def card(self, model, description):
+        return _card_of_classes(self.data, model, "segmentation", description)
 
     def draw(self, files, model, folder):
         """Draws the model's predictions for some images of the test set, evenly chosen."""
@@ -154,6 +175,10 @@ class SuperResolutionFiles(TaskFiles):
         mean = mean_score(evaluate_pairs(self._enlarger(path, model), self.data.test_pairs))
         return {"psnr_y": mean.psnr, "ssim_y": mean.ssim}
 
+    def card(self, model, description):
+        white = 255.0 / self.data.value_range
+        return ModelCard(model.name, "image_to_image", description, std=(white,))
+
     def draw(self, files, model, folder):
         """Draws bicubic / .tflite / truth for some held-out images, evenly chosen."""
         path, pairs = files["small"], self.data.test_pairs
@@ -179,6 +204,16 @@ FILES: dict[str, type[TaskFiles]] = {
     "segmentation": SegmentationFiles,
     "super_resolution": SuperResolutionFiles,
 }
+
+
+def _card_of_classes(
+    data: TaskData, model: keras.Model, task: str, description: str
+) -> ModelCard | None:
+    if data.normalization.bgr:
+        return None
+    labels = data.class_names[1:] if model.output_shape[-1] == 1 else data.class_names
+    mean, std = data.normalization.pixels
+    return ModelCard(model.name, task, description, labels, mean=mean, std=std)
 
 
 def _answers(path: Path, images: np.ndarray) -> np.ndarray:

@@ -7,11 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from apps.task_files import FILES
+from apps.tflite_metadata import describe_file
 from export.accelerators.splitting import splitting
 from export.benchmark_config import HostBenchmarkConfig
 from export.export_model import export_model
 from export.export_options import NEED_DATA, ExportOptions
 from export.host_benchmark import benchmark
+from keras_nas.architecture import Architecture
+from keras_nas.compression.config import CompressConfig
 from keras_nas.loading import load_model
 from keras_nas.runs.data import load_data
 from keras_nas.runs.folder import RunFolder
@@ -34,12 +37,15 @@ class Export(RunStage):
     Args:
         formats: By the network's name, "original" or "small", those of `export.tflite.FORMATS`;
             float32 among them.
+        budget: What the small network's files must stay within once they say what they are (class
+            names, pixels, costs), or else say nothing; None: they say nothing.
     """
 
     name = "export"
 
-    def __init__(self, formats: Formats):
+    def __init__(self, formats: Formats, budget: CompressConfig | None = None):
         self.formats = formats
+        self.budget = budget
 
     def reads(self, folder):
         return folder.original, _small(folder)
@@ -62,8 +68,12 @@ class Export(RunStage):
                 data = files.held_out(shape)
                 if kind in NEED_DATA:
                     data = dataclasses.replace(data, train=files.ranges(shape))
-                exported, _ = export_model(model, path, kind, data, options=options)
-                rows[path.name] = {**files.quality(path, model), "size": exported.size_bytes}
+                export_model(model, path, kind, data, options=options)
+                if self.budget is not None and name == "small":
+                    full = tflite_path(folder, "original", kind).stat().st_size
+                    asked = self.budget.bytes_asked(kind, full)
+                    describe_file(path, files, model, Architecture.load(folder.architecture), asked)
+                rows[path.name] = {**files.quality(path, model), "size": path.stat().st_size}
         paths = {name: tflite_path(folder, name, FLOAT) for name in ("original", "small")}
         files.draw(paths, model, folder.plots)
         folder.update_results(rows=rows)
@@ -109,13 +119,15 @@ class Benchmark(RunStage):
         )
 
 
-def tflite_stages(formats: Formats = SEARCHED) -> list[RunStage]:
+def tflite_stages(
+    formats: Formats = SEARCHED, budget: CompressConfig | None = None
+) -> list[RunStage]:
     """The stages that follow a search's, in order.
 
     Args:
-        formats: As in `Export`.
+        formats, budget: As in `Export`.
     """
-    return [Export(formats), Benchmark(formats)]
+    return [Export(formats, budget), Benchmark(formats)]
 
 
 def _small(folder: RunFolder) -> Path:

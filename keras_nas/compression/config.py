@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
-from keras_nas.choices import BUDGETS
+from keras_nas.choices import BUDGETS, FORMS_OF
 from keras_nas.errors import UsageError
 from keras_nas.search.target_settings import TargetSettings
 from keras_nas.settings import check_choices, check_range, setting
+from keras_nas.targets import parse_target
 
 METHODS = ("auto", "dnal", "fgnas")
 OPTIMIZERS = ("auto", "sgd", "adam")
@@ -73,3 +74,15 @@ class CompressConfig(TargetSettings):
                 + ", ".join(f"`target_{what}`" for what in BUDGETS)
                 + ", such as target_macs=0.5x. Received: none"
             )
+
+    def bytes_asked(self, kind: str, full: float) -> float | None:
+        """The most bytes of the small network's file of a format; None where none are asked for.
+
+        Args:
+            kind: The format.
+            full: The bytes of the full network's.
+        """
+        if kind not in self.forms_of("bytes"):
+            return None
+        target = self.targets["bytes"]
+        return parse_target("target_bytes", target, forms=FORMS_OF["bytes"]).of(full)

@@ -61,6 +61,11 @@ class Normalization:
         made = ((fill - np.asarray(self.mean)) / np.asarray(self.std)).astype(np.float32)
         return made[::-1] if self.bgr else made
 
+    @property
+    def pixels(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and deviation of pixels of 0 … 255."""
+        return tuple(255 * v for v in self.mean), tuple(255 * v for v in self.std)
+
     def apply(self, images: tf.Tensor) -> tf.Tensor:
         """Standardises `images`, any dtype with values 0 … 255, (…, channels). Float32."""
         made = tf.cast(images, tf.float32) * self.scale + self.offset

@@ -12,6 +12,7 @@ import PIL.Image
 import pytest
 
 from apps.compress_config import CompressAppConfig
+from export import metadata
 from keras_nas.compression.config import CompressConfig
 from keras_nas.costs import count
 from keras_nas.data import load
@@ -81,6 +82,12 @@ def test_a_file_and_a_folder_become_files_within_the_budget(place, compressed):
         assert (place / "small" / "plots" / plot).stat().st_size > 10_000
     results = json.loads((place / "small" / "results.json").read_text())
     assert results["rows"]["small_int8.tflite"]["top1"] > 0.6
+    found = metadata.read(place / "small" / "small.tflite")
+    assert found["files"] == {"labels.txt": "bright\ndark\nmiddle\n"}
+    assert found["metadata"]["description"].startswith("Architecture found by DNAL. macs: ")
+    (source,) = found["metadata"]["subgraph_metadata"][0]["input_tensor_metadata"]
+    (step,) = source["process_units"]
+    assert step["options"] == {"mean": [0.0] * 3, "std": [1.0] * 3}
     with pytest.raises(KerasNasError, match="--resume"):
         settings(place).check_paths()
 

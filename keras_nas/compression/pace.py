@@ -77,7 +77,8 @@ class Pace:
             needed = self.seconds(2, share, taught)
             raise UsageError(
                 f"`minutes` must leave {needed / 60:.2g} for training or more: two epochs of "
-                f"{self.steps:,} steps, {self.step:.2g} s each. Received: {seconds / 60:.2g} left; "
+                f"{self.steps:,} steps, {self.step:.2g} s each. "
+                f"Received: {max(0.0, seconds) / 60:.2g} left; "
                 "fewer training pictures (`train_examples`) take less"
             )
         return fitting[-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 
 import keras
@@ -129,8 +130,13 @@ def check_trained(
         What the best constant output is worth.
 
     Raises:
-        KerasNasError: It is no better than the best constant output.
+        KerasNasError: It is no better than the best constant output, or its loss is no number.
     """
+    if not math.isfinite(values["loss"]):
+        raise KerasNasError(
+            f"Model '{model.name}' has the loss {values['loss']} on these data: NaN or infinity is "
+            "among its weights or in the data. Mend or leave out what holds it."
+        )
     constant = ConstantOutput(task, held_out)
     if constant.known and values[task.monitor] <= constant.bar:
         raise KerasNasError(

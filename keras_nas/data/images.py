@@ -80,7 +80,8 @@ def read_image(path: PictureFile, channels: int = 3) -> np.ndarray:
     with opened(path) as image:
         if image.mode not in _EIGHT_BIT_MODES:
             raise KerasNasError(
-                f"Image `{path}` must have 8 bits a channel. Received: mode {image.mode}"
+                f"Image `{path}` must have 8 bits a channel: convert it. "
+                f"Received: mode {image.mode}"
             )
         return np.atleast_3d(np.asarray(image.convert("L" if channels == 1 else "RGB")))
 

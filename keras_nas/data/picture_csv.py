@@ -123,6 +123,12 @@ def _row(path: Path, line: int, cells: Sequence[str], columns: tuple[int, int, i
         raise KerasNasError(
             f"{where} must have a path and a label. Received: {_some(cells) or 'nothing'}"
         )
+    named = path.parent / cells[wanted[0]]
+    if not named.suffix and not named.is_file():
+        raise KerasNasError(
+            f"{where}: the path must be a picture's; the first row may say which column holds the "
+            f"path and which the label. Received: {cells[wanted[0]]!r}"
+        )
     part = "train"
     if columns[2] is not None:
         spelt = cells[columns[2]].lower()
@@ -132,7 +138,7 @@ def _row(path: Path, line: int, cells: Sequence[str], columns: tuple[int, int, i
                 f"{where}: the split must be train, validation or test. "
                 f"Received: {cells[columns[2]]!r}"
             )
-    return _Row(line, path.parent / cells[columns[0]], cells[columns[1]], part)
+    return _Row(line, named, cells[columns[1]], part)
 
 
 def _class_names(labels: Sequence[str]) -> tuple[str, ...]:

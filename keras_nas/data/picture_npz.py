@@ -76,7 +76,12 @@ def load_picture_npz(place: str | os.PathLike[str] | None) -> PictureArrays:
             not classes, or there are fewer than two.
     """
     path = only_file(place, ".npz")
-    arrays = _load(path)
+    arrays, every = _load(path)
+    for name in ("x_train", "y_train"):
+        if name not in every:
+            raise KerasNasError(
+                f"`{path}` must hold the array `{name}`. Received: {sorted(every) or 'none'}"
+            )
     parts = {name: _part(path, arrays, spelt) for name, spelt in _spellings(arrays).items()}
     highest = {name: int(labels.max()) for name, (_, labels) in parts.items()}
     classes = highest["train"] + 1
@@ -104,13 +109,14 @@ def load_picture_npz(place: str | os.PathLike[str] | None) -> PictureArrays:
     return PictureArrays(pictures, path)
 
 
-def _load(path: Path) -> dict[str, np.ndarray]:
+def _load(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The arrays that are wanted, and the names of all."""
     if not zipfile.is_zipfile(path):
         raise KerasNasError(f"`{path}` cannot be read as an .npz file: it is no zip archive.")
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             wanted = [n for n in arrays.files if n[:2] in ("x_", "y_") or n == _NAMES]
-            return {name: arrays[name] for name in wanted}
+            return {name: arrays[name] for name in wanted}, arrays.files
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise KerasNasError(f"`{path}` cannot be read as an .npz file ({error}).") from error
 

@@ -84,6 +84,8 @@ def _check_input(model: keras.Model, run_data: DataSet, where: str) -> None:
         )
     if len(inputs) > 1:
         raise UsageError(f"{where} has {len(inputs)} inputs, and the data has images alone.")
+    if not keras.backend.is_float_dtype(inputs[0].dtype):
+        raise UsageError(f"{where} takes {inputs[0].dtype} inputs, and the data has float32.")
     given = tuple(epoch_of(run_data.train, 0).element_spec[0].shape)[1:]
     wanted = tuple(inputs[0].shape)[1:]
     if not _compatible(wanted, given):
@@ -91,8 +93,6 @@ def _check_input(model: keras.Model, run_data: DataSet, where: str) -> None:
             f"{where} takes inputs of {shown_shape(wanted)}, and the data has {shown_shape(given)}"
             f"{_advice(wanted, given, run_data)}."
         )
-    if not keras.backend.is_float_dtype(inputs[0].dtype):
-        raise UsageError(f"{where} takes {inputs[0].dtype} inputs, and the data has float32.")
 
 
 def _compatible(wanted: tuple, given: tuple) -> bool:

@@ -62,7 +62,7 @@ def test_grey_images_have_one_channel(tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"x": IMAGES}, "must hold the array `x_train`. Received: none"),
+        ({"x": IMAGES}, r"must hold the array `x_train`. Received: \['x'\]"),
         ({"x_train": IMAGES}, r"must hold the array `y_train`. Received: \['x_train'\]"),
         (
             {"x_train": IMAGES / 255, "y_train": LABELS},

@@ -42,6 +42,15 @@ class Fit:
         """Returns the milliseconds for this work."""
         return self.slope * flops + self.intercept
 
+    def times(self, factor: float) -> Fit:
+        """Returns the fit of points whose times are so many times as long."""
+        return dataclasses.replace(
+            self,
+            slope=factor * self.slope,
+            intercept=factor * self.intercept,
+            rms_ms=factor * self.rms_ms,
+        )
+
 
 def fit(points: Sequence[Point]) -> Fit:
     """Fits the line that has the least squared relative residuals, with neither part below 0.

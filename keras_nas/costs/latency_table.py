@@ -15,10 +15,10 @@ from absl import logging
 from keras_nas.costs.latency_condition import DTYPES, OPERATIONS, Condition
 from keras_nas.costs.latency_fit import Fit, Point, fit
 from keras_nas.costs.latency_operations import TimedOperation, timed_operations
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.files import atomic_write_text
 from keras_nas.graph import Graph, read
-from keras_nas.json_files import check_json, exactly, read_json
+from keras_nas.json_files import check_json, exactly, read_json, with_optional
 
 SCHEMA_VERSION = 1
 
@@ -38,9 +38,11 @@ class LatencyTable:
         device: What was measured on, e.g. "Google Pixel 8".
         runtime: With what, e.g. "ai_edge_litert 2.3.0 xnnpack".
         points: The measured points of each condition.
+        calibration: What every fit's times are multiplied by in predictions: the measured time of
+            a whole network over the sum of its operations' fits; 1 where none was measured.
 
     Raises:
-        KerasNasError: A condition has no point, or a point is not above 0.
+        KerasNasError: A condition has no point, or a point or `calibration` is not above 0.
 
     References:
         FGNAS (Kim et al.), "Latency": per condition of operation, input size, kernel, stride and
@@ -48,15 +50,22 @@ class LatencyTable:
     """
 
     def __init__(
-        self, device: str, runtime: str, points: Mapping[Condition, Iterable[Point]]
+        self,
+        device: str,
+        runtime: str,
+        points: Mapping[Condition, Iterable[Point]],
+        calibration: float = 1.0,
     ) -> None:
+        if not calibration > 0:
+            raise UsageError(f"`calibration` must be above 0. Received: {calibration}")
         self.device = device
         self.runtime = runtime
+        self.calibration = calibration
         self.points = {condition: tuple(points[condition]) for condition in sorted(points)}
         self.fits = {condition: fit(found) for condition, found in self.points.items()}
 
     def fit(self, condition: Condition, interpolate: bool = False) -> Fit:
-        """Returns the fit of a condition.
+        """Returns the fit of a condition, calibrated; `fits` has the lines through the points.
 
         Args:
             condition: The condition.
@@ -68,7 +77,7 @@ class LatencyTable:
                 of its operation, dtype and threads.
         """
         if condition in self.fits:
-            return self.fits[condition]
+            return self.fits[condition].times(self.calibration)
         alike = [known for known in self.fits if _key(known) == _key(condition)]
         if interpolate and alike:
             nearest = min(alike, key=lambda known: (_distance(known, condition), known))
@@ -76,7 +85,7 @@ class LatencyTable:
                 logging.WARNING, "No latency was measured for %s: taking that of %s.", 100,
                 condition, nearest,
             )  # fmt: skip
-            return self.fits[nearest]
+            return self.fits[nearest].times(self.calibration)
         advice = (
             "profile a model that has it"
             if interpolate or not alike
@@ -84,6 +93,21 @@ class LatencyTable:
         )
         raise KerasNasError(
             f"The latency table of {self.device} ({self.runtime}) has no {condition}: {advice}."
+        )
+
+    def calibrated(self, model: keras.Model | Graph, measured_ms: float) -> LatencyTable:
+        """Returns the table that predicts for a network, in float32 on one thread, what it took.
+
+        Args:
+            model: The network, as in `predict`.
+            measured_ms: The time of its .tflite on the table's device.
+
+        Raises:
+            KerasNasError: As `predict`, or the time is not above 0.
+        """
+        plain = LatencyTable(self.device, self.runtime, self.points)
+        return LatencyTable(
+            self.device, self.runtime, self.points, measured_ms / plain.predict(model)
         )
 
     def milliseconds(self, operation: TimedOperation, interpolate: bool = False) -> float:
@@ -131,6 +155,7 @@ class LatencyTable:
             "schema_version": SCHEMA_VERSION,
             "device": self.device,
             "runtime": self.runtime,
+            "calibration": self.calibration,
             "conditions": [
                 {
                     "condition": _plain(condition),
@@ -160,6 +185,7 @@ class LatencyTable:
                 condition_from_dict(entry["condition"]): [Point(**p) for p in entry["points"]]
                 for entry in content["conditions"]
             },
+            content.get("calibration", 1.0),
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -209,47 +235,51 @@ def _distance(one: Condition, other: Condition) -> float:
 
 _COUNT = {"type": "integer", "minimum": 1}
 _NUMBER = {"type": "number", "minimum": 0}
+_ABOVE_0 = {"type": "number", "exclusiveMinimum": 0}
 _PAIR = {"type": "array", "items": _COUNT, "minItems": 2, "maxItems": 2}
 
 JSON_SCHEMA: dict[str, Any] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "title": "keras_nas latency table",
-    **exactly(
-        schema_version={"const": SCHEMA_VERSION},
-        device={"type": "string"},
-        runtime={"type": "string"},
-        conditions={
-            "type": "array",
-            "items": exactly(
-                condition=exactly(
-                    operation={"enum": list(OPERATIONS)},
-                    height=_COUNT,
-                    width=_COUNT,
-                    kernel=_PAIR,
-                    stride=_PAIR,
-                    groups=_COUNT,
-                    padding={"enum": ["same", "valid"]},
-                    dtype={"enum": list(DTYPES)},
-                    threads=_COUNT,
-                ),
-                points={
-                    "type": "array",
-                    "minItems": 1,
-                    "items": exactly(
-                        in_channels=_COUNT,
-                        out_channels=_COUNT,
-                        flops=_COUNT,
-                        ms={"type": "number", "exclusiveMinimum": 0},
+    **with_optional(
+        exactly(
+            schema_version={"const": SCHEMA_VERSION},
+            device={"type": "string"},
+            runtime={"type": "string"},
+            conditions={
+                "type": "array",
+                "items": exactly(
+                    condition=exactly(
+                        operation={"enum": list(OPERATIONS)},
+                        height=_COUNT,
+                        width=_COUNT,
+                        kernel=_PAIR,
+                        stride=_PAIR,
+                        groups=_COUNT,
+                        padding={"enum": ["same", "valid"]},
+                        dtype={"enum": list(DTYPES)},
+                        threads=_COUNT,
                     ),
-                },
-                fit=exactly(
-                    slope=_NUMBER,
-                    intercept=_NUMBER,
-                    points=_COUNT,
-                    rms_ms=_NUMBER,
-                    worst=_NUMBER,
+                    points={
+                        "type": "array",
+                        "minItems": 1,
+                        "items": exactly(
+                            in_channels=_COUNT,
+                            out_channels=_COUNT,
+                            flops=_COUNT,
+                            ms=_ABOVE_0,
+                        ),
+                    },
+                    fit=exactly(
+                        slope=_NUMBER,
+                        intercept=_NUMBER,
+                        points=_COUNT,
+                        rms_ms=_NUMBER,
+                        worst=_NUMBER,
+                    ),
                 ),
-            ),
-        },
+            },
+        ),
+        calibration=_ABOVE_0,
     ),
 }

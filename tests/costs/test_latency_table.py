@@ -118,6 +118,28 @@ def test_predicts_the_sum_over_the_operations():
         known.predict(model, dtype="int8")
 
 
+def test_a_calibrated_table_predicts_what_the_network_took(tmp_path):
+    layers = keras.layers
+    model = keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(4, 3, padding="same")])
+    narrow = keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(2, 3, padding="same")])
+    plain = table(CONV)
+    known = plain.calibrated(model, 3.0)
+    assert known.predict(model) == pytest.approx(3.0)
+    assert known.predict(narrow) / plain.predict(narrow) == pytest.approx(known.calibration)
+    assert known.fits == plain.fits
+    assert known.calibrated(model, 6.0).predict(model) == pytest.approx(6.0)
+    known.save(tmp_path / "table.json")
+    assert LatencyTable.load(tmp_path / "table.json").predict(model) == pytest.approx(3.0)
+    with pytest.raises(KerasNasError, match="`calibration` must be above 0"):
+        plain.calibrated(model, 0.0)
+
+
+def test_a_table_of_before_calibrations_is_read(tmp_path):
+    content = table(CONV).to_dict()
+    del content["calibration"]
+    assert LatencyTable.from_dict(content).calibration == 1.0
+
+
 def test_the_table_survives_its_file(tmp_path):
     known = table(CONV, Condition("add", 7, 5, dtype="int8", threads=4))
     known.save(tmp_path / "table.json")

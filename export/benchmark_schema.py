@@ -38,6 +38,11 @@ class Device:
     cpu_count: int | None = None
     serial: str | None = None
 
+    @property
+    def label(self) -> str:
+        """Name and ABI, as a latency table names it: "Google Pixel 8 (arm64-v8a)"."""
+        return f"{self.name} ({self.abi})"
+
 
 @dataclasses.dataclass(frozen=True)
 class Runtime:

@@ -10,15 +10,12 @@ drifts.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-
-from absl import logging
 
 from export import benchmark_model_log, flatbuffer
 from export.accelerators.coverage import Coverage
@@ -28,7 +25,6 @@ from export.accelerators.phone_log import with_phone
 from export.accelerators.splitting import note_splitting
 from export.android import thermal
 from export.android.adb import (
-    Adb,
     AdbDevice,
     AdbError,
     AdbTimeoutError,
@@ -38,7 +34,7 @@ from export.android.adb import (
     with_pid_file,
 )
 from export.android.benchmark_config import AndroidBenchmarkConfig
-from export.android.device import check_abi, describe, program_abi, properties
+from export.android.device import attached, check_binary
 from export.benchmark_model_log import BenchmarkModelError, BenchmarkModelLog
 from export.benchmark_schema import (
     BenchmarkFailure,
@@ -88,12 +84,10 @@ def benchmark(
         AdbError: Nothing could be measured at all: no adb, no usable device, an ABI that does not
             fit, or the binary cannot be pushed.
     """
-    binary_hash = _check_binary(config)
+    binary_hash = check_binary(config)
     jobs = _jobs(config)
-    device = Adb(config.adb, config.adb_server_port or None).open(config.serial)
-    known = properties(device)
-    check_abi(config.binary, device, known)
-    bench = _Bench(config, device, describe(device, known), binary_hash, jobs, sleep)
+    device, about = attached(config)
+    bench = _Bench(config, device, about, binary_hash, jobs, sleep)
     with private_folder(device) as folder:
         try:
             bench.install(folder)
@@ -267,22 +261,6 @@ class _Bench:
             coverage=with_phone(job.coverage, logs[-1], self._config.delegate),
             **_statistics(logs),
         )
-
-
-def _check_binary(config: AndroidBenchmarkConfig) -> str:
-    """Returns the SHA-256 of the binary, which must be the expected one."""
-    config.check_binary()
-    if not Path(config.binary).is_file():
-        raise UsageError(f"`binary` must be a file. Received: binary={config.binary!r}")
-    found = hashlib.sha256(Path(config.binary).read_bytes()).hexdigest()
-    if config.sha256 and config.sha256.lower() != found:
-        raise UsageError(
-            f"`binary` must have the SHA-256 {config.sha256}. "
-            f"Received: {config.binary!r} with {found}"
-        )
-    if program_abi(config.binary) is None:
-        logging.warning("%s is a script: its ABI is not checked.", config.binary)
-    return found
 
 
 def _jobs(config: AndroidBenchmarkConfig) -> list[_Job]:

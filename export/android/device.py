@@ -1,14 +1,19 @@
-"""What a phone is, and whether a program was built for it."""
+"""Which phone is meant, what it is, and whether a program was built for it."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import struct
 from pathlib import Path
 
-from export.android.adb import AdbDevice, AdbError
+from absl import logging
+
+from export.android.adb import Adb, AdbDevice, AdbError
+from export.android.benchmark_config import AndroidBenchmarkConfig
 from export.benchmark_schema import Device
+from keras_nas.errors import UsageError
 
 _PROPERTY = re.compile(r"^\[([^\]]+)\]: \[(.*)\]\s*$", re.MULTILINE)
 _ELF_ABIS = {
@@ -18,6 +23,43 @@ _ELF_ABIS = {
     (2, 183): "arm64-v8a",
     (2, 243): "riscv64",
 }
+
+
+def check_binary(config: AndroidBenchmarkConfig) -> str:
+    """Looks at the program that is to run on the phone.
+
+    Returns:
+        Its SHA-256.
+
+    Raises:
+        UsageError: None is given, it is no file, or its hash is not the expected one.
+        AdbError: It is no program for Android.
+    """
+    config.check_binary()
+    if not Path(config.binary).is_file():
+        raise UsageError(f"`binary` must be a file. Received: binary={config.binary!r}")
+    found = hashlib.sha256(Path(config.binary).read_bytes()).hexdigest()
+    if config.sha256 and config.sha256.lower() != found:
+        raise UsageError(
+            f"`binary` must have the SHA-256 {config.sha256}. "
+            f"Received: {config.binary!r} with {found}"
+        )
+    if program_abi(config.binary) is None:
+        logging.warning("%s is a script: its ABI is not checked.", config.binary)
+    return found
+
+
+def attached(config: AndroidBenchmarkConfig) -> tuple[AdbDevice, Device]:
+    """Finds the phone that is meant, and what it is.
+
+    Raises:
+        AdbError: There is no adb, no usable device, several and none is named, or the program was
+            built for another ABI.
+    """
+    device = Adb(config.adb, config.adb_server_port or None).open(config.serial)
+    known = properties(device)
+    check_abi(config.binary, device, known)
+    return device, describe(device, known)
 
 
 def properties(device: AdbDevice) -> dict[str, str]:

@@ -82,7 +82,7 @@ class LatencyPoints:
         if about != self._about:
             raise KerasNasError(
                 f"{self._path} holds points of {about}, and not of {self._about}: choose another "
-                "file for these."
+                "file for these, or remove it."
             )
         if len(whole) < len(content):
             os.truncate(self._path, len(whole))

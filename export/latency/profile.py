@@ -80,21 +80,72 @@ def profile(
         KerasNasError: No point could be measured, the device was lost, or the points' file belongs
             to another device. What was measured until then stays in the file.
     """
-    points = _open(grid, benchmark, config)
+    points = open_points(grid, benchmark, config)
+    fill(points, grid, benchmark, config, progress)
+    table = points.table()
+    table.save(config.output)
+    return table
+
+
+def open_points(
+    grid: Sequence[GridPoint], benchmark: Benchmark, config: LatencyProfileConfig
+) -> LatencyPoints:
+    """Opens the points' file under the device's name, which one cheap measurement tells.
+
+    Raises:
+        KerasNasError: Nothing can be measured, or the file belongs to another device.
+    """
+    if not grid:
+        raise UsageError("`grid` must hold a point or more. Received: grid=[]")
+    cheapest = min(grid, key=lambda point: point.flops)
+    with tempfile.TemporaryDirectory(prefix="keras_nas_grid.") as folder:
+        report = benchmark([_write(cheapest, folder, 0)], cheapest.condition.threads)
+    if not report.results:
+        raise KerasNasError(f"Nothing can be measured: {report.failures[0].message}")
+    device, runtime = report.results[0].device, report.results[0].runtime
+    return LatencyPoints(
+        config.points_path,
+        device.label,
+        f"{runtime.name} {runtime.version} {runtime.delegate}",
+    )
+
+
+def fill(
+    points: LatencyPoints,
+    grid: Sequence[GridPoint],
+    benchmark: Benchmark,
+    config: LatencyProfileConfig,
+    progress: Callable[[str], None] = lambda line: None,
+    beside: str = "",
+) -> list[float]:
+    """Measures what the points' file does not hold yet; arguments as of `profile`.
+
+    Args:
+        points: Where the times are written to.
+        beside: A .tflite that takes turns with the points of each portion.
+
+    Returns:
+        The medians of `beside`, in milliseconds, one a portion that was measured.
+
+    Raises:
+        KerasNasError: The file holds no point even now, or the device was lost.
+    """
+    medians: list[float] = []
     done = failures = 0
     for _, group in itertools.groupby(sorted(grid, key=_threads), key=_threads):
         for portion in _portions(list(group), config.batch):
             missing = [point for point in portion if point not in points]
-            failures += _measure(missing, benchmark, points, config.statistic) if missing else 0
+            if missing:
+                report = _measure(missing, benchmark, points, config.statistic, beside)
+                medians += [r.central_ms for r in report.results if r.model.path == beside]
+                failures += sum(failure.model != beside for failure in report.failures)
             done += len(portion)
             progress(f"{done} of {len(grid)} points")
     if failures:
         logging.warning("%d points could not be measured.", failures)
-    table = points.table()
-    if not table.fits:
+    if not len(points):
         raise KerasNasError("No point of the grid could be measured; see the log for the reasons.")
-    table.save(config.output)
-    return table
+    return medians
 
 
 def on_host(config: HostBenchmarkConfig | None = None) -> Benchmark:
@@ -139,42 +190,26 @@ def residuals_table(table: LatencyTable) -> list[tuple[str, ...]]:
     return rows
 
 
-def _open(
-    grid: Sequence[GridPoint], benchmark: Benchmark, config: LatencyProfileConfig
-) -> LatencyPoints:
-    """Opens the points' file under the device's name, which one cheap measurement tells."""
-    if not grid:
-        raise UsageError("`grid` must hold a point or more. Received: grid=[]")
-    cheapest = min(grid, key=lambda point: point.flops)
-    with tempfile.TemporaryDirectory(prefix="keras_nas_grid.") as folder:
-        report = benchmark([_write(cheapest, folder, 0)], cheapest.condition.threads)
-    if not report.results:
-        raise KerasNasError(f"Nothing can be measured: {report.failures[0].message}")
-    device, runtime = report.results[0].device, report.results[0].runtime
-    return LatencyPoints(
-        config.points_path,
-        f"{device.name} ({device.abi})",
-        f"{runtime.name} {runtime.version} {runtime.delegate}",
-    )
-
-
 def _measure(
-    portion: list[GridPoint], benchmark: Benchmark, points: LatencyPoints, statistic: str
-) -> int:
-    """Measures a portion in turns, writes the times down and returns how many failed."""
+    portion: list[GridPoint],
+    benchmark: Benchmark,
+    points: LatencyPoints,
+    statistic: str,
+    beside: str,
+) -> BenchmarkReport:
+    """Measures a portion in turns, and a file with it, and writes the points' times down."""
     with tempfile.TemporaryDirectory(prefix="keras_nas_grid.") as folder:
         paths = {_write(point, folder, i): point for i, point in enumerate(portion)}
-        report = benchmark(list(paths), portion[0].condition.threads)
+        report = benchmark([*paths, *filter(None, [beside])], portion[0].condition.threads)
     points.add(
-        (
-            paths[result.model.path],
-            _milliseconds(result, statistic) / paths[result.model.path].copies,
-        )
+        (paths[path], _milliseconds(result, statistic) / paths[path].copies)
         for result in report.results
+        if (path := result.model.path) in paths
     )
     for failure in report.failures:
-        logging.warning("%s was not measured: %s", paths[failure.model], failure.message)
-    return len(report.failures)
+        what = paths.get(failure.model, failure.model)
+        logging.warning("%s was not measured: %s", what, failure.message)
+    return report
 
 
 def _write(point: GridPoint, folder: str, number: int) -> str:

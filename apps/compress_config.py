@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from apps.phone_config import PhoneConfig
+from export.android.device import attached, check_binary
 from export.export_options import FORMATS
 from keras_nas.compression.config import CompressConfig
 from keras_nas.data import registry
@@ -31,6 +33,16 @@ class CompressAppConfig:
     data_dir: str = setting("", "Where a data set by name is; by default its own place.")
     output: str = setting("", "Folder that everything is written to.", decides=NOTHING)
     budget: CompressConfig = group(CompressConfig())
+    phone: bool = setting(
+        False,
+        "Measure on the Android phone that is attached, with --benchmark_binary: what "
+        "--target_latency_ms is of, and the files at the end.",
+        decides=NOTHING,
+    )
+    phone_settings: PhoneConfig = group(PhoneConfig())
+    latency_points: int = setting(
+        8, "Points of each operation in a latency table that is made for --target_latency_ms."
+    )
     image_size: int = setting(0, "Side of the pictures in pixels; 0 for the model's own.")
     guess_pixels: bool = setting(
         True, "Find out the range of pixels by trying the model, where no other setting says it."
@@ -61,7 +73,7 @@ class CompressAppConfig:
 
     def __post_init__(self):
         check_choices(self)
-        check_range(self, ("patch_size", "steps_per_epoch"), 1)
+        check_range(self, ("patch_size", "steps_per_epoch", "latency_points"), 1)
         check_range(self, ("batch_size", "image_size", "train_examples"), 0)
         check_range(self, ("validation_share", "seed"), 0)
         if self.validation_share >= 1:
@@ -78,11 +90,12 @@ class CompressAppConfig:
         return tuple(dict.fromkeys(("float32", *self.formats, *self.budget.forms_of("bytes"))))
 
     def check_paths(self) -> None:
-        """Looks at the files and folders that are named.
+        """Looks at the files and folders that are named, and at the phone.
 
         Raises:
-            UsageError: One is not named, or there is no budget.
-            KerasNasError: One is missing or of another kind, or cannot be written to.
+            UsageError: One is not named, or there is no budget, or settings of a phone without one.
+            KerasNasError: One is missing or of another kind, or cannot be written to; or the phone
+                is not there.
         """
         if not self.output:
             raise UsageError("`output` must name a folder (--output). Received: nothing")
@@ -99,6 +112,7 @@ class CompressAppConfig:
         if self.budget.latency_table:
             check_input_file(self.budget.latency_table, "latency_table")
         self.check_output_apart()
+        self.check_phone()
 
     def check_output_apart(self) -> None:
         """Raises `UsageError` where the output would stand among one's own data."""
@@ -110,6 +124,21 @@ class CompressAppConfig:
             raise UsageError(
                 f"`output` must be a folder outside of the data's. Received: output={self.output} "
                 f"and data={self.data}"
+            )
+
+    def check_phone(self) -> None:
+        """Looks whether the phone is there, with its program.
+
+        Raises:
+            UsageError: There are settings of a phone without one, or no program for it.
+            KerasNasError: No phone, or several, or the program does not fit it.
+        """
+        if self.phone:
+            check_binary(self.phone_settings)
+            attached(self.phone_settings)
+        elif self.phone_settings != PhoneConfig():
+            raise UsageError(
+                "`phone` must be on (--phone) for settings of one to have a use. Received: off"
             )
 
     def data_source(self) -> tuple[str, str]:

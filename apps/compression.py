@@ -9,15 +9,15 @@ from typing import Any
 
 from apps.compress_config import CompressAppConfig
 from apps.compress_data import load_for
-from apps.tflite_stages import tflite_path, tflite_stages
-from keras_nas.compression.config import CompressConfig
-from keras_nas.compression.outcome import Outcome, OutcomeRow, label_of, outcome_of, quality_row
-from keras_nas.compression.plan import make_plan, shown_seconds
+from apps.compress_latency import check_table, lacks_table, seconds_on_phone, with_table
+from apps.compress_outcome import outcome_of_run
+from apps.tflite_stages import tflite_stages
+from keras_nas.compression.outcome import Outcome
+from keras_nas.compression.plan import check_trained, make_plan, shown_seconds
 from keras_nas.errors import UsageError
 from keras_nas.loading import load_model
 from keras_nas.reporting.html_report import write_html_report
 from keras_nas.reporting.plots import draw_run
-from keras_nas.reporting.quality import qualities_of
 from keras_nas.runs.config import RunConfig, load_config
 from keras_nas.runs.folder import RunFolder
 from keras_nas.runs.run import run
@@ -47,11 +47,14 @@ def compress_file(config: CompressAppConfig) -> tuple[Outcome, Path]:
     else:
         run_config, settings = _planned(config, say)
     formats = dict.fromkeys(("original", "small"), config.written)
-    run(run_config, settings, tflite_stages(formats, config.budget))
+    phone = config.phone_settings if config.phone else None
+    run(run_config, settings, tflite_stages(formats, config.budget, phone))
     draw_run(folder)
     page = write_html_report([config.output], folder.path / "report.html")
     say(f"Took {shown_seconds(time.monotonic() - began)}.")
-    return outcome_of_run(config, folder, settings), page
+    budget = dataclasses.replace(config.budget, latency_table=settings.latency_table)
+    shape = getattr(settings, "resource_shape", ())
+    return outcome_of_run(budget, config.written, folder, shape), page
 
 
 def _saved(config: CompressAppConfig) -> tuple[RunConfig, Any]:
@@ -66,6 +69,8 @@ def _saved(config: CompressAppConfig) -> tuple[RunConfig, Any]:
                 f"`{name}` was {before!r} when {config.output} was begun. Received: {now!r}; "
                 "resume with the old one, or give another `output`"
             )
+    if settings.latency_table:
+        check_table(config, settings.latency_table)
     return run_config, settings
 
 
@@ -76,55 +81,20 @@ def _planned(config: CompressAppConfig, say: Any) -> tuple[RunConfig, Any]:
     run_config, data, before = load_for(config, model, say)
     task = make_task(data, model)
     say(data.describe())
-    plan = make_plan(
-        model, config.budget, task, data.train, data.test, before, validation=data.validation,
-        shape=data.counting_shape(tuple(model.inputs[0].shape)[1:]) or (),
-        reserved=SHIPPING + time.monotonic() - began,
-    )  # fmt: skip
-    asked = ", ".join(f"{name}={value}" for name, value in config.budget.targets.items())
     say(f"{config.model}: {task.monitor} {before[task.monitor]:.4g} on the test pictures.")
+    if lacks_table(config.budget):
+        check_trained(model, before, task, data.test)
+    shape = data.counting_shape(tuple(model.inputs[0].shape)[1:]) or ()
+    reserved = SHIPPING + seconds_on_phone(config)
+    limit = 60 * config.budget.minutes or float("inf")
+    left = limit - reserved - (time.monotonic() - began)
+    budget = with_table(config, model, shape, left, say)
+    plan = make_plan(
+        model, budget, task, data.train, data.test, before, validation=data.validation,
+        shape=shape, reserved=reserved + time.monotonic() - began,
+    )  # fmt: skip
+    asked = ", ".join(f"{name}={value}" for name, value in budget.targets.items())
     say(f"Asked: {asked}.")
     for line in plan.lines():
         say(line)
     return dataclasses.replace(run_config, method=plan.recipe.method), plan.recipe.settings
-
-
-def outcome_of_run(config: CompressAppConfig, folder: RunFolder, settings: Any) -> Outcome:
-    """The outcome of a run; its files are measured, other costs as the search priced them.
-
-    Args:
-        config: What was asked for.
-        folder: The run's.
-        settings: Its method's.
-    """
-    rows: dict[str, dict[str, Any]] = folder.read_results()["rows"]
-    keys = [quality.key for quality in qualities_of([rows["original"]]) if not quality.page_only]
-    before, after = ({key: rows[name][key] for key in keys} for name in ("original", "finetuned"))
-    original, small = (load_model(path) for path in (folder.original, folder.finetuned))
-    shape = getattr(settings, "resource_shape", ())
-    reckoned = outcome_of(config.budget, original, small, before, after, shape)
-    files = [
-        row
-        for kind in config.written
-        for row in _file_rows(
-            config.budget, kind, keys[0],
-            *(rows[tflite_path(folder, name, kind).name] for name in ("original", "small")),
-        )
-    ]  # fmt: skip
-    measured = {row.name for row in files}
-    return Outcome([*(row for row in reckoned.rows if row.name not in measured), *files])
-
-
-def _file_rows(
-    budget: CompressConfig, kind: str, metric: str, original: dict[str, Any], small: dict[str, Any]
-) -> list[OutcomeRow]:
-    """The quality (of quantised files), size and time of the two files of a format."""
-    size = original["size"]
-    asked = budget.bytes_asked(kind, size)
-    found = [
-        OutcomeRow(label_of("bytes", kind), size, small["size"], asked, "bytes"),
-        OutcomeRow(f"{kind} time", original["latency_ms"], small["latency_ms"], kind="ms"),
-    ]
-    if kind != "float32":
-        found.insert(0, quality_row(metric, original[metric], small[metric], of=kind))
-    return found

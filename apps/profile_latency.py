@@ -22,7 +22,7 @@ from rich.table import Table
 from apps import config_flags
 from apps.main import load_tensorflow
 from apps.main import run as run_app
-from export.android.benchmark_config import AndroidBenchmarkConfig
+from apps.phone_config import PhoneConfig
 from keras_nas.choices import LATENCY_DTYPES, LATENCY_STATISTICS
 from keras_nas.errors import UsageError
 from keras_nas.file_checks import check_model_file, check_output_file
@@ -100,18 +100,6 @@ class ProfileLatencyConfig:
         if self.device == "android":
             return on_android(phone)
         return on_host(HostBenchmarkConfig(warmup=5, runs=self.runs, rounds=8))
-
-
-@dataclasses.dataclass(frozen=True)
-class PhoneConfig(AndroidBenchmarkConfig):
-    """Which phone, with what program, how it runs; what the grid decides has no flag."""
-
-    models: tuple[str, ...] = ()
-    threads: tuple[int, ...] = (1,)
-    rounds: int = AndroidBenchmarkConfig.rounds
-    enable_op_profiling: bool = False
-    profile_dir: str = ""
-    output: str = ""
 
 
 config_flags.define(ProfileLatencyConfig(), PhoneConfig())

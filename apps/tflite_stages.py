@@ -9,12 +9,16 @@ from pathlib import Path
 from apps.task_files import FILES
 from apps.tflite_metadata import describe_file
 from export.accelerators.splitting import splitting
+from export.android.adb import AdbError
+from export.android.benchmark import benchmark as benchmark_on_phone
+from export.android.benchmark_config import AndroidBenchmarkConfig
 from export.benchmark_config import HostBenchmarkConfig
 from export.export_model import export_model
 from export.export_options import NEED_DATA, ExportOptions
 from export.host_benchmark import benchmark
 from keras_nas.architecture import Architecture
 from keras_nas.compression.config import CompressConfig
+from keras_nas.errors import KerasNasError
 from keras_nas.loading import load_model
 from keras_nas.runs.data import load_data
 from keras_nas.runs.folder import RunFolder
@@ -82,8 +86,9 @@ class Export(RunStage):
 class Benchmark(RunStage):
     """Measures the run's .tflite files on this host, one thread, taking turns.
 
-    Writes benchmark.json, the rows' `latency_ms` (medians), `speedup`, the original's median over
-    the small network's, both float32, and `splitting`, what is cut in more partitions than it.
+    Writes benchmark.json, the rows' `latency_ms` (medians), `host`, the machine, `speedup`, the
+    original's median over the small network's, both float32, and `splitting`, what is cut in more
+    partitions than it.
 
     Args:
         formats: As in `Export`.
@@ -100,16 +105,12 @@ class Benchmark(RunStage):
     def run(self, bench):
         folder = bench.folder
         big, small = self.reads(folder)
-        every = [
-            tflite_path(folder, name, kind)
-            for name, kinds in self.formats.items()
-            for kind in kinds
-        ]
-        report = benchmark([path for path in every if path.exists()], MEASUREMENT)
+        report = benchmark(_written(folder, self.formats), MEASUREMENT)
         report.save(folder.path / "benchmark.json")
         medians = {Path(r.model.path).name: float(r.median_ms or r.mean_ms) for r in report.results}
         folder.update_results(
             rows={name: {"latency_ms": median} for name, median in medians.items()},
+            host=report.results[0].device.label,
             speedup=medians[big.name] / medians[small.name],
             splitting=[
                 f"{Path(result.model.path).name}: {line}"
@@ -119,15 +120,68 @@ class Benchmark(RunStage):
         )
 
 
+class BenchmarkOnPhone(RunStage):
+    """Measures the run's .tflite files on the attached phone, one thread, taking turns.
+
+    It belongs to stage "benchmark". Writes benchmark_phone.json, the rows' `phone_ms` (medians),
+    and `phone`, the phone's name as latency tables have it.
+
+    Args:
+        formats: As in `Export`.
+        phone: Which phone, and how.
+    """
+
+    name = "benchmark"
+
+    def __init__(self, formats: Formats, phone: AndroidBenchmarkConfig):
+        self.formats = formats
+        self.phone = phone
+
+    def reads(self, folder):
+        return tuple(tflite_path(folder, name, FLOAT) for name in ("original", "small"))
+
+    def run(self, bench):
+        folder = bench.folder
+        asked = dataclasses.replace(
+            self.phone,
+            models=tuple(map(str, _written(folder, self.formats))),
+            output=str(folder.path / "benchmark_phone.json"),
+        )
+        try:
+            report = benchmark_on_phone(asked)
+        except AdbError as error:
+            raise KerasNasError(f"{error} {self._advice(folder)}") from error
+        if report.failures:
+            failed = "; ".join(f"{f.model}: {f.message}" for f in report.failures)
+            raise KerasNasError(f"{failed} {self._advice(folder)}")
+        folder.update_results(
+            rows={Path(r.model.path).name: {"phone_ms": r.central_ms} for r in report.results},
+            phone=report.results[0].device.label,
+        )
+
+    def _advice(self, folder):
+        return f"All else is in {folder.path}; `--resume` measures there again."
+
+
 def tflite_stages(
-    formats: Formats = SEARCHED, budget: CompressConfig | None = None
+    formats: Formats = SEARCHED,
+    budget: CompressConfig | None = None,
+    phone: AndroidBenchmarkConfig | None = None,
 ) -> list[RunStage]:
     """The stages that follow a search's, in order.
 
     Args:
         formats, budget: As in `Export`.
+        phone: The phone to measure on, besides this host; None for none.
     """
-    return [Export(formats, budget), Benchmark(formats)]
+    stages: list[RunStage] = [Export(formats, budget), Benchmark(formats)]
+    return [*stages, BenchmarkOnPhone(formats, phone)] if phone else stages
+
+
+def _written(folder: RunFolder, formats: Formats) -> list[Path]:
+    """The files of these formats that there are."""
+    every = [tflite_path(folder, name, kind) for name, kinds in formats.items() for kind in kinds]
+    return [path for path in every if path.exists()]
 
 
 def _small(folder: RunFolder) -> Path:

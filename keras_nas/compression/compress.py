@@ -94,6 +94,7 @@ def compress(
     """
     config = _with_budget(config, budget)
     config.check_budget()
+    config.check_targets()
     inputs = getattr(model, "inputs", None) or []
     dtype = inputs[0].dtype if len(inputs) == 1 else None
     train = as_batches(train, batch_size, shuffle=True, dtype=dtype)

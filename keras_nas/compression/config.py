@@ -27,6 +27,9 @@ class CompressConfig(TargetSettings):
     ```
     """
 
+    latency_table: str = setting(
+        "", "JSON of apps.profile_latency, for --target_latency_ms; apps.compress makes it itself."
+    )
     method: str = setting("auto", "The search; 'auto' is what measured best, 'dnal'.", METHODS)
     epochs: int = setting(
         0,
@@ -59,7 +62,7 @@ class CompressConfig(TargetSettings):
             raise UsageError(
                 f"`distill_weight` must be from 0 to 1. Received: {self.distill_weight}"
             )
-        self.check_targets()
+        self.check_values()
         if self.epochs == 1:
             raise UsageError(
                 "`epochs` must be 2 or more: one for the search, one for the finetuning, at least. "
@@ -67,12 +70,17 @@ class CompressConfig(TargetSettings):
             )
 
     def check_budget(self) -> None:
-        """Raises `UsageError` where no budget is given."""
+        """Raises `UsageError` where no budget is given, or a latency table without its use."""
         if not self.targets:
             raise UsageError(
                 "A budget must be given: one or more of "
                 + ", ".join(f"`target_{what}`" for what in BUDGETS)
                 + ", such as target_macs=0.5x. Received: none"
+            )
+        if self.latency_table and "latency_ms" not in self.targets:
+            raise UsageError(
+                "`latency_table` must be given with `target_latency_ms` only. "
+                f"Received: {self.latency_table!r} with {', '.join(self.targets)}"
             )
 
     def bytes_asked(self, kind: str, full: float) -> float | None:

@@ -37,6 +37,8 @@ class OutcomeRow:
         asked: The most that it may be; None where nothing was asked.
         kind: How it is shown: "share" (a metric from 0 to 1), "quality" (another metric), "count",
             "bytes" or "ms".
+        predicted: Of a measured value, what the search had it at.
+        noise: The share of what was asked that a measured value may be over it.
     """
 
     name: str
@@ -44,11 +46,13 @@ class OutcomeRow:
     small: float
     asked: float | None = None
     kind: str = "count"
+    predicted: float | None = None
+    noise: float = 0.0
 
     @property
     def met(self) -> bool | None:
         """Whether the small network is within what was asked; None where nothing was."""
-        return None if self.asked is None else self.small <= self.asked
+        return None if self.asked is None else self.small <= (1 + self.noise) * self.asked
 
     def cells(self) -> list[str]:
         """Name, original, small, asked and a verdict, as text."""
@@ -61,9 +65,11 @@ class OutcomeRow:
         else:
             small += f" ({self.small / self.original:.3g}x)" if self.original else ""
             verdict = {None: "", True: "met", False: "missed"}[self.met]
-            if self.met is False:
-                assert self.asked is not None
-                verdict += f" by {100 * (self.small / self.asked - 1):.1f} %"
+            if self.asked is not None and self.small > self.asked:
+                over = f"{100 * (self.small / self.asked - 1):.1f} %"
+                verdict = f"met, +{over} is noise" if self.met else f"missed by {over}"
+            if self.predicted is not None:
+                verdict = f"{verdict} (table: {_shown(self.kind, self.predicted)})".strip()
         asked = "" if self.asked is None else f"≤ {_shown(self.kind, self.asked)}"
         return [self.name, _shown(self.kind, self.original), small, asked, verdict]
 

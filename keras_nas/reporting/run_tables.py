@@ -21,6 +21,7 @@ COSTS = {
     "flops": "FLOPs (two each)",
     "size": "file",
     "latency_ms": "median ms",
+    "phone_ms": "median ms on the phone",
 }
 STAGES_OF_ROWS = {
     "original": "before the search",

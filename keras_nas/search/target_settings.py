@@ -72,25 +72,28 @@ class TargetSettings:
         return [parse_target(f"target_{what}", targets[what], forms=FORMS_OF[what]).form]
 
     def check_targets(self, otherwise: str | None = None) -> None:
-        """Raises `UsageError` for a target that is none, a table without its use, no share.
+        """Raises `UsageError` for a target that is none, no share, a table without its use.
 
         Args:
             otherwise: The resource that the search counts where no target is given, or None.
         """
+        self.check_values()
+        counted: list[str | None] = [*self.targets] or [otherwise]
+        if ("latency_ms" in counted) != bool(self.latency_table):
+            raise UsageError(
+                "`latency_table` must be given with a target or resource of latency_ms, and only "
+                f"then. Received: {self.latency_table!r} with {', '.join(map(str, counted))}"
+            )
+
+    def check_values(self) -> None:
+        """Raises `UsageError` for a target that is none, or no share."""
         check_range(self, ("min_share",), 0)
         if self.min_share > 1:
             raise UsageError(f"`min_share` must be 1 or less. Received: min_share={self.min_share}")
-        targets = self.targets
-        for what, value in targets.items():
+        for what, value in self.targets.items():
             target = parse_target(f"target_{what}", value, forms=FORMS_OF.get(what, ()))
             if what != "latency_ms" and not target.is_share and target.number < 1:
                 raise UsageError(
                     f"`target_{what}` must be 1 or more, or a share of the full network's as 0.5x. "
                     f"Received: target_{what}={value!r}"
                 )
-        counted: list[str | None] = [*targets] or [otherwise]
-        if ("latency_ms" in counted) != bool(self.latency_table):
-            raise UsageError(
-                "`latency_table` must be given with a target or resource of latency_ms, and only "
-                f"then. Received: {self.latency_table!r} with {', '.join(map(str, counted))}"
-            )

@@ -132,6 +132,7 @@ def test_help_names_the_default_of_each_method_where_they_differ(said):
 
 
 WITHIN = ("--output=x", "--model=whole.keras", "--target_macs=0.5x")
+ON_PHONE = ("--data=fashion_mnist", "--phone")
 ERRORS = [
     ("search", [], 2, "`run_dir` must name a folder"),
     ("search", ["--run_dir=x", "--data=mnist"], 2, "value should be one of"),
@@ -166,6 +167,27 @@ ERRORS = [
     ("compress", [*WITHIN, "--data=none"], 2, "'none', which does not exist"),
     ("compress", [*WITHIN, "--data=file"], 1, "end in .csv or .npz"),
     ("compress", [*WITHIN, "--data=empty"], 1, "holds neither pictures nor a folder"),
+    (
+        "compress",
+        [*WITHIN, "--data=fashion_mnist", "--serial=x"],
+        2,
+        "`phone` must be on (--phone)",
+    ),
+    ("compress", [*WITHIN, *ON_PHONE], 2, "(--benchmark_binary)"),
+    ("compress", [*WITHIN, *ON_PHONE, "--benchmark_binary=none"], 2, "`binary` must be a file"),
+    (
+        "compress",
+        [*WITHIN, *ON_PHONE, "--benchmark_binary=file"],
+        1,
+        "'file' is no program for Android",
+    ),
+    (
+        "compress",
+        [*WITHIN, *ON_PHONE, "--benchmark_binary=arm_program", "--adb=none"],
+        1,
+        "'none' is not found: install adb",
+    ),
+    ("compress", [*WITHIN, "--latency_table=file"], 2, "`latency_table` must be given with"),
     ("compress", [*WITHIN, "--formats=int4"], 2, "`formats` must be of"),
     ("compress", [*WITHIN, "--epochs=1"], 2, "`epochs` must be 2 or more"),
     ("compress", [*WITHIN, "--minutes=-1"], 2, "`minutes` must be 0 or more"),
@@ -210,6 +232,8 @@ def test_wrong_values_files_and_folders_are_said_without_tensorflow(said, tmp_pa
     folder = tmp_path_factory.getbasetemp() / "apps0"
     for name in ("file", "file.keras", "file.h5", "file.tflite"):
         (folder / name).write_text("not a model")
+    elf = b"\x7fELF" + bytes([2, 1, 1]) + bytes(11) + (183).to_bytes(2, "little")
+    (folder / "arm_program").write_bytes(elf)
     (folder / "empty").mkdir()
     small_net().save(folder / "whole.keras")
     answers = said([(app, arguments) for app, arguments, _, _ in ERRORS])

@@ -22,6 +22,7 @@ from keras_nas.search import Session, TrainConfig, train
 from keras_nas.tasks import Classification
 from keras_nas.training.session import SessionSettings
 from tests.apps.commands import call
+from tests.apps.compress_settings import settings
 from tests.apps.trained_place import make, net
 
 
@@ -31,20 +32,6 @@ def place(tmp_path_factory):
     root = tmp_path_factory.mktemp("place")
     make(root)
     return root
-
-
-def settings(place, **changes):
-    return CompressAppConfig(
-        **{
-            "model": str(place / "model.keras"),
-            "data": str(place / "photos"),
-            "output": str(place / "small"),
-            "budget": CompressConfig(target_macs="0.5x", target_bytes="int8:0.9x", epochs=2),
-            "batch_size": 16,
-            "session": SessionSettings(progress="off"),
-            **changes,
-        }
-    )
 
 
 @pytest.fixture(scope="module")

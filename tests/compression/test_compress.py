@@ -101,7 +101,12 @@ def test_a_budget_out_of_reach_is_refused_before_training(trained):
 
 
 @pytest.mark.parametrize(
-    ("budget", "message"), [({"mac": 1}, "'mac'"), ({}, "A budget must be given")]
+    ("budget", "message"),
+    [
+        ({"mac": 1}, "'mac'"),
+        ({}, "A budget must be given"),
+        ({"latency_ms": "0.5x"}, "`latency_table` must be given with a target"),
+    ],
 )
 def test_a_budget_of_nothing_known_is_refused(trained, budget, message):
     with pytest.raises(UsageError, match=message):

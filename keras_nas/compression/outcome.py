@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import keras
+from absl import logging
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -16,6 +18,8 @@ from keras_nas.compression.config import CompressConfig
 from keras_nas.costs import LatencyTable, arena_bytes, tflite_bytes
 from keras_nas.costs.costs import scaled
 from keras_nas.costs.count import count_graph, graph_of
+from keras_nas.errors import KerasNasError
+from keras_nas.graph import Graph
 from keras_nas.targets import parse_target
 
 SHARES = frozenset(("top1", "top5", "binary_accuracy", "miou", "pixel_accuracy"))
@@ -33,11 +37,11 @@ class OutcomeRow:
     Attributes:
         name: What it is, with its unit.
         original: Its value for the network as it was.
-        small: For the small one.
+        small: For the small one; nan where it cannot be told.
         asked: The most that it may be; None where nothing was asked.
         kind: How it is shown: "share" (a metric from 0 to 1), "quality" (another metric), "count",
             "bytes" or "ms".
-        predicted: Of a measured value, what the search had it at.
+        predicted: Of a measured value, what the table has it at; nan where it cannot tell.
         noise: The share of what was asked that a measured value may be over it.
     """
 
@@ -65,7 +69,9 @@ class OutcomeRow:
         else:
             small += f" ({self.small / self.original:.3g}x)" if self.original else ""
             verdict = {None: "", True: "met", False: "missed"}[self.met]
-            if self.asked is not None and self.small > self.asked:
+            if math.isnan(self.small):
+                small, verdict = _shown(self.kind, self.small), "cannot be told"
+            elif self.asked is not None and self.small > self.asked:
                 over = f"{100 * (self.small / self.asked - 1):.1f} %"
                 verdict = f"met, +{over} is noise" if self.met else f"missed by {over}"
             if self.predicted is not None:
@@ -142,14 +148,26 @@ def costs_of(
     found: dict[str, float] = {}
     for what in dict.fromkeys((*SHOWN, *config.targets)):
         if what == "latency_ms":
-            table = LatencyTable.load(Path(config.latency_table))
-            found[what] = table.predict(graph, interpolate=config.interpolate)
+            found[what] = _by_table(graph, config)
         elif what in FORMS_OF:
             reckon = {"bytes": tflite_bytes, "ram": arena_bytes}[what]
             found[what] = float(reckon(graph, form_of(config, what)))
         else:
             found[what] = float(getattr(counted, what))
     return found
+
+
+def _by_table(graph: Graph, config: CompressConfig) -> float:
+    """A network's milliseconds by the table; nan, which is logged, where surgery left more in it.
+
+    What was searched is not lost for an operation, such as a gather, that no table has.
+    """
+    table = LatencyTable.load(Path(config.latency_table))
+    try:
+        return table.predict(graph, interpolate=config.interpolate)
+    except KerasNasError as error:
+        logging.warning("The time of %s cannot be told by the table: %s", graph.name, error)
+        return math.nan
 
 
 def form_of(config: CompressConfig, what: str) -> str:
@@ -186,6 +204,8 @@ def quality_row(name: str, before: float, after: float, of: str = "") -> Outcome
 
 
 def _shown(kind: str, value: float) -> str:
+    if math.isnan(value):
+        return "unknown"
     if kind == "share":
         return f"{100 * value:.2f} %"
     if kind == "quality":

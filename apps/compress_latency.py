@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from keras_nas.errors import UsageError
 
 MEASUREMENT = HostBenchmarkConfig(warmup=5, runs=40, rounds=8)
 """Of each point on this host."""
+PROGRESS_SECONDS = 30.0
+"""Between two lines about how far the table is."""
 PHONE_RUN = 2.0
 """Seconds of a run on a phone besides its pause: the tool's own second, and the way there."""
 
@@ -63,10 +66,30 @@ def with_table(
     settings = LatencyProfileConfig(
         str(folder / "latency_table.json"),
         points=str(folder / f"latency_points_{where}.jsonl"),
-        statistic="min",
+        statistic="quartile",
     )
     if config.session.overwrite:
         Path(settings.points_path).unlink(missing_ok=True)
+
+    with tempfile.TemporaryDirectory(prefix="keras_nas_latency.") as temporary:
+        file = str(Path(temporary) / "original.tflite")
+        convert(model, file, input_shape=(1, *shape) if shape else None)
+        graph = graph_of(model, shape or None)
+        table = profile_network(
+            graph, file, _measurer(config), settings, _announce(config, left, say),
+            _now_and_then(say), points=config.latency_points, round_to=budget.round_to,
+        )  # fmt: skip
+    say(
+        f"{settings.output}: the original takes {table.predict(graph):.3f} ms, "
+        f"{table.calibration:.2f} times its operations' sum, by which predictions are multiplied."
+    )
+    return dataclasses.replace(budget, latency_table=settings.output)
+
+
+def _announce(
+    config: CompressAppConfig, left: float, say: Callable[[str], None]
+) -> Callable[[int, float], None]:
+    """Says how many points are measured, and refuses what takes longer than is left."""
 
     def expect(points: int, seconds: float) -> None:
         say(
@@ -81,19 +104,20 @@ def with_table(
                 "where this one ended"
             )
 
-    with tempfile.TemporaryDirectory(prefix="keras_nas_latency.") as temporary:
-        file = str(Path(temporary) / "original.tflite")
-        convert(model, file, input_shape=(1, *shape) if shape else None)
-        graph = graph_of(model, shape or None)
-        table = profile_network(
-            graph, file, _measurer(config), settings, expect,
-            points=config.latency_points, round_to=budget.round_to,
-        )  # fmt: skip
-    say(
-        f"{settings.output}: the original takes {table.predict(graph):.3f} ms, "
-        f"{table.calibration:.2f} times its operations' sum, by which predictions are multiplied."
-    )
-    return dataclasses.replace(budget, latency_table=settings.output)
+    return expect
+
+
+def _now_and_then(say: Callable[[str], None]) -> Callable[[str], None]:
+    """Passes on how far the table is, at most once in `PROGRESS_SECONDS`."""
+    said = time.monotonic()
+
+    def progress(line: str) -> None:
+        nonlocal said
+        if time.monotonic() - said >= PROGRESS_SECONDS:
+            said = time.monotonic()
+            say(f"Latency table: {line}.")
+
+    return progress
 
 
 def lacks_table(budget: CompressConfig) -> bool:

@@ -48,5 +48,5 @@ FORMS_OF = {"bytes": FILE_FORMATS, "ram": ARENA_DTYPES}
 LATENCY_DTYPES = ("float32", "int8")
 """The dtypes of a latency table's conditions."""
 
-LATENCY_STATISTICS = ("median", "min")
+LATENCY_STATISTICS = ("median", "quartile", "min")
 """Which of a point's times a latency table takes."""

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 from export.latency.grid import grid_of_operations
-from export.latency.profile import Benchmark, LatencyProfileConfig, fill, open_points
+from export.latency.profile import Benchmark, LatencyProfileConfig, fill, open_points, time_of
 from keras_nas.costs import LatencyTable, timed_operations
 from keras_nas.errors import KerasNasError
 from keras_nas.graph import Graph
@@ -28,6 +28,7 @@ def profile_network(
     benchmark: Benchmark,
     config: LatencyProfileConfig,
     expect: Callable[[int, float], None] = lambda points, seconds: None,
+    progress: Callable[[str], None] = lambda line: None,
     *,
     points: int = 8,
     round_to: int = 1,
@@ -44,10 +45,12 @@ def profile_network(
         expect: Called once, after the first few points, with the number of those that are to be
             measured in all and the seconds that the others take, about. What it raises ends the
             work.
+        progress: Called with a line of text after each portion of the others.
         points, round_to: As in `grid_of_operations`.
 
     Returns:
-        The table; `LatencyTable.calibration` is the file's time over the sum of the operations'.
+        The table; `LatencyTable.calibration` is the file's time over the sum of the operations',
+        all by the statistic of `config`.
 
     Raises:
         KerasNasError: An operation of the network is not known, the file or no point could be
@@ -58,20 +61,20 @@ def profile_network(
     missing = [point for point in grid if point not in measured]
     sample = missing[:: max(1, len(missing) // SAMPLE)][:SAMPLE]
     began = time.monotonic()
-    medians = fill(measured, sample, benchmark, config, beside=file)
+    times = fill(measured, sample, benchmark, config, beside=file)
     if missing:
         each = (time.monotonic() - began) / len(sample)
         expect(len(missing), each * (len(missing) - len(sample)))
-    medians += fill(measured, grid, benchmark, config, beside=file)
-    took = statistics.median(medians or [_alone(file, benchmark)])
+    times += fill(measured, grid, benchmark, config, progress, beside=file)
+    took = statistics.median(times or [_alone(file, benchmark, config)])
     table = measured.table().calibrated(graph, took)
     table.save(config.output)
     return table
 
 
-def _alone(file: str, benchmark: Benchmark) -> float:
+def _alone(file: str, benchmark: Benchmark, config: LatencyProfileConfig) -> float:
     """The file's time where every point was measured before."""
     report = benchmark([file], 1)
     if not report.results:
         raise KerasNasError(f"{file} cannot be measured: {report.failures[0].message}")
-    return report.results[0].central_ms
+    return time_of(report.results[0], config.statistic)

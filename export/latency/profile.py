@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 from absl import logging
 
 from export import host_benchmark
@@ -35,8 +36,9 @@ class LatencyProfileConfig:
         points: The file of measured points, by which a run is resumed; by default `output` with
             ".points.jsonl" after it.
         batch: How many points are measured in turns and then written down.
-        statistic: The time of a point, of its runs: "median"; or "min", which is nearer the truth
-            on a machine that does other work too.
+        statistic: The time of a file, of its runs: "median"; or "quartile", the lower one, or
+            "min", nearer the truth on a machine that does other work too. The phone's tool tells
+            no quartile: the median stands in.
     """
 
     output: str
@@ -125,19 +127,23 @@ def fill(
         beside: A .tflite that takes turns with the points of each portion.
 
     Returns:
-        The medians of `beside`, in milliseconds, one a portion that was measured.
+        The times of `beside`, in milliseconds, one a portion that was measured.
 
     Raises:
         KerasNasError: The file holds no point even now, or the device was lost.
     """
-    medians: list[float] = []
+    times: list[float] = []
     done = failures = 0
     for _, group in itertools.groupby(sorted(grid, key=_threads), key=_threads):
         for portion in _portions(list(group), config.batch):
             missing = [point for point in portion if point not in points]
             if missing:
                 report = _measure(missing, benchmark, points, config.statistic, beside)
-                medians += [r.central_ms for r in report.results if r.model.path == beside]
+                times += [
+                    time_of(result, config.statistic)
+                    for result in report.results
+                    if result.model.path == beside
+                ]
                 failures += sum(failure.model != beside for failure in report.failures)
             done += len(portion)
             progress(f"{done} of {len(grid)} points")
@@ -145,7 +151,16 @@ def fill(
         logging.warning("%d points could not be measured.", failures)
     if not len(points):
         raise KerasNasError("No point of the grid could be measured; see the log for the reasons.")
-    return medians
+    return times
+
+
+def time_of(result: BenchmarkResult, statistic: str) -> float:
+    """A file's milliseconds by a statistic of `LatencyProfileConfig`, or the nearest there is."""
+    if statistic == "min" and result.min_ms is not None:
+        return result.min_ms
+    if statistic == "quartile" and result.samples_ms:
+        return float(np.quantile(result.samples_ms, 0.25))
+    return result.central_ms
 
 
 def on_host(config: HostBenchmarkConfig | None = None) -> Benchmark:
@@ -202,7 +217,7 @@ def _measure(
         paths = {_write(point, folder, i): point for i, point in enumerate(portion)}
         report = benchmark([*paths, *filter(None, [beside])], portion[0].condition.threads)
     points.add(
-        (paths[path], _milliseconds(result, statistic) / paths[path].copies)
+        (paths[path], time_of(result, statistic) / paths[path].copies)
         for result in report.results
         if (path := result.model.path) in paths
     )
@@ -217,11 +232,6 @@ def _write(point: GridPoint, folder: str, number: int) -> str:
     path = Path(folder) / f"point_{number}.tflite"
     path.write_bytes(content)
     return os.fspath(path)
-
-
-def _milliseconds(result: BenchmarkResult, statistic: str) -> float:
-    found = result.min_ms if statistic == "min" else result.median_ms
-    return result.mean_ms if found is None else found
 
 
 def _threads(point: GridPoint) -> int:

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import re
 
 import pytest
 
@@ -92,7 +93,26 @@ def test_times_are_judged_where_the_table_is_of(place, compressed, tmp_path):
     assert rows["float32 time"].asked is None
 
 
-def test_a_table_that_takes_too_long_is_said_and_its_points_stay(place, tmp_path):
+def test_an_operation_that_the_table_lacks_does_not_lose_the_result(place, compressed, tmp_path):
+    from apps.compress_outcome import outcome_of_run
+
+    folder = RunFolder(place / "small")
+    content = json.loads((folder.path / "latency_table.json").read_text())
+    path = tmp_path / "less.json"
+    budget = dataclasses.replace(BUDGET, latency_table=str(path), target_latency_ms=1000.0)
+    for device, name, verdict in (
+        (content["device"], "float32 time", "met (table: unknown)"),
+        ("a phone", "time by table", "cannot be told"),
+    ):
+        less = {**content, "device": device, "conditions": content["conditions"][:1]}
+        path.write_text(json.dumps(less))
+        outcome = outcome_of_run(budget, ("float32",), folder, ())
+        (row,) = (row for row in outcome.rows if row.name == name)
+        assert row.cells()[-1] == verdict
+        assert outcome.met is (device != "a phone")
+
+
+def test_a_table_that_takes_too_long_is_said_and_its_points_stay(place, monkeypatch, tmp_path):
     from apps.compress_latency import with_table
 
     config = asked(place, output=str(tmp_path / "small"), latency_points=3)
@@ -102,9 +122,11 @@ def test_a_table_that_takes_too_long_is_said_and_its_points_stay(place, tmp_path
     assert len(said) == 1
     points = tmp_path / "small" / "latency_points_host.jsonl"
     before = points.read_text()
+    monkeypatch.setattr("apps.compress_latency.PROGRESS_SECONDS", 0.0)
     budget = with_table(config, net(), (), float("inf"), said.append)
     assert budget.latency_table == str(tmp_path / "small" / "latency_table.json")
     assert points.read_text().startswith(before)
+    assert any(re.fullmatch(r"Latency table: (\d+) of \1 points\.", line) for line in said)
     again = dataclasses.replace(config, session=SessionSettings(overwrite=True))
     with_table(again, net(), (), float("inf"), said.append)
     assert not points.read_text().startswith(before)

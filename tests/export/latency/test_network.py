@@ -33,9 +33,12 @@ def whole(tmp_path) -> str:
     return str(path)
 
 
-def run(tmp_path, whole, measure, expect=lambda points, seconds: None):
-    config = LatencyProfileConfig(str(tmp_path / "table.json"))
-    return profile_network(graph_of(net()), whole, measure, config, expect, points=POINTS)
+def run(
+    tmp_path, whole, measure, expect=lambda points, seconds: None, statistic="median", lines=None
+):
+    config = LatencyProfileConfig(str(tmp_path / "table.json"), statistic=statistic)
+    progress = [].append if lines is None else lines.append
+    return profile_network(graph_of(net()), whole, measure, config, expect, progress, points=POINTS)
 
 
 def test_predictions_are_of_the_networks_measured_time(tmp_path, whole):
@@ -48,6 +51,16 @@ def test_predictions_are_of_the_networks_measured_time(tmp_path, whole):
     portions = [call for call in measure.calls if len(call) > 1]
     assert all(call[-1][0] == 999 for call in portions)  # it takes turns with every portion
     assert sum(len(call) - 1 for call in portions) == POINTS
+
+
+@pytest.mark.parametrize(("statistic", "each"), [("min", 0.5), ("quartile", 0.75)])
+def test_operations_and_file_are_timed_by_the_same_statistic(tmp_path, whole, statistic, each):
+    lines: list[str] = []
+    table = run(tmp_path, whole, Measurer(), statistic=statistic, lines=lines)
+    assert table.calibration == pytest.approx(3.5)
+    assert table.predict(graph_of(net())) == pytest.approx(7 * each)
+    assert lines == ["8 of 12 points", "12 of 12 points"]
+    assert run(tmp_path, whole, Measurer(), statistic=statistic).calibration == pytest.approx(3.5)
 
 
 def test_the_time_is_said_after_a_few_points_and_may_end_it(tmp_path, whole):

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from apps.tflite_stages import tflite_path
-from keras_nas.choices import FORMS_OF
 from keras_nas.compression.config import CompressConfig
 from keras_nas.compression.outcome import Outcome, OutcomeRow, label_of, outcome_of, quality_row
 from keras_nas.costs import LatencyTable

@@ -148,26 +148,31 @@ def latency_bars(results: Sequence[Mapping[str, Any]]) -> Figure:
 
     Args:
         results: Entries of a benchmark's JSON: `model.path`, `device.name`, `runtime`, `threads`,
-            `median_ms`, `min_ms`, `p90_ms`.
+            `median_ms`, `min_ms`, `p90_ms`. A phone's few rounds have no percentile, and so no
+            whisker above; its older programs tell no median but `mean_ms`.
     """
     figure = Figure(figsize=(9.0, 0.62 * len(results) + 1.3), layout="constrained")
     axes = figure.add_subplot()
     places = range(len(results))
-    medians = [result["median_ms"] for result in results]
-    below = [result["median_ms"] - result["min_ms"] for result in results]
-    above = [result["p90_ms"] - result["median_ms"] for result in results]
+    medians = [result["median_ms"] or result["mean_ms"] for result in results]
+    below = [
+        median - (result["min_ms"] or median)
+        for median, result in zip(medians, results, strict=True)
+    ]
+    ends = [result["p90_ms"] or median for median, result in zip(medians, results, strict=True)]
+    above = [end - median for end, median in zip(ends, medians, strict=True)]
     axes.barh(places, medians, height=0.55, color=MEDIAN)
     axes.errorbar(
         medians, places, xerr=[below, above], fmt="none", ecolor=SPREAD, capsize=3, linewidth=1
     )
-    for place, result in enumerate(results):
+    for place, (median, end) in enumerate(zip(medians, ends, strict=True)):
         axes.annotate(
-            f"{result['median_ms']:.3f} ms", (result["p90_ms"], place),
+            f"{median:.3f} ms", (end, place),
             xytext=(6, 0), textcoords="offset points", va="center", fontsize=9,
         )  # fmt: skip
     axes.set_yticks(places, [_label(result) for result in results], fontsize=9)
     axes.invert_yaxis()
-    axes.set_xlim(0, 1.18 * max(result["p90_ms"] for result in results))
+    axes.set_xlim(0, 1.18 * max(ends))
     axes.set_xlabel("ms an inference: median; whiskers from the fastest to the 90th percentile")
     axes.spines[["top", "right"]].set_visible(False)
     return figure

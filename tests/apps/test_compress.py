@@ -11,7 +11,6 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from apps.compress_config import CompressAppConfig
 from export import metadata
 from keras_nas.compression.config import CompressConfig
 from keras_nas.costs import count

@@ -9,7 +9,13 @@ from keras import layers
 
 import keras_nas as kn
 from keras_nas.reporting.operation_plots import kernels_per_layer, operations_per_layer
-from keras_nas.reporting.plots import channels_per_layer, gate_histograms, held_out_curves, save
+from keras_nas.reporting.plots import (
+    channels_per_layer,
+    gate_histograms,
+    held_out_curves,
+    latency_bars,
+    save,
+)
 from keras_nas.reporting.run_sections import operations_by_layer
 
 FULL = {"stem_conv_gate": 16, "block1_conv_gate": 32, "block2_conv_gate": 64}
@@ -31,6 +37,19 @@ def test_bars_are_the_channels():
     ]  # fmt: skip
     assert axes.get_title() == "Channels per layer: 21% of 112 kept"
     assert axes.get_legend() is not None
+
+
+def test_a_time_without_percentiles_has_a_bar_without_whiskers():
+    measured = {
+        "device": {"name": "a phone"}, "runtime": {"name": "a runtime", "delegate": "xnnpack"},
+        "model": {"path": "small.tflite"}, "threads": 1, "mean_ms": 3.0,
+    }  # fmt: skip
+    known = {"min_ms": 1.5, "median_ms": 2.0, "p90_ms": 4.0}
+    (axes,) = latency_bars([measured | dict.fromkeys(known), measured | known]).axes
+    assert [bar.get_width() for bar in axes.patches] == [3.0, 2.0]
+    (whiskers,) = axes.collections
+    ends = [segment[:, 0].tolist() for segment in whiskers.get_segments()]
+    assert ends == [[3.0, 3.0], [1.5, 4.0]]
 
 
 def test_histograms_are_shares_by_delta():

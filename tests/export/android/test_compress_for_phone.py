@@ -49,6 +49,7 @@ def phone_config(adb_server, tmp_path):
     return make
 
 
+@pytest.mark.slow
 def test_the_phones_table_is_made_first_and_its_times_are_judged_at_the_end(
     phone, phone_config, monkeypatch, tmp_path
 ):

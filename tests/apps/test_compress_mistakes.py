@@ -91,13 +91,9 @@ MISTAKES = {
         ("--target_bytes=int8:200KB",), 2,
         "200k and 1.5M are numbers too. .*'int8:200KB'",
     ),
-    "a latency without a table": (
-        ("--target_latency_ms=3",), 2,
-        "`latency_table` must be given with a target .*latency_ms",
-    ),
     "a table without a latency": (
         ("--latency_table=text.txt",), 2,
-        "`latency_table` must be given with a target .*and only then",
+        "`latency_table` must be given with `target_latency_ms` only",
     ),
     "a table that is not there": (
         ("--target_latency_ms=3", "--latency_table=table.json"), 1,

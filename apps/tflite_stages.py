@@ -107,7 +107,7 @@ class Benchmark(RunStage):
         big, small = self.reads(folder)
         report = benchmark(_written(folder, self.formats), MEASUREMENT)
         report.save(folder.path / "benchmark.json")
-        medians = {Path(r.model.path).name: float(r.median_ms or r.mean_ms) for r in report.results}
+        medians = {Path(r.model.path).name: r.central_ms for r in report.results}
         folder.update_results(
             rows={name: {"latency_ms": median} for name, median in medians.items()},
             host=report.results[0].device.label,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import keras
 import numpy as np
 import pytest
 
@@ -11,21 +10,15 @@ from keras_nas.compression import CompressConfig
 from keras_nas.compression.outcome import OutcomeRow, quality_row
 from keras_nas.costs import arena_bytes, count, tflite_bytes
 from keras_nas.errors import KerasNasError, UsageError
-from keras_nas.search import Session, TrainConfig, train
-from keras_nas.tasks import Classification
-from tests.training.nets import arrays, random_images, small_net
+from keras_nas.search import Session
+from tests.training.nets import arrays, random_images, small_net, trained_net
 
 QUIET = Session(progress="off")
 
 
 @pytest.fixture(scope="module")
 def trained():
-    """The small network, which has learned the quadrants."""
-    keras.utils.set_random_seed(0)
-    net = small_net()
-    config = TrainConfig(epochs=4, learning_rate=0.05)
-    train(net, random_images(256), None, config, task=Classification.of(net), session=QUIET)
-    return net
+    return trained_net()
 
 
 def compressed(model, **settings):

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import keras
 import pytest
 
 import keras_nas
 from keras_nas.compression import CompressConfig
 from keras_nas.compression.rate import SHARES, find_rate
-from keras_nas.search import Session, TrainConfig, train
+from keras_nas.search import Session, TrainConfig
 from keras_nas.tasks import Classification
-from tests.training.nets import random_images, small_net
+from tests.training.nets import random_images, trained_net
 
 QUIET = Session(progress="off")
 
 
 @pytest.fixture
 def trained():
-    keras.utils.set_random_seed(0)
-    net = small_net()
-    config = TrainConfig(epochs=4, learning_rate=0.05)
-    train(net, random_images(256), None, config, task=Classification.of(net), session=QUIET)
-    return net
+    return trained_net()
 
 
 def found(net, rate):

@@ -11,8 +11,12 @@ from keras import layers
 from keras_nas.data import DataSet
 from keras_nas.layers import ScaledEdge
 from keras_nas.models import DsoSpace
+from keras_nas.tasks import Classification
+from keras_nas.training.session import Session
 from keras_nas.training.stage import Stage
 from keras_nas.training.step import Learned, descend, global_mean
+from keras_nas.training.train_config import TrainConfig
+from keras_nas.training.trainer import train
 
 
 def small_net(classes=4, dtype=None):
@@ -40,6 +44,17 @@ def random_images(examples=64, batch=16, classes=4, seed=0):
         image[:, :, 0] += 1.5 * (label % 2)
         image[:, :, 1] += 1.5 * (label // 2)
     return tf.data.Dataset.from_tensor_slices((images, labels)).batch(batch)
+
+
+def trained_net():
+    """The small network, which has learned the quadrants."""
+    keras.utils.set_random_seed(0)
+    net = small_net()
+    train(
+        net, random_images(256), None, TrainConfig(epochs=4, learning_rate=0.05),
+        task=Classification.of(net), session=Session(progress="off"),
+    )  # fmt: skip
+    return net
 
 
 def arrays(model):

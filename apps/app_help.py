@@ -53,7 +53,11 @@ def _help_text(headings: Mapping[str, str]) -> str:
 
 def _flag_text(flag: flags.Flag) -> str:
     name = f"--[no]{flag.name}" if flag.boolean else f"--{flag.name}"
-    text = f"{name}: {flag.help}"
+    described = flag.help
+    if isinstance(flag, flags.EnumFlag):
+        listed = "|".join(flag.parser.enum_values)
+        described = described.replace(listed, listed.replace("|", " | "), 1)
+    text = f"{name}: {described}"
     if flag.default:
         text += f" (default: {flag.default})"
     if flag.parser.syntactic_help:

@@ -60,11 +60,11 @@ def said(tmp_path_factory):
     """Runs commands, each in a fork of one process; code, stdout, stderr and heavy imports."""
     folder = tmp_path_factory.mktemp("apps")
 
-    def run(commands):
+    def run(commands, columns=100):
         done = subprocess.run(
             [sys.executable, "-c", RUNNER, json.dumps(commands)],
             cwd=folder, capture_output=True, text=True, check=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": str(columns)},
         )  # fmt: skip
         return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -114,10 +114,12 @@ HEADINGS = {
 """Some headings of --help, with flags that stand under them."""
 
 
-def test_help_groups_the_flags_under_headings(said):
-    helps = said([(app, ["--help"]) for app in HEADINGS])
+@pytest.mark.parametrize("columns", [80, 200])
+def test_help_groups_the_flags_under_headings(said, columns):
+    helps = said([(app, ["--help"]) for app in HEADINGS], columns)
     for headings, (_, out, _, _) in zip(HEADINGS.values(), helps, strict=True):
         groups = dict(part.split(":\n", 1) for part in out.split("\n\n") if ":\n  --" in part)
+        assert max(map(len, out[out.index(next(iter(groups))) :].splitlines())) <= columns
         for heading, names in headings.items():
             found = re.findall(r"^  --(?:\[no\])?(\w+): ", f"{groups[heading]}", re.MULTILINE)
             assert set(names) <= set(found), heading

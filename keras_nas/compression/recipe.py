@@ -86,7 +86,7 @@ def make_recipe(
     make = {"dnal": _dnal, "fgnas": _fgnas}[method]
     reasons = (
         f"Method: {method.upper()}, {_why_method(config.method, shape)}. "
-        f"{search} epochs while channels close and the weights learn on, {finetune} of finetuning.",
+        f"{search} epoch{'s' * (search > 1)} while channels close and the weights learn on, {finetune} of finetuning.",
         f"Training: {optimizer.upper()} from {training.learning_rate:g} along one cosine, "
         + _why_optimizer(config.optimizer, normalized, has_unit)
         + (f"; taught by the original (weight {config.distill_weight:g})." if taught else ".")

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import PIL.Image
 
-from keras_nas.data.broken import STOP, read_all
+from keras_nas.data.broken_pictures import STOP, read_all
 from keras_nas.data.images import PictureBytes, read_image, size_of_image
 from keras_nas.data.subsets import balanced_subset
 from keras_nas.errors import KerasNasError, UsageError

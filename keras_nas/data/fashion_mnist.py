@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_nas.data.fetched import Fetched, data_directory
+from keras_nas.data.fetched_data import Fetched, data_directory
 from keras_nas.data.idx import parse_idx, read_possibly_gzipped
 from keras_nas.data.normalization import Normalization
 from keras_nas.data.packages import debian_package

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from keras_nas.choices import FETCH_TASKS
 from keras_nas.data import fashion_mnist, mni152, photographs, voc_image
-from keras_nas.data.fetched import Fetched
+from keras_nas.data.fetched_data import Fetched
 from keras_nas.data.tensorflow_datasets_source import prepared_builder
 from keras_nas.errors import UsageError
 

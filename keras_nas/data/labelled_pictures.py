@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-from keras_nas.data.broken import STOP
+from keras_nas.data.broken_pictures import STOP
 from keras_nas.data.own_pictures import FINDERS
 from keras_nas.data.registry import check_place, load, task_of
 from keras_nas.errors import UsageError

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_nas.data.fetched import Fetched, data_directory
+from keras_nas.data.fetched_data import Fetched, data_directory
 from keras_nas.data.idx import read_possibly_gzipped
 from keras_nas.data.packages import python_package
 from keras_nas.errors import KerasNasError, UsageError

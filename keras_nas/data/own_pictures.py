@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_nas.data.augmentation import Augmentation
-from keras_nas.data.broken import STOP
+from keras_nas.data.broken_pictures import STOP
 from keras_nas.data.class_folders import list_class_folders
 from keras_nas.data.class_pictures import PictureListing
 from keras_nas.data.in_memory import Arrays, InMemory, LoadOptions, task_data

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from keras_nas.data.fetched import Fetched, data_directory
+from keras_nas.data.fetched_data import Fetched, data_directory
 from keras_nas.data.packages import debian_package
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.files import atomic_write_bytes

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_nas.data.broken import STOP
+from keras_nas.data.broken_pictures import STOP
 from keras_nas.data.class_pictures import Arrays, ClassPictures
 from keras_nas.data.labels import as_sparse
 from keras_nas.data.subsets import balanced_subset

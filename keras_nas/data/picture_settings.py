@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from keras_nas.data.broken import SKIP, STOP
+from keras_nas.data.broken_pictures import SKIP, STOP
 from keras_nas.data.pixels import PIXELS, STANDARDIZED, pixel_range
 from keras_nas.errors import UsageError
 from keras_nas.settings import check_choices, setting, settings_of

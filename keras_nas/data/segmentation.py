@@ -12,9 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_nas.data import coco_voc, mni152, synthetic_segmentation, voc_folder
-from keras_nas.data.broken import STOP
+from keras_nas.data.broken_pictures import STOP
 from keras_nas.data.epochs import EpochDataset
-from keras_nas.data.fetched import data_directory
+from keras_nas.data.fetched_data import data_directory
 from keras_nas.data.normalization import Normalization
 from keras_nas.data.pipeline import check_seed, evaluation_data, training_data
 from keras_nas.data.pixels import STANDARDIZED

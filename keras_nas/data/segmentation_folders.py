@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
-from keras_nas.data.broken import STOP, read_all
+from keras_nas.data.broken_pictures import STOP, read_all
 from keras_nas.data.class_folders import TEST, TRAIN, VALIDATION, folder_of_part
 from keras_nas.data.images import list_images, opened, read_image
 from keras_nas.data.label_colors import FILE_NAME, LabelColors, read_label_colors

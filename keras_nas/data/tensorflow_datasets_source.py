@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from keras_nas.choices import FETCH_TASKS
-from keras_nas.data.fetched import ENVIRONMENT_VARIABLE
+from keras_nas.data.fetched_data import ENVIRONMENT_VARIABLE
 from keras_nas.errors import KerasNasError, UsageError
 
 if TYPE_CHECKING:

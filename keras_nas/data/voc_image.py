@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_nas.data.fetched import Fetched, data_directory
+from keras_nas.data.fetched_data import Fetched, data_directory
 from keras_nas.data.packages import python_package
 from keras_nas.errors import KerasNasError
 from keras_nas.files import atomic_write_bytes

@@ -12,6 +12,13 @@ from keras import layers
 
 from keras_nas.errors import KerasNasError
 from keras_nas.gates.blocks import block_beginnings
+from keras_nas.gates.convolution_segments import (
+    Segment,
+    activation_of,
+    has_own_activation,
+    is_homogeneous,
+    segment_of,
+)
 from keras_nas.gates.find import find
 from keras_nas.gates.mixed import (
     ACTIVATIONS,
@@ -24,13 +31,6 @@ from keras_nas.gates.mixed import (
     make_activation,
 )
 from keras_nas.gates.places import find_places
-from keras_nas.gates.segments import (
-    Segment,
-    activation_of,
-    has_own_activation,
-    is_homogeneous,
-    segment_of,
-)
 from keras_nas.graph import Graph, Node, kinds, read
 from keras_nas.graph.copy import GraphBuilder, call_copy, copy_operation, zero_initialized
 from keras_nas.graph.kinds import kind

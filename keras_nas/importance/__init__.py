@@ -5,10 +5,10 @@ from keras_nas.importance.criteria import criteria, random, register, score
 from keras_nas.importance.gammas import gamma
 from keras_nas.importance.kernel_norms import l1, l2
 from keras_nas.importance.prune import prune
+from keras_nas.importance.pruning_steps import prune_in_steps, shares
 from keras_nas.importance.start_logits import start_logits
-from keras_nas.importance.steps import prune_in_steps, shares
 from keras_nas.importance.taylor import taylor
-from keras_nas.surgery.tied import Group, tied_groups
+from keras_nas.surgery.gate_groups import Group, tied_groups
 
 __all__ = [
     "Budget",

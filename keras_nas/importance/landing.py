@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from keras_nas.errors import KerasNasError
-from keras_nas.surgery.tied import Group
+from keras_nas.surgery.gate_groups import Group
 
 Counts = tuple[int, ...]
 """For each group, how many of its units are kept."""

@@ -12,11 +12,11 @@ from keras_nas.architecture import Architecture
 from keras_nas.costs.costs import scaled
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.importance.budget import Budget, Latency
-from keras_nas.importance.choice import Choice, open_units
 from keras_nas.importance.criteria import Scores, checked
+from keras_nas.importance.group_masks import Choice, open_units
 from keras_nas.importance.landing import Counts, Widths, land, widths_of
 from keras_nas.importance.ranking import unit_keys
-from keras_nas.surgery.tied import tied_groups
+from keras_nas.surgery.gate_groups import tied_groups
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from keras_nas.errors import UsageError
 from keras_nas.graph.kinds import kind
 from keras_nas.importance.channel_paths import ChannelPaths
 from keras_nas.importance.criteria import Scores
-from keras_nas.surgery.tied import Group
+from keras_nas.surgery.gate_groups import Group
 
 RANKINGS = ("layer", "global", "normalized", "kind")
 NORMS = {

@@ -11,7 +11,7 @@ from keras_nas.gates.find import is_channel_gate
 from keras_nas.importance.criteria import Scores, checked
 from keras_nas.importance.ranking import descending, unit_keys
 from keras_nas.layers import Gate, ScaledSigmoidGate, STEGate
-from keras_nas.surgery.tied import tied_groups
+from keras_nas.surgery.gate_groups import tied_groups
 
 
 def start_logits(

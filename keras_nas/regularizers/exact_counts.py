@@ -10,7 +10,7 @@ from keras_nas.graph import Node, Value
 from keras_nas.regularizers.amounts import Amounts
 from keras_nas.regularizers.prices import Price
 from keras_nas.surgery.plan import Plan
-from keras_nas.surgery.rules.known import Known, Mask, Masks, both, either, is_filled, some
+from keras_nas.surgery.rules.known_values import Known, Mask, Masks, both, either, is_filled, some
 
 
 class ExactCounts:

@@ -8,7 +8,7 @@ from keras_nas.graph import Graph, Node, Value
 from keras_nas.regularizers.amounts import Amounts
 from keras_nas.regularizers.prices import Price
 from keras_nas.surgery.plan import Plan
-from keras_nas.surgery.rules.relaxed import Clip, Factors, Vector, ones, times, union
+from keras_nas.surgery.rules.relaxed_vectors import Clip, Factors, Vector, ones, times, union
 
 
 def binary(total: tf.Tensor) -> tf.Tensor:

@@ -13,7 +13,7 @@ from keras_nas.gates.find import find, is_channel_gate
 from keras_nas.layers import Gate, STEGate
 from keras_nas.record import ArchitectureRecord
 from keras_nas.surgery.build import make_plan
-from keras_nas.surgery.tied import Group, tied_groups
+from keras_nas.surgery.gate_groups import Group, tied_groups
 
 Masks = Mapping[str, np.ndarray]
 """By the gate's name, bool `(channels,)`."""

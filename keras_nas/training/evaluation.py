@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_nas.tasks import Task
-from keras_nas.training.segments import Segments
+from keras_nas.training.alike_segments import Segments
 from keras_nas.training.stage import Data, epoch_of
 
 

@@ -15,8 +15,8 @@ import tensorflow as tf
 from keras_nas.errors import UsageError
 from keras_nas.graph.read import as_functional
 from keras_nas.layers.edge_scales import factors_together
+from keras_nas.training.alike_segments import description
 from keras_nas.training.parts import Part, parts_of, whole
-from keras_nas.training.segments import description
 from keras_nas.training.stand_ins import standing_for
 
 RANDOM_OPERATIONS = frozenset(

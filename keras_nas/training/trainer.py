@@ -163,8 +163,7 @@ class TrainStage(Stage):
         if not self.weights:
             raise KerasNasError(
                 f"Stage '{self.name}' has nothing to train: model '{self.model.name}' has no "
-                "weights. A search that leaves none was pressed too hard: lower `lambda_a`, or "
-                "`gamma`."
+                "weights. A search that leaves none was pressed too hard: lower its penalty."
             )
         scaling = needs_loss_scaling(self.model)
         self.optimizer = make_optimizer(self.config, steps, self.weights, scaling)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import keras_nas as kn
 from keras_nas.importance.landing import Widths, land, widths_of
 from keras_nas.importance.ranking import RANKINGS, descending, unit_keys, unit_sums
-from keras_nas.surgery.tied import Group
+from keras_nas.surgery.gate_groups import Group
 from tests.importance.nets import gated, resnet
 
 GROUPS = [Group({"a": np.array([[0], [1]])}), Group({"b": np.array([[0], [1], [2]])})]

@@ -22,8 +22,8 @@ from keras_nas.search.dso.edge_stage import EdgeStage, scaled_edges
 from keras_nas.search.fgnas.folded_gates import fold_gates
 from keras_nas.search.fgnas.stage import FgnasStage
 from keras_nas.tasks import Classification
+from keras_nas.training.alike_segments import segments_of
 from keras_nas.training.rematerialization import Rematerialized
-from keras_nas.training.segments import segments_of
 from keras_nas.training.trainer import TrainStage
 from tests.training.nets import arrays, random_images
 

@@ -19,10 +19,10 @@ from keras_nas.search.dso.config import DsoConfig, parse_ratio
 from keras_nas.search.dso.edge_gammas import Gammas
 from keras_nas.search.dso.edge_graph import EdgeGraph
 from keras_nas.tasks import Task
+from keras_nas.training.alike_segments import Segments
 from keras_nas.training.alike_updates import trace_alike_updates_once
 from keras_nas.training.evaluation import Evaluator
 from keras_nas.training.rematerialization import Rematerialized
-from keras_nas.training.segments import Segments
 from keras_nas.training.step import Learned, StepReport, descend, global_mean
 from keras_nas.training.trainer import (
     TrainStage,

@@ -14,8 +14,8 @@ from keras_nas.costs.layer_costs import layer_costs
 from keras_nas.graph import Node, Value
 from keras_nas.graph.kinds import is_channels_last
 from keras_nas.surgery.channels import Channels, all_live
-from keras_nas.surgery.rules.known import Known, Mask, Masks, as_column, of_column, some
-from keras_nas.surgery.rules.relaxed import Clip, Factors, Vector, ones
+from keras_nas.surgery.rules.known_values import Known, Mask, Masks, as_column, of_column, some
+from keras_nas.surgery.rules.relaxed_vectors import Clip, Factors, Vector, ones
 
 
 @dataclass(eq=False)

@@ -10,8 +10,8 @@ import tensorflow as tf
 from keras_nas.costs.layer_costs import layer_costs
 from keras_nas.surgery.channels import all_live
 from keras_nas.surgery.rules.base import Rule, positions
-from keras_nas.surgery.rules.evaluate import activated, apply_activation, own_activation
-from keras_nas.surgery.rules.known import (
+from keras_nas.surgery.rules.constant_folding import activated, apply_activation, own_activation
+from keras_nas.surgery.rules.known_values import (
     Known,
     Mask,
     both,

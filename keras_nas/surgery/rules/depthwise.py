@@ -7,10 +7,10 @@ import tensorflow as tf
 
 from keras_nas.surgery.channels import Channels
 from keras_nas.surgery.rules.base import Rule, positions
+from keras_nas.surgery.rules.constant_folding import activated, apply_activation, own_activation
 from keras_nas.surgery.rules.convolution import pads
-from keras_nas.surgery.rules.evaluate import activated, apply_activation, own_activation
-from keras_nas.surgery.rules.known import is_filled, settled
-from keras_nas.surgery.rules.relaxed import folded, repeat
+from keras_nas.surgery.rules.known_values import is_filled, settled
+from keras_nas.surgery.rules.relaxed_vectors import folded, repeat
 
 
 class DepthwiseConvolution(Rule):

@@ -11,8 +11,8 @@ from keras_nas.graph.kinds import kind
 from keras_nas.surgery.channels import Channels
 from keras_nas.surgery.rules.arrays import array_settings, by_channel, fits, take_channels
 from keras_nas.surgery.rules.base import SameChannels
-from keras_nas.surgery.rules.evaluate import on_constants, on_known
-from keras_nas.surgery.rules.known import Known, either, settled
+from keras_nas.surgery.rules.constant_folding import on_constants, on_known
+from keras_nas.surgery.rules.known_values import Known, either, settled
 
 
 class Elementwise(SameChannels):

@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from keras_nas.surgery.channels import Channels
 from keras_nas.surgery.rules.base import Rule, SameChannels
-from keras_nas.surgery.rules.known import Known, both
-from keras_nas.surgery.rules.relaxed import times
+from keras_nas.surgery.rules.known_values import Known, both
+from keras_nas.surgery.rules.relaxed_vectors import times
 
 
 class GateRule(SameChannels):

@@ -20,8 +20,8 @@ from keras_nas.surgery.rules.arrays import (
     take_channels,
 )
 from keras_nas.surgery.rules.base import Rule, positions
-from keras_nas.surgery.rules.evaluate import on_constants, on_known
-from keras_nas.surgery.rules.known import (
+from keras_nas.surgery.rules.constant_folding import on_constants, on_known
+from keras_nas.surgery.rules.known_values import (
     Known,
     both,
     either,
@@ -30,7 +30,7 @@ from keras_nas.surgery.rules.known import (
     settled,
     some,
 )
-from keras_nas.surgery.rules.relaxed import broadcast, concat, ones, times, union
+from keras_nas.surgery.rules.relaxed_vectors import broadcast, concat, ones, times, union
 
 _PARTS = ("live", "constant")
 PRODUCTS = frozenset(["Multiply", "ops.Multiply"])

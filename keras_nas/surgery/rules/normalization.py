@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_nas.surgery.channels import Channels
 from keras_nas.surgery.rules.base import SameChannels
-from keras_nas.surgery.rules.known import either, settled
+from keras_nas.surgery.rules.known_values import either, settled
 
 
 class BatchNormalization(SameChannels):

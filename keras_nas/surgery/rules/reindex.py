@@ -12,9 +12,9 @@ import tensorflow as tf
 from keras_nas.graph.kinds import kind
 from keras_nas.surgery.channels import Channels
 from keras_nas.surgery.rules.base import Rule
-from keras_nas.surgery.rules.known import Known, Mask, either
+from keras_nas.surgery.rules.known_values import Known, Mask, either
 from keras_nas.surgery.rules.moves import Move, Ways, follow
-from keras_nas.surgery.rules.relaxed import gather, scatter, union
+from keras_nas.surgery.rules.relaxed_vectors import gather, scatter, union
 
 
 class Reindex(Rule):

@@ -8,8 +8,8 @@ import tensorflow as tf
 from keras_nas.graph.kinds import kind
 from keras_nas.surgery.channels import Channels
 from keras_nas.surgery.rules.base import Rule, SameChannels, positions
-from keras_nas.surgery.rules.known import Known, either, of_array, settled
-from keras_nas.surgery.rules.relaxed import concat, union
+from keras_nas.surgery.rules.known_values import Known, either, of_array, settled
+from keras_nas.surgery.rules.relaxed_vectors import concat, union
 
 ZERO_ONLY = frozenset(["ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D", "ops.Sum"])
 

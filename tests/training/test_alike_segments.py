@@ -12,8 +12,8 @@ from keras_nas.layers.edge_scales import join_scales
 from keras_nas.models import DsoSpace
 from keras_nas.search.dso.edge_stage import scaled_edges
 from keras_nas.tasks import Classification
+from keras_nas.training.alike_segments import Segments, segments_of
 from keras_nas.training.evaluation import Evaluator
-from keras_nas.training.segments import Segments, segments_of
 from tests.training.nets import arrays
 
 

@@ -16,7 +16,7 @@ from keras_nas.importance.landing import Counts, Widths
 from keras_nas.importance.ranking import descending
 from keras_nas.layers import ScaledEdge
 from keras_nas.surgery.dependence import Dependence
-from keras_nas.surgery.tied import Group
+from keras_nas.surgery.gate_groups import Group
 
 
 class Choice:

@@ -6,7 +6,7 @@ import pytest
 
 import keras_nas
 from keras_nas.compression import CompressConfig
-from keras_nas.compression.rate import SHARES, find_rate
+from keras_nas.compression.learning_rate import SHARES, find_rate
 from keras_nas.search import Session, TrainConfig
 from keras_nas.tasks import Classification
 from tests.training.nets import random_images, trained_net

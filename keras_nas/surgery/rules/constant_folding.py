@@ -10,7 +10,7 @@ from keras_nas.graph import Node, Value
 from keras_nas.graph.activations import Activation, activation_of
 from keras_nas.surgery.rules.arrays import collapsed, map_operands
 from keras_nas.surgery.rules.base import Call
-from keras_nas.surgery.rules.known import Known, of_array, settled
+from keras_nas.surgery.rules.known_values import Known, of_array, settled
 
 
 def on_constants(node: Node, constants: dict[Value, np.ndarray]) -> np.ndarray:

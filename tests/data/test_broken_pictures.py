@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keras_nas.data.broken import read_all
+from keras_nas.data.broken_pictures import read_all
 from keras_nas.errors import KerasNasError
 
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras_nas.compression.config import CompressConfig
 from keras_nas.compression.learning_rate import find_rate
 from keras_nas.compression.pace import Pace, measure_pace
-from keras_nas.compression.recipe import Recipe, make_recipe
+from keras_nas.compression.recipe import Recipe, make_recipe, shown_epochs
 from keras_nas.costs import count
 from keras_nas.errors import KerasNasError
 from keras_nas.search.dead_network import ConstantOutput
@@ -49,7 +49,7 @@ class CompressPlan:
         return [
             *recipe.reasons,
             f"Time: {shown_seconds(self.search_seconds)} for the search "
-            f"({recipe.search_epochs} epoch{'s' * (recipe.search_epochs > 1)} of {self.pace.steps:,} steps), "
+            f"({shown_epochs(recipe.search_epochs)} of {self.pace.steps:,} steps), "
             f"{shown_seconds(self.finetune_seconds)} for finetuning ({recipe.finetune_epochs}), "
             "about.",
         ]

@@ -42,6 +42,11 @@ def split_epochs(epochs: int) -> tuple[int, int]:
     return search, epochs - search
 
 
+def shown_epochs(count: int) -> str:
+    """`1 epoch`, `4 epochs`."""
+    return f"{count} epoch{'s' * (count != 1)}"
+
+
 def make_recipe(
     config: CompressConfig,
     normalized: bool,
@@ -86,7 +91,8 @@ def make_recipe(
     make = {"dnal": _dnal, "fgnas": _fgnas}[method]
     reasons = (
         f"Method: {method.upper()}, {_why_method(config.method, shape)}. "
-        f"{search} epoch{'s' * (search > 1)} while channels close and the weights learn on, {finetune} of finetuning.",
+        f"{shown_epochs(search)} while channels close and the weights learn on, "
+        f"{finetune} of finetuning.",
         f"Training: {optimizer.upper()} from {training.learning_rate:g} along one cosine, "
         + _why_optimizer(config.optimizer, normalized, has_unit)
         + (f"; taught by the original (weight {config.distill_weight:g})." if taught else ".")

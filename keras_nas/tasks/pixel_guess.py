@@ -23,6 +23,7 @@ CANDIDATES = ("0..255", "0..1", "-1..1", STANDARDIZED, "torch", "caffe")
 
 _DEVIATIONS_FROM_CHANCE = 3.0
 _DEVIATIONS_OF_A_TIE = 2.0
+_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,14 @@ class PixelGuess:
         if self.tied:
             return f"{line}; not clearly better than {', '.join(self.tied)}"
         return line
+
+
+def _answers(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
+    """The network's own, without what `predict` of some models does to the pictures before."""
+    batches = (pixels[start : start + _BATCH] for start in range(0, len(pixels), _BATCH))
+    return np.concatenate(
+        [keras.ops.convert_to_numpy(model(batch, training=False)) for batch in batches]
+    )
 
 
 def candidates_for(channels: int, candidates: Sequence[str] = CANDIDATES) -> list[str]:
@@ -130,7 +139,7 @@ def guess_pixels(
     hits, losses = {}, {}
     for name in tried:
         pixels = _resized(own.of_pixels(name).apply(images), model)
-        outputs = model.predict(pixels, batch_size=64, verbose=0)
+        outputs = _answers(model, pixels)
         hits[name] = _hits(task, labels, outputs)
         loss = float(np.mean(keras.ops.convert_to_numpy(task.loss(labels, outputs))))
         losses[name] = loss if math.isfinite(loss) else math.inf

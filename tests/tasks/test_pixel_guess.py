@@ -65,6 +65,19 @@ def test_a_network_that_scales_by_itself_wants_raw_pixels(pictures):
     assert guess.describe().startswith("pixels 0..255, by trying: top-1 1 of 200 pictures (")
 
 
+class Preprocessed(keras.Model):
+    """A network with something before it in `predict`, as keras-hub's tasks have a preprocessor."""
+
+    def predict(self, x, **options):
+        return super().predict(x / 255, **options)
+
+
+def test_what_predict_does_beforehand_is_no_part_of_the_network(pictures):
+    network = nearest_red("0..1")
+    model = Preprocessed(network.input, network.output)
+    assert guess_pixels(model, *pictures).pixels == "0..1"
+
+
 def test_labels_may_be_one_hot_and_pictures_of_another_size(pictures):
     images, labels = pictures
     guess = guess_pixels(nearest_red("0..1", size=9), images, np.eye(5)[labels])

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from apps.tflite_stages import tflite_path
+from export.arena import measured_arena
 from keras_nas.compression.config import CompressConfig
 from keras_nas.compression.outcome import Outcome, OutcomeRow, label_of, outcome_of, quality_row
 from keras_nas.costs import LatencyTable
@@ -25,8 +26,9 @@ def outcome_of_run(
 ) -> Outcome:
     """The outcome of a run; its files are measured, other costs as the search priced them.
 
-    A budget of milliseconds is judged by the measured time of the small network's float32 file,
-    where that was measured on the table's device, and at the size that the table is of.
+    A budget of RAM is judged by the arena that the runtime plans for the file. A budget of
+    milliseconds is judged by the measured time of the small network's float32 file, where that was
+    measured on the table's device, and at the size that the table is of.
 
     Args:
         budget: What was asked for, with its latency table.
@@ -43,13 +45,16 @@ def outcome_of_run(
     device = LatencyTable.load(budget.latency_table).device if budget.latency_table else ""
     files: list[OutcomeRow] = []
     for kind in formats:
-        pair = [rows[tflite_path(folder, name, kind).name] for name in ("original", "small")]
+        paths = [tflite_path(folder, name, kind) for name in ("original", "small")]
+        pair = [rows[path.name] for path in paths]
         times = _times(results, kind, *pair)
         if kind == "float32" and device in times and not shape:
             (by_table,) = (row for row in reckoned if row.name == label_of("latency_ms"))
             reckoned = [row for row in reckoned if row is not by_table]
             times[device] = _judged(times[device], budget, by_table.small)
         files += [*_quality_and_size(budget, kind, keys[0], *pair), *times.values()]
+        if kind in budget.forms_of("ram") and not shape:
+            files.append(_arena(budget, kind, *map(measured_arena, paths)))
     measured = {row.name for row in files}
     return Outcome([*(row for row in reckoned if row.name not in measured), *files])
 
@@ -77,8 +82,13 @@ def _quality_and_size(
 ) -> list[OutcomeRow]:
     """The quality (of quantised files) and size of the two files of a format."""
     size = original["size"]
-    asked = budget.bytes_asked(kind, size)
+    asked = budget.asked_of("bytes", kind, size)
     found = [OutcomeRow(label_of("bytes", kind), size, small["size"], asked, "bytes")]
     if kind != "float32":
         found.insert(0, quality_row(metric, original[metric], small[metric], of=kind))
     return found
+
+
+def _arena(budget: CompressConfig, kind: str, original: float, small: float) -> OutcomeRow:
+    asked = budget.asked_of("ram", kind, original)
+    return OutcomeRow(label_of("ram", kind), original, small, asked, "bytes")

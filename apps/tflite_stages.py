@@ -75,7 +75,7 @@ class Export(RunStage):
                 export_model(model, path, kind, data, options=options)
                 if self.budget is not None and name == "small":
                     full = tflite_path(folder, "original", kind).stat().st_size
-                    asked = self.budget.bytes_asked(kind, full)
+                    asked = self.budget.asked_of("bytes", kind, full)
                     describe_file(path, files, model, Architecture.load(folder.architecture), asked)
                 rows[path.name] = {**files.quality(path, model), "size": path.stat().st_size}
         paths = {name: tflite_path(folder, name, FLOAT) for name in ("original", "small")}

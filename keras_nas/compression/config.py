@@ -83,14 +83,17 @@ class CompressConfig(TargetSettings):
                 f"Received: {self.latency_table!r} with {', '.join(self.targets)}"
             )
 
-    def bytes_asked(self, kind: str, full: float) -> float | None:
-        """The most bytes of the small network's file of a format; None where none are asked for.
+    def asked_of(self, what: str, form: str, full: float) -> float | None:
+        """The most bytes that the small network's file of a format may take, itself or its arena.
 
         Args:
-            kind: The format.
+            what: "bytes" or "ram".
+            form: The format.
             full: The bytes of the full network's.
+
+        Returns:
+            None where nothing is asked for of that format.
         """
-        if kind not in self.forms_of("bytes"):
+        if form not in self.forms_of(what):
             return None
-        target = self.targets["bytes"]
-        return parse_target("target_bytes", target, forms=FORMS_OF["bytes"]).of(full)
+        return parse_target(f"target_{what}", self.targets[what], forms=FORMS_OF[what]).of(full)

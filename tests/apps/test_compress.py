@@ -12,11 +12,13 @@ import PIL.Image
 import pytest
 
 from export import metadata
+from export.arena import measured_arena
 from keras_nas.compression.config import CompressConfig
 from keras_nas.costs import count
 from keras_nas.data import load
 from keras_nas.data.picture_settings import PictureSettings
 from keras_nas.errors import KerasNasError, UsageError
+from keras_nas.runs.folder import RunFolder
 from keras_nas.search import Session, TrainConfig, train
 from keras_nas.tasks import Classification
 from keras_nas.training.session import SessionSettings
@@ -131,6 +133,18 @@ def test_what_is_named_is_looked_at_first(place, tmp_path, changes, kind, messag
     else:
         with pytest.raises(kind, match=message):
             config.check_paths()
+
+
+@pytest.mark.parametrize(("target", "met"), [("int8:0.95x", True), ("int8:100", False)])
+def test_ram_is_judged_by_the_arena_of_the_files(place, compressed, target, met):
+    from apps.compress_outcome import outcome_of_run
+
+    budget = CompressConfig(target_ram=target)
+    outcome = outcome_of_run(budget, ("float32", "int8"), RunFolder(place / "small"), ())
+    (row,) = (row for row in outcome.rows if row.name == "int8 arena")
+    files = (place / "small" / f"{name}_int8.tflite" for name in ("original", "small"))
+    assert (row.original, row.small) == tuple(map(measured_arena, files))
+    assert row.met is met
 
 
 def test_a_folder_of_labels_is_for_segmentation(place, tmp_path):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from keras import layers
 
 import keras_nas as kn
 from export import tflite
+from export.arena import measured_arena
 from keras_nas.choices import FILE_FORMATS
 from keras_nas.costs import arena_bytes, tflite_bytes
 from keras_nas.importance import prune, score
@@ -56,24 +56,11 @@ def test_bytes_are_those_of_the_file(net, format, tmp_path):  # noqa: A002
     assert tflite_bytes(model, format) == pytest.approx(real, rel=0.05)
 
 
-def arena_of(path) -> int:
-    """How far apart the runtime's activations lie at most, with kernels that need no more room."""
-    interpreter = Interpreter(
-        str(path), experimental_op_resolver_type=OpResolverType.BUILTIN_REF, num_threads=1
-    )
-    interpreter.allocate_tensors()
-    made = {detail["index"] for detail in interpreter.get_input_details()}
-    made |= {int(i) for op in interpreter._get_ops_details() for i in op["outputs"]}
-    arrays = [interpreter.tensor(index)() for index in made]
-    spans = [(a.__array_interface__["data"][0], a.nbytes) for a in arrays]
-    return max(start + size for start, size in spans) - min(start for start, _ in spans)
-
-
 @pytest.mark.parametrize("dtype", ["float32", "int8"])
 @pytest.mark.parametrize("net", NETWORKS)
 def test_the_arena_is_the_runtimes(net, dtype, tmp_path):
     model = network(net)
-    real = arena_of(converted(model, tmp_path, dtype).path)
+    real = measured_arena(converted(model, tmp_path, dtype).path)
     assert arena_bytes(model, dtype) == pytest.approx(real, rel=0.05)
 
 

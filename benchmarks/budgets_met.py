@@ -120,7 +120,7 @@ def _compressed(network: str, model: Path, resource: str, folder: Path) -> Reach
     outcome, _ = compress_file(
         CompressAppConfig(
             model=str(model), data="fashion_mnist", output=str(output),
-            train_examples=_EXAMPLES.value,
+            train_examples=_EXAMPLES.value, validation_share=0.02,
             budget=CompressConfig(epochs=2, **{f"target_{resource}": asked}),
             session=SessionSettings(resume=output.exists()),
         )

@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 from keras_nas.errors import UsageError
+from keras_nas.search.gated_settings import GatedSettings
 from keras_nas.search.registry import register
-from keras_nas.search.target_settings import TargetSettings
-from keras_nas.settings import LATER_STAGES, check_choices, check_range, setting
-from keras_nas.training.distill_config import DistillConfig
+from keras_nas.settings import LATER_STAGES, check_range, setting
 from keras_nas.training.train_config import TrainConfig
 
 DELTA_SCHEDULES = ("epoch", "step", "authors")
@@ -16,7 +15,7 @@ DELTA_SCHEDULES = ("epoch", "step", "authors")
 
 @register("dnal", method="keras_nas.search.dnal.Dnal")
 @dataclasses.dataclass(frozen=True)
-class DnalConfig(TargetSettings):
+class DnalConfig(GatedSettings):
     """DNAL's settings; the defaults are the paper's for VGG16 on CIFAR-10 (section V-B).
 
     Example:
@@ -30,15 +29,6 @@ class DnalConfig(TargetSettings):
         "conv_bn_gate_relu",
         "Where a gate stands (Fig. 4).",
         ("conv_gate_bn_relu", "conv_bn_gate_relu", "conv_bn_relu_gate"),
-    )
-    include: tuple[str, ...] = setting((), "Layers (names or patterns) to gate; all by default.")
-    exclude: tuple[str, ...] = setting((), "Layers (names or patterns) not to gate.")
-    streams: str = setting(
-        "branches",
-        "What has a gate where channels meet (additions, multiplications, depthwise convolutions). "
-        "'branches': each layer its own, as in the paper; surgery aligns what they keep. 'groups': "
-        "the layers that write one stream have one, and keep the same channels.",
-        ("branches", "groups"),
     )
     strategy: str = setting(
         "auto",
@@ -95,44 +85,17 @@ class DnalConfig(TargetSettings):
         "Start the gates' optimizer anew in each epoch, as the authors' code does.",
         decides=LATER_STAGES,
     )
-    round_to: int = setting(
-        1, "Kept channels a gate become a multiple of this (1, 4 or 8).", decides=LATER_STAGES
-    )
-    round_streams: bool = setting(
-        True,
-        "round_to holds for what is left where the channels of several gates meet, too; False: for "
-        "each gate by itself.",
-        decides=LATER_STAGES,
-    )
-    align: str = setting(
-        "auto",
-        "How surgery aligns channels at joins; 'never': without gathers, pads and slices.",
-        ("auto", "extend", "pad", "never"),
-        decides=LATER_STAGES,
-    )
-    reestimate_batches: int = setting(
-        20,
-        "Training batches on which BatchNormalization's statistics are estimated anew after "
-        "surgery, before finetuning, and at its end where they lag; 0 for none, as in the papers.",
-        decides=LATER_STAGES,
-    )
     finetune: TrainConfig = setting(
         TrainConfig(epochs=130, schedule="piecewise", boundaries=(30.0, 80.0)),
         "Stage 3: the small network's weights.",
         decides=LATER_STAGES,
     )
-    finetune_distill: DistillConfig = setting(
-        DistillConfig(),
-        "What the last stage learns from the network as it was before the search.",
-        decides=LATER_STAGES,
-    )
 
     def __post_init__(self):
-        check_choices(self)
-        check_range(self, ("lambda_a", "reestimate_batches"), 0)
-        check_range(self, ("delta_max", "round_to"), 1)
+        self.check_gated()
+        check_range(self, ("lambda_a",), 0)
+        check_range(self, ("delta_max",), 1)
         check_range(self, ("start_logit",), 0, strict=True)
-        self.check_targets()
         if self.strategy == "fading" and not self.targets:
             raise UsageError(
                 "strategy='fading' needs a target, such as target_macs='0.5x'. Received: none"

@@ -205,9 +205,7 @@ class Method(abc.ABC):
 class GatedMethod(Method):
     """A method that puts gates into the user's network and finetunes what surgery leaves of it.
 
-    Its configuration is a `TargetSettings` that has `order`, `include`, `exclude`, `streams`,
-    `weights`, `round_to`, `round_streams`, `align`, `reestimate_batches`, `finetune` and
-    `finetune_distill`.
+    Its configuration is a `GatedSettings` that has `order`, `weights` and `finetune` besides.
 
     Attributes:
         gate: The kind of its gates.

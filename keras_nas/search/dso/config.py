@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from keras_nas.errors import UsageError
+from keras_nas.search.gated_settings import alignment
 from keras_nas.search.registry import register
 from keras_nas.settings import LATER_STAGES, check_choices, check_range, setting
 from keras_nas.targets import Target, is_given, parse_target
@@ -83,12 +84,7 @@ class DsoConfig:
     hold_bn_scale: bool = setting(
         True, "Hold the scales of BatchNormalization (at 1 when new) in the first two stages."
     )
-    align: str = setting(
-        "auto",
-        "How surgery aligns channels at joins; 'never': without gathers, pads and slices.",
-        ("auto", "extend", "pad", "never"),
-        decides=LATER_STAGES,
-    )
+    align: str = alignment("auto")
     from_scratch: bool = setting(
         True,
         "Stage 3 trains from new weights, without scales; False: from the search's.",

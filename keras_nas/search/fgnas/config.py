@@ -6,16 +6,15 @@ import dataclasses
 
 from keras_nas.choices import RESOURCES
 from keras_nas.errors import UsageError
+from keras_nas.search.gated_settings import GatedSettings, alignment
 from keras_nas.search.registry import register
-from keras_nas.search.target_settings import TargetSettings
-from keras_nas.settings import LATER_STAGES, check_choices, check_range, setting
-from keras_nas.training.distill_config import DistillConfig
+from keras_nas.settings import LATER_STAGES, check_range, setting
 from keras_nas.training.train_config import TrainConfig
 
 
 @register("fgnas", method="keras_nas.search.fgnas.method.Fgnas")
 @dataclasses.dataclass(frozen=True)
-class FgnasConfig(TargetSettings):
+class FgnasConfig(GatedSettings):
     """FGNAS' settings; the stages' are the paper's for CIFAR-10 (section 4.2), channels only.
 
     What leads the gates to the target is ours by default: they start in the order of a criterion,
@@ -35,15 +34,6 @@ class FgnasConfig(TargetSettings):
         "Where a gate stands. Behind the activation, as in the paper, a closed gate still hears "
         "from the task and may open again; before a ReLU it hears nothing.",
         ("conv_gate_bn_relu", "conv_bn_gate_relu", "conv_bn_relu_gate"),
-    )
-    include: tuple[str, ...] = setting((), "Layers (names or patterns) to gate; all by default.")
-    exclude: tuple[str, ...] = setting((), "Layers (names or patterns) not to gate.")
-    streams: str = setting(
-        "branches",
-        "What has a gate where channels meet (additions, multiplications, depthwise convolutions). "
-        "'branches': each layer its own, as in the paper; surgery aligns what they keep. 'groups': "
-        "the layers that write one stream have one, and keep the same channels.",
-        ("branches", "groups"),
     )
     kernels: tuple[int, ...] = setting(
         (), "Further kernel sizes of each convolution (Tab. 2); none and no activations: FGNAS (P)."
@@ -138,27 +128,7 @@ class FgnasConfig(TargetSettings):
         "Step 3: weights and gates, until the target is reached, for so many epochs at most.",
         decides=LATER_STAGES,
     )
-    round_to: int = setting(
-        1, "Kept channels a gate become a multiple of this (1, 4 or 8).", decides=LATER_STAGES
-    )
-    round_streams: bool = setting(
-        True,
-        "round_to holds for what is left where the channels of several gates meet, too; False: for "
-        "each gate by itself.",
-        decides=LATER_STAGES,
-    )
-    align: str = setting(
-        "pad",
-        "How surgery aligns channels at joins; 'never': without gathers, pads and slices.",
-        ("auto", "extend", "pad", "never"),
-        decides=LATER_STAGES,
-    )
-    reestimate_batches: int = setting(
-        20,
-        "Training batches on which BatchNormalization's statistics are estimated anew after "
-        "surgery, before finetuning, and at its end where they lag; 0 for none, as in the papers.",
-        decides=LATER_STAGES,
-    )
+    align: str = alignment("pad")
     finetune: TrainConfig = setting(
         TrainConfig(
             epochs=160, learning_rate=0.01, nesterov=True, schedule="piecewise",
@@ -166,18 +136,10 @@ class FgnasConfig(TargetSettings):
         ),
         "Step 4: the small network's weights, the gates being fixed.", decides=LATER_STAGES,
     )  # fmt: skip
-    finetune_distill: DistillConfig = setting(
-        DistillConfig(),
-        "What the last stage learns from the network as it was before the search.",
-        decides=LATER_STAGES,
-    )
 
     def __post_init__(self):
-        check_choices(self)
+        self.check_gated(self.resource)
         check_range(self, ("lambda_r", "steer_gain", "gate_learning_rate"), 0)
-        check_range(self, ("reestimate_batches",), 0)
-        check_range(self, ("round_to",), 1)
-        self.check_targets(self.resource)
         if not (self.prune_channels and self.multiple_operations) and not self.mixes:
             raise UsageError(
                 "`prune_channels` and `multiple_operations` may be False with `kernels`, "

@@ -10,12 +10,11 @@ from typing import Any
 import keras
 
 from keras_nas.architecture import Architecture
-from keras_nas.choices import BUDGETS
-from keras_nas.compression.config import CompressConfig
+from keras_nas.compression.checks import check_alike, check_is_less, check_kinds, check_model
+from keras_nas.compression.config import CompressConfig, with_budget
+from keras_nas.compression.data_checks import batches_of, blamed_on_data, counting_shape
 from keras_nas.compression.outcome import Outcome, outcome_of
 from keras_nas.compression.plan import CompressPlan, make_plan
-from keras_nas.data import as_batches
-from keras_nas.errors import UsageError
 from keras_nas.search.method import Records, search
 from keras_nas.search.registry import make_method
 from keras_nas.tasks import Classification, Task
@@ -73,7 +72,7 @@ def compress(
     ```
 
     Args:
-        model: A trained functional or Sequential model with one input.
+        model: A trained functional or Sequential model; of several inputs with a dataset only.
         train: What it was trained on: arrays `(x, y)`, a `tf.data.Dataset` of batches, a
             `keras.utils.PyDataset`, or what `keras_nas.data.load` gives as `train`; labels sparse
             or one-hot. See `keras_nas.data.as_batches`.
@@ -82,59 +81,54 @@ def compress(
         budget: What the small network may cost, by the cost's name: "macs", "flops", "params",
             "latency_ms", "bytes" (of its .tflite) and "ram" (of its activations' arena), one or
             several: a number, a share of the full network's as "0.5x", or of a format as in
-            "int8:200k".
+            "int8:200k". Of a model whose input's size is open, at the size of the first batch.
         config: Further settings; the budget may stand there instead.
         batch_size: Examples a batch, of arrays.
-        task: Loss and metrics; by default classification by the model's output.
+        task: Loss and metrics, whatever the model was compiled with; by default classification by
+            the model's output.
         session: Where to write, resuming, progress; by default nothing is written.
 
     Raises:
-        UsageError: The budget is none, or out of reach.
-        KerasNasError: The network is not trained or cannot be gated, or as in `run_stage`.
+        UsageError: The budget is none, out of reach, or kept to already; an argument is of another
+            kind; the data does not fit the model.
+        KerasNasError: The network is not trained or cannot be gated, the data is empty or holds NaN
+            or infinity, or as in `run_stage`.
     """
-    config = _with_budget(config, budget)
+    config = with_budget(config, budget)
     config.check_budget()
     config.check_targets()
-    inputs = getattr(model, "inputs", None) or []
-    dtype = inputs[0].dtype if len(inputs) == 1 else None
-    train = as_batches(train, batch_size, shuffle=True, dtype=dtype)
-    if validation is not None:
-        validation = as_batches(validation, batch_size, dtype=dtype)
+    check_model(model)
+    check_kinds(batch_size, task, session)
     session = session or Session()
     task = task or Classification.of(model)
+    train = batches_of("train", train, model, task, batch_size, shuffle=True)
+    if validation is not None:
+        validation = batches_of("validation", validation, model, task, batch_size)
+    shape = counting_shape(model, train)
+    check_is_less(model, config, shape)
     held_out = train if validation is None else validation
-    began = time.monotonic()
-    before = Evaluator(model, task, held_out)()
-    plan = make_plan(
-        model, config, task, train, held_out, before, validation=validation,
-        reserved=time.monotonic() - began,
-    )  # fmt: skip
-    progress = make_progress(session.progress)
-    progress.say(f"As it is: {_shown(before, task)} on the held-out data.")
-    for line in plan.lines():
-        progress.say(line)
-    result = search(
-        make_method(plan.recipe.method, plan.recipe.settings), model, train,
-        validation_data=validation, task=task, session=session,
-    )  # fmt: skip
-    after = Evaluator(result.small, task, held_out)()
-    outcome = outcome_of(config, model, result.small, before, after)
+    with blamed_on_data(model, task, {"train": train, "validation": validation}):
+        began = time.monotonic()
+        before = Evaluator(model, task, held_out)()
+        if validation is not None:
+            check_alike(model, task, train, held_out, before)
+        plan = make_plan(
+            model, config, task, train, held_out, before, validation=validation,
+            shape=shape, reserved=time.monotonic() - began,
+        )  # fmt: skip
+        progress = make_progress(session.progress)
+        progress.say(f"As it is: {_shown(before, task)} on the held-out data.")
+        for line in plan.lines():
+            progress.say(line)
+        result = search(
+            make_method(plan.recipe.method, plan.recipe.settings), model, train,
+            validation_data=validation, task=task, session=session,
+        )  # fmt: skip
+        after = Evaluator(result.small, task, held_out)()
+    outcome = outcome_of(config, model, result.small, before, after, shape)
     return Compressed(
         result.small, result.architecture, result.history, before, after, plan, outcome
     )
-
-
-def _with_budget(
-    config: CompressConfig | None, budget: Mapping[str, float | str] | None
-) -> CompressConfig:
-    """The settings with a budget that is given apart from them."""
-    if budget is None:
-        return CompressConfig() if config is None else config
-    for name in budget:
-        if name not in BUDGETS:
-            raise UsageError(f"`budget` must be of {BUDGETS}. Received: {name!r}")
-    asked: dict[str, Any] = {f"target_{name}": value for name, value in budget.items()}
-    return CompressConfig(**asked) if config is None else dataclasses.replace(config, **asked)
 
 
 def _shown(values: Mapping[str, float], task: Task) -> str:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
+import math
+from collections.abc import Mapping
+from numbers import Integral, Real
+from typing import Any
 
 from keras_nas.choices import BUDGETS, FORMS_OF
 from keras_nas.errors import UsageError
 from keras_nas.search.target_settings import TargetSettings
 from keras_nas.settings import check_choices, check_range, setting
-from keras_nas.targets import parse_target
+from keras_nas.targets import is_given, parse_target
 
 METHODS = ("auto", "dnal", "fgnas")
 OPTIMIZERS = ("auto", "sgd", "adam")
 EPOCHS = 10
 """How many epochs a compression has where nothing is said."""
+WHOLE = ("epochs", "round_to")
+NUMBERS = (*WHOLE, "minutes", "learning_rate", "weight_decay", "distill_weight")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +62,8 @@ class CompressConfig(TargetSettings):
 
     def __post_init__(self):
         check_choices(self)
+        for name in NUMBERS:
+            self._check_number(name)
         check_range(self, ("epochs", "minutes", "learning_rate", "weight_decay"), 0)
         check_range(self, ("round_to",), 1)
         check_range(self, ("distill_weight",), 0)
@@ -68,6 +77,15 @@ class CompressConfig(TargetSettings):
                 "`epochs` must be 2 or more: one for the search, one for the finetuning, at least. "
                 "Received: epochs=1"
             )
+
+    def _check_number(self, name: str) -> None:
+        value = getattr(self, name)
+        if name in WHOLE:
+            kind, right = "a whole number", isinstance(value, Integral)
+        else:
+            kind, right = "a number", isinstance(value, Real) and math.isfinite(value)
+        if not right or isinstance(value, bool):
+            raise UsageError(f"`{name}` must be {kind}. Received: {name}={value!r}")
 
     def check_budget(self) -> None:
         """Raises `UsageError` where no budget is given, or a latency table without its use."""
@@ -97,3 +115,44 @@ class CompressConfig(TargetSettings):
         if form not in self.forms_of(what):
             return None
         return parse_target(f"target_{what}", self.targets[what], forms=FORMS_OF[what]).of(full)
+
+
+def with_budget(config: Any, budget: Any) -> CompressConfig:
+    """The settings with a budget that is given apart from them, as `compress` takes it.
+
+    Raises:
+        UsageError: One of them is of another kind, or the budget none.
+    """
+    if config is None:
+        config = CompressConfig()
+    if not isinstance(config, CompressConfig):
+        raise UsageError(
+            "`config` must be a keras_nas.CompressConfig, such as CompressConfig(epochs=20). "
+            f"Received: {type(config).__name__}"
+        )
+    if not isinstance(budget or {}, Mapping):
+        raise UsageError(
+            f"`budget` must be a dict, such as {{'macs': '0.5x'}}. Received: budget={budget!r:.80}"
+        )
+    given = (budget or {}).items()
+    asked = {f"target_{name}": _checked(name, value, config) for name, value in given}
+    return dataclasses.replace(config, **asked)
+
+
+def _checked(name: Any, value: Any, config: CompressConfig) -> Any:
+    """What is asked for of one cost."""
+    if name not in BUDGETS:
+        near = difflib.get_close_matches(str(name).lower().removeprefix("target_"), BUDGETS, 1)
+        advice = f". Did you mean {near[0]!r}?" if near else ""
+        raise UsageError(f"`budget` must be of {BUDGETS}. Received: {name!r}{advice}")
+    if not is_given(value):
+        raise UsageError(
+            f"`budget` must have a number above 0, or a share as 0.5x, for {name!r}. Received: "
+            f"{value!r}"
+        )
+    if name in config.targets and config.targets[name] != value:
+        raise UsageError(
+            f"`budget` must not be given twice: `config` has target_{name}="
+            f"{config.targets[name]!r}. Received: {value!r} for {name!r}"
+        )
+    return value

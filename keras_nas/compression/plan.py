@@ -138,6 +138,11 @@ def check_trained(
             "among its weights or in the data. Mend or leave out what holds it."
         )
     constant = ConstantOutput(task, held_out)
+    if constant.known and constant.value == 1:
+        raise KerasNasError(
+            f"Model '{model.name}' cannot be judged on these data, whose first batches are all of "
+            "one class: shuffle them, or give those of all classes."
+        )
     if constant.known and values[task.monitor] <= constant.bar:
         raise KerasNasError(
             f"Model '{model.name}' is no better than a constant on these data: its {task.monitor} "

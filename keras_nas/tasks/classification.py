@@ -17,7 +17,7 @@ from keras_nas.tasks.soft_targets import (
     softmax_divergence,
     softmax_logits,
 )
-from keras_nas.tasks.task import Task, check_classes
+from keras_nas.tasks.task import Task, check_classes, check_labels, shown_shape
 
 _HEAD_INPUTS = np.array([[-1.0, 0.5, 2.0]], "float32")
 _MOVING = frozenset(
@@ -118,6 +118,32 @@ class Classification(Task):
 
     def check_fits(self, data, model, where):
         check_classes(model, data.num_classes, where)
+
+    def check_targets(self, targets, outputs, where):
+        """Classes of the outputs' number, or a row for each example: shares, or zeros and ones."""
+        if len(outputs) != 2 or outputs[-1] != self.classes:
+            raise UsageError(
+                f"`task` must be of the model's outputs, as Classification.of(model) is. Received: "
+                f"{self.classes} classes for outputs of {shown_shape(outputs[1:])}"
+            )
+        if targets.ndim == 1 or targets.shape[1:] == (1,) or targets.dtype.kind not in "fiub":
+            check_labels(targets, max(self.classes, 2), where)
+            return
+        if targets.shape[1:] != (self.classes,):
+            raise UsageError(
+                f"{where} must have labels (batch,) or (batch, {self.classes}), since the task has "
+                f"{self.classes} classes. Received: {shown_shape(targets.shape[1:])} an example"
+            )
+        rows = targets.astype("float64")
+        sums = np.ones(1) if self.sigmoid else rows.sum(axis=-1)
+        if not (np.all((rows >= 0) & (rows <= 1)) and np.allclose(sums, 1, atol=0.01)):
+            rule = "from 0 to 1" + ("" if self.sigmoid else " that add up to 1")
+            raise UsageError(
+                f"{where} must have rows of numbers {rule} as labels of classification. Received: "
+                f"from {rows.min():g} to {rows.max():g}, rows adding up to "
+                f"{rows.sum(axis=-1).min():g} to {rows.sum(axis=-1).max():g}; several classes at "
+                "once need a sigmoid at the model's end, other numbers task=Regression()"
+            )
 
     def loss(self, targets, outputs):
         outputs = ops.cast(outputs, "float32")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from keras_nas.tasks.task import Task
+from keras_nas.tasks.task import Task, check_numbers
 
 
 class Regression(Task):
@@ -28,6 +28,11 @@ class Regression(Task):
 
     monitor = "r2"
     has_unit = True
+
+    def check_targets(self, targets, outputs, where):
+        """Numbers in the outputs' shape, where the last axis may lack if it has one number."""
+        lacks = targets.ndim == len(outputs) - 1 and outputs[-1] == 1
+        check_numbers(targets[..., None] if lacks else targets, outputs, where)
 
     def loss(self, targets, outputs):
         error = ops.square(_like(targets, outputs) - ops.cast(outputs, "float32"))

@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_nas.errors import UsageError
 from keras_nas.tasks.soft_targets import softmax_divergence
-from keras_nas.tasks.task import Task, check_classes, shown_shape
+from keras_nas.tasks.task import Task, check_classes, check_labels, fits, shown_shape
 
 IGNORE = 255
 """The label of pixels that count neither in the loss nor in the metrics (VOC's void)."""
@@ -65,6 +65,20 @@ class Segmentation(Task):
                 f"{where} gives classes for {shown_shape(given)} pixels, and the data has them for "
                 f"{shown_shape(wanted)}."
             )
+
+    def check_targets(self, targets, outputs, where):
+        """A class for each pixel of the outputs, or `IGNORE`."""
+        if len(outputs) != 4 or outputs[-1] != self.classes:
+            raise UsageError(
+                "`task` must be of the model's outputs: segmentation has (height, width, "
+                f"{self.classes}) for {self.classes} classes. Received: {shown_shape(outputs[1:])}"
+            )
+        if not fits(targets.shape[1:], outputs[1:3]):
+            raise UsageError(
+                f"{where} must have a class for each of {shown_shape(outputs[1:3])} pixels. "
+                f"Received: labels of {shown_shape(targets.shape[1:])}"
+            )
+        check_labels(targets, self.classes, where, ignored=IGNORE)
 
     def loss(self, targets, outputs):
         targets = ops.cast(targets, "int32")

@@ -16,7 +16,7 @@ from keras_nas.tasks.super_resolution_evaluation import (
     mean_score,
 )
 from keras_nas.tasks.super_resolution_metrics import PsnrY, SsimY
-from keras_nas.tasks.task import Task, shown_shape
+from keras_nas.tasks.task import Task, check_numbers, shown_shape
 
 __all__ = [
     "ImageScore",
@@ -101,6 +101,15 @@ class SuperResolution(Task):
                 f"{where} takes images of {shown_shape(wanted)} alone, and the held-out ones have "
                 f"other sizes: build it with keras.Input((None, None, {wanted[2]}))."
             )
+
+    def check_targets(self, targets, outputs, where):
+        """Images in the outputs' shape."""
+        if len(outputs) != 4:
+            raise UsageError(
+                "`task` must be of the model's outputs: super-resolution has (height, width, "
+                f"channels). Received: {shown_shape(outputs[1:])}"
+            )
+        check_numbers(targets, outputs, where)
 
     def loss(self, targets, outputs):
         error = ops.abs(ops.cast(targets, "float32") - ops.cast(outputs, "float32"))

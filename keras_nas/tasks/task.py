@@ -12,6 +12,8 @@ import numpy as np
 from keras_nas.data.task_data import DataSet
 from keras_nas.errors import UsageError
 
+Shape = tuple[int | None, ...]
+
 
 class Task(abc.ABC):
     """The loss and the metrics of a task.
@@ -51,6 +53,18 @@ class Task(abc.ABC):
 
         Raises:
             UsageError: The network gives something else than the data has.
+        """
+
+    def check_targets(self, targets: Any, outputs: Shape, where: str) -> None:  # noqa: B027
+        """Looks at a batch of targets, and at the shape of the outputs that they are for.
+
+        Args:
+            targets: A batch of targets, as NumPy arrays.
+            outputs: The shape of the model's output, the batch axis included.
+            where: What the targets are of, as a message begins.
+
+        Raises:
+            UsageError: No loss can be computed from them, or none that means anything.
         """
 
     @abc.abstractmethod
@@ -122,6 +136,53 @@ class Task(abc.ABC):
             uint8 `(images, height, width, 3)`, or None: classification has none to show.
         """
         return None
+
+
+def check_labels(labels: np.ndarray, classes: int, where: str, ignored: int | None = None) -> None:
+    """Refuses labels that are no whole numbers from 0 to `classes` − 1.
+
+    Args:
+        labels: Of any shape.
+        classes: How many there are.
+        where: What the labels are of, as a message begins.
+        ignored: A label besides, which does not count; None for none.
+
+    Raises:
+        UsageError: Names the first other label.
+    """
+    if labels.dtype.kind not in "fiub":
+        raise UsageError(
+            f"{where} must have labels that are numbers, such as np.unique(y, return_inverse=True)"
+            f"[1]. Received: labels of dtype {labels.dtype}"
+        )
+    values = labels.astype("float64").reshape(-1)
+    right = (values >= 0) & (values < classes) & (values == np.floor(values))
+    if ignored is not None:
+        right |= values == ignored
+    if right.all():
+        return
+    first = values[~right][0]
+    advice = " and no 0: count from 0, as y - 1" if first == classes and values.min() > 0 else ""
+    raise UsageError(
+        f"{where} must have whole numbers from 0 to {classes - 1} as labels, since the task has "
+        f"{classes} classes. Received: {first:g}{advice}"
+    )
+
+
+def fits(given: Shape, wanted: Shape) -> bool:
+    """Whether two shapes are one, where both say a size."""
+    return len(given) == len(wanted) and all(
+        a is None or b is None or a == b for a, b in zip(given, wanted, strict=True)
+    )
+
+
+def check_numbers(targets: np.ndarray, outputs: Shape, where: str) -> None:
+    """Raises `UsageError` unless targets are numbers in the shape of the outputs."""
+    if targets.dtype.kind not in "fiub" or not fits(targets.shape[1:], outputs[1:]):
+        raise UsageError(
+            f"{where} must have numbers of {shown_shape(outputs[1:])} an example as targets, as "
+            f"the model gives. Received: {shown_shape(targets.shape[1:])} of {targets.dtype}"
+        )
 
 
 def shown_shape(shape: tuple) -> str:

@@ -14,7 +14,7 @@ from keras_nas.runs.config import read_config
 from keras_nas.runs.folder import RunFolder
 from keras_nas.settings import check_settings
 from keras_nas.tasks import make_task
-from keras_nas.tasks.task import shown_shape
+from keras_nas.tasks.task import fits, shown_shape
 from keras_nas.training.loop import checkpoint_directory
 from keras_nas.training.stage import epoch_of
 
@@ -88,17 +88,11 @@ def _check_input(model: keras.Model, run_data: DataSet, where: str) -> None:
         raise UsageError(f"{where} takes {inputs[0].dtype} inputs, and the data has float32.")
     given = tuple(epoch_of(run_data.train, 0).element_spec[0].shape)[1:]
     wanted = tuple(inputs[0].shape)[1:]
-    if not _compatible(wanted, given):
+    if not fits(given, wanted):
         raise UsageError(
             f"{where} takes inputs of {shown_shape(wanted)}, and the data has {shown_shape(given)}"
             f"{_advice(wanted, given, run_data)}."
         )
-
-
-def _compatible(wanted: tuple, given: tuple) -> bool:
-    return len(wanted) == len(given) and all(
-        a is None or b is None or a == b for a, b in zip(wanted, given, strict=True)
-    )
 
 
 def _advice(wanted: tuple, given: tuple, run_data: DataSet) -> str:

@@ -1,4 +1,4 @@
-"""Times .tflite files on an Android phone, side by side, with TensorFlow's benchmark_model.
+r"""Times .tflite files on an Android phone, side by side, with TensorFlow's benchmark_model.
 
     python -m apps.benchmark_android --benchmark_binary=android_aarch64_benchmark_model \
         --models=big.tflite,small.tflite --threads=1,2 --output=phone.json

@@ -1,4 +1,4 @@
-"""Makes a trained Keras model fit a budget: smaller, finetuned, as .tflite files, measured.
+r"""Makes a trained Keras model fit a budget: smaller, finetuned, as .tflite files, measured.
 
     python -m apps.compress --model=my_model.keras --data=photos/ --target_macs=0.5x --output=small
     python -m apps.compress --model=my_model.keras --data=photos/ --target_macs=0.5x --minutes=30 \

@@ -56,7 +56,7 @@ def with_table(
         KerasNasError: An operation's time cannot be told, or the phone went away.
     """
     budget = config.budget
-    if not lacks_table(budget):
+    if not _lacks_table(budget):
         if budget.latency_table:
             check_table(config, budget.latency_table)
         return budget
@@ -120,7 +120,7 @@ def _now_and_then(say: Callable[[str], None]) -> Callable[[str], None]:
     return progress
 
 
-def lacks_table(budget: CompressConfig) -> bool:
+def _lacks_table(budget: CompressConfig) -> bool:
     """Whether milliseconds are asked for and no table is given."""
     return "latency_ms" in budget.targets and not budget.latency_table
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from apps.compress_config import CompressAppConfig
 from apps.compress_data import load_for
-from apps.compress_latency import check_table, lacks_table, seconds_on_phone, with_table
+from apps.compress_latency import check_table, seconds_on_phone, with_table
 from apps.compress_outcome import outcome_of_run
 from apps.tflite_stages import tflite_stages
 from keras_nas.compression.outcome import Outcome
@@ -82,15 +82,14 @@ def _planned(config: CompressAppConfig, say: Any) -> tuple[RunConfig, Any]:
     task = make_task(data, model)
     say(data.describe())
     say(f"{config.model}: {task.monitor} {before[task.monitor]:.4g} on the test pictures.")
-    if lacks_table(config.budget):
-        check_trained(model, before, task, data.test)
+    constant = check_trained(model, before, task, data.test)
     shape = data.counting_shape(tuple(model.inputs[0].shape)[1:]) or ()
     reserved = SHIPPING + seconds_on_phone(config)
     limit = 60 * config.budget.minutes or float("inf")
     left = limit - reserved - (time.monotonic() - began)
     budget = with_table(config, model, shape, left, say)
     plan = make_plan(
-        model, budget, task, data.train, data.test, before, validation=data.validation,
+        model, budget, task, data.train, before, constant, validation=data.validation,
         shape=shape, reserved=reserved + time.monotonic() - began,
     )  # fmt: skip
     asked = ", ".join(f"{name}={value}" for name, value in budget.targets.items())

@@ -1,4 +1,4 @@
-"""Exports a .keras model as .tflite files, each compared with the model before it is written.
+r"""Exports a .keras model as .tflite files, each compared with the model before it is written.
 
     python -m apps.export --model=runs/demo_dnal/finetuned.keras --data=fashion_mnist \
         --formats=float32,float16,dynamic_int8,int8,qat

@@ -1,4 +1,4 @@
-"""Measures single operations on this host or a phone and writes the latency table.
+r"""Measures single operations on this host or a phone and writes the latency table.
 
     python -m apps.profile_latency --models=big.keras --output=host.json
     python -m apps.profile_latency --models=big.keras --output=phone.json --device=android \

@@ -1,4 +1,4 @@
-"""Runs a search for each value of a setting, and makes the Pareto report.
+r"""Runs a search for each value of a setting, and makes the Pareto report.
 
     python -m apps.sweep --run_dir=runs/sweep --vary=lambda_a --values=1e-5,1e-4,2e-4 \
         --model=resnet20_cifar --data=cifar10

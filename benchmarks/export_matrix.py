@@ -1,4 +1,4 @@
-"""Exports an unpruned and a pruned model in every format and compares size, quality and speed.
+r"""Exports an unpruned and a pruned model in every format and compares size, quality and speed.
 
     python -m benchmarks.export_matrix --original=runs/demo_dnal/original.keras \
         --pruned=runs/demo_dnal/finetuned.keras --data=fashion_mnist --output_dir=/tmp/matrix

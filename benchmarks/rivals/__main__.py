@@ -1,4 +1,4 @@
-"""What is found, against what people would use instead, at equal macs and equal epochs.
+r"""What is found, against what people would use instead, at equal macs and equal epochs.
 
     python -m benchmarks.rivals --folder=runs/rivals            (hours on two cores)
     python -m benchmarks.rivals --quick --folder=runs/rivals_quick            (minutes)

@@ -83,20 +83,24 @@ def check_is_less(model: keras.Model, config: CompressConfig, shape: tuple[int, 
 
 
 def check_alike(
-    model: keras.Model, task: Task, train: Data, held_out: Data, before: dict[str, float]
+    model: keras.Model,
+    task: Task,
+    train: Data,
+    before: dict[str, float],
+    constant: ConstantOutput,
 ) -> None:
     """Refuses training data that a network knows nothing of, though it does of the held-out.
 
     Args:
         model, task: The network and its task.
-        train, held_out: The data.
-        before: The network's metrics on `held_out`.
+        train: The training data.
+        before: The network's metrics on the held-out data.
+        constant: What the best constant output is worth there.
 
     Raises:
         KerasNasError: On the first training batches it is no better than a constant.
     """
-    constant = ConstantOutput(task, held_out)
-    if not constant.known or not before[task.monitor] > constant.bar:
+    if not constant.known:
         return
     value = Evaluator(model, task, epoch_of(train, 0).take(FIRST))()[task.monitor]
     if not value > constant.value:

@@ -14,7 +14,7 @@ from keras_nas.compression.checks import check_alike, check_is_less, check_kinds
 from keras_nas.compression.config import CompressConfig, with_budget
 from keras_nas.compression.data_checks import batches_of, blamed_on_data, counting_shape
 from keras_nas.compression.outcome import Outcome, outcome_of
-from keras_nas.compression.plan import CompressPlan, make_plan
+from keras_nas.compression.plan import CompressPlan, check_trained, make_plan
 from keras_nas.search.method import Records, search
 from keras_nas.search.registry import make_method
 from keras_nas.tasks import Classification, Task
@@ -110,10 +110,11 @@ def compress(
     with blamed_on_data(model, task, {"train": train, "validation": validation}):
         began = time.monotonic()
         before = Evaluator(model, task, held_out)()
+        constant = check_trained(model, before, task, held_out)
         if validation is not None:
-            check_alike(model, task, train, held_out, before)
+            check_alike(model, task, train, before, constant)
         plan = make_plan(
-            model, config, task, train, held_out, before, validation=validation,
+            model, config, task, train, before, constant, validation=validation,
             shape=shape, reserved=time.monotonic() - began,
         )  # fmt: skip
         progress = make_progress(session.progress)

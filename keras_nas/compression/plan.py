@@ -60,8 +60,8 @@ def make_plan(
     config: CompressConfig,
     task: Task,
     train: Data,
-    held_out: Data,
     before: dict[str, float],
+    constant: ConstantOutput,
     *,
     validation: Data | None = None,
     shape: tuple[int, ...] = (),
@@ -78,18 +78,17 @@ def make_plan(
         config: What is asked for.
         task: Loss and metrics.
         train: The training data.
-        held_out: What the network is judged on.
-        before: Its loss and metrics on that.
+        before: The network's loss and metrics on held-out data.
+        constant: What the best constant output is worth on that; see `check_trained`.
         validation: What is evaluated after each epoch; None for nothing.
         shape: As in `make_recipe`.
         reserved: Seconds of the limit that are for something else than training.
 
     Raises:
-        KerasNasError: The network is no better than a constant, or cannot be gated.
+        KerasNasError: The network cannot be gated.
         UsageError: The budget or the limit of time is out of reach.
     """
     began = time.monotonic()
-    constant = check_trained(model, before, task, held_out)
     method, supernet = _check_reach(model, config, task, train, shape)
     with tf.distribute.get_strategy().scope():
         copy = method.original(supernet)

@@ -97,6 +97,7 @@ def test_help_lists_an_apps_own_flags_with_defaults_without_tensorflow(said):
         assert f"  {flag}:" in out, out
         assert "--[no]debug" in out
         assert "--pdb_post_mortem" not in out  # absl's own
+        assert not re.search(r"\S {4,}--", out), "a command over two lines became one"
 
 
 HEADINGS = {

@@ -97,12 +97,15 @@ class LineReporter(Reporter):
     due_seconds = _LINE_SECONDS
 
     def start(self, name, done, total):
-        self._name, self._total, self._first = name, total, done
-        self._began = time.monotonic()
+        self._name, self._total = name, total
+        self._timed_from: tuple[int, float] | None = None
 
     def step(self, done, epoch, values):
-        spent = time.monotonic() - self._began
-        rate = (done - self._first) / spent if spent else 0.0
+        now = time.monotonic()
+        if self._timed_from is None:  # the steps before this one were traced, too
+            self._timed_from = done, now
+        first, began = self._timed_from
+        rate = (done - first) / (now - began) if now > began else 0.0
         left = f"  {(self._total - done) / rate:.0f} s left" if rate else ""
         self.say(
             f"{self._name}  epoch {epoch}  step {done}/{self._total}  {format_values(values)}{left}"

@@ -79,7 +79,8 @@ class Pace:
                 f"`minutes` must leave {needed / 60:.2g} for training or more: two epochs of "
                 f"{self.steps:,} steps, {self.step:.2g} s each. "
                 f"Received: {max(0.0, seconds) / 60:.2g} left; "
-                "fewer training pictures (`train_examples`) take less"
+                "fewer training pictures (`train_examples`; in super-resolution fewer "
+                "`steps_per_epoch`) take less"
             )
         return fitting[-1]
 

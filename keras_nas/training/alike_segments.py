@@ -16,6 +16,7 @@ import tensorflow as tf
 from keras_nas.graph import Graph, read
 from keras_nas.graph.ir import map_values
 from keras_nas.layers.edge_scales import factors_together
+from keras_nas.training.alike_layers import AlikeNormalizations
 from keras_nas.training.stand_ins import on_replica, standing_for
 
 
@@ -47,13 +48,14 @@ class Segments:
         if len(set(kinds)) == len(kinds):  # the cuts alone would change the order of sums
             self.segments, described = [model], [None]
         functions: dict[str, _Alike] = {}
+        normalizations = AlikeNormalizations()
         self._calls: list[Callable] = []
         for segment, found in zip(self.segments, described, strict=True):
             if found is None:
                 self._calls.append(segment)
                 continue
             kind, variables = found
-            alike = functions.setdefault(kind, _Alike(segment, variables))
+            alike = functions.setdefault(kind, _Alike(segment, variables, normalizations))
             self._calls.append(_Called(alike, variables))
 
     def __call__(self, inputs, training: bool = False):
@@ -66,13 +68,24 @@ class Segments:
 class _Alike:
     """A segment as a function of its input and its variables, traced once."""
 
-    def __init__(self, segment: keras.Model, variables: Sequence[keras.Variable]):
+    def __init__(
+        self,
+        segment: keras.Model,
+        variables: Sequence[keras.Variable],
+        normalizations: AlikeNormalizations,
+    ):
         self._segment = segment
         self._variables = variables
+        self._normalizations = normalizations
         self.function = tf.function(self._forward, autograph=False)
 
     def _forward(self, inputs, others, training):
-        with standing_for(self._variables, others), factors_together(self._segment.layers):
+        layers = self._segment.layers
+        with (
+            standing_for(self._variables, others),
+            factors_together(layers),
+            self._normalizations.called(layers),
+        ):
             return self._segment(inputs, training=training)
 
 

@@ -29,13 +29,22 @@ class Rate:
         value: It.
         lost: The metric that training had at the larger rates, by the rate; none were refused where
             it is empty.
+        unmoved: The metric in training of a network that does not move, where that is no better
+            than a constant, so that no rate can be told from it.
     """
 
     value: float
     lost: dict[float, float] = dataclasses.field(default_factory=dict)
+    unmoved: float | None = None
 
     def reason(self, metric: str) -> str:
         """What was found, for the console; empty where the first rate was right."""
+        if self.unmoved is not None:
+            return (
+                f"Learning rate: {self.value:g} without trial, since in training {metric} is "
+                f"{self.unmoved:.2g} before the network moves: its BatchNormalizations' statistics "
+                "are not those of these data."
+            )
         if not self.lost:
             return ""
         tried = ", ".join(f"{value:.2g} from {rate:g}" for rate, value in self.lost.items())
@@ -55,6 +64,9 @@ def find_rate(
 ) -> Rate:
     """Trains for a few steps at falling rates, until the network stays about what it is.
 
+    What it is in training counts, where its BatchNormalizations go by the batch, if that is less
+    than it is worth.
+
     Args:
         copy: The network, which is spoilt.
         train_data, task: What it will be trained on.
@@ -67,16 +79,26 @@ def find_rate(
         training, epochs=1, schedule="constant", schedule_epochs=0.0, schedule_start=0.0
     )
     batches = epoch_of(train_data, 0).take(STEPS)
+
+    def reached_by(rate: float) -> float:
+        config = dataclasses.replace(steady, learning_rate=rate)
+        reached = _reached(copy, batches, task, config)
+        for variable, value in zip(copy.variables, weights, strict=True):
+            variable.assign(value)
+        return reached
+
     lost: dict[float, float] = {}
     for share in SHARES[:-1]:
         rate = share * training.learning_rate
-        config = dataclasses.replace(steady, learning_rate=rate)
-        reached = _reached(copy, batches, task, config)
+        reached = reached_by(rate)
+        if not lost and reached < nothing + KEEPS * (worth - nothing):
+            unmoved = reached_by(0.0)
+            if unmoved <= nothing:
+                return Rate(rate, unmoved=unmoved)
+            worth = min(worth, unmoved)
         if reached >= nothing + KEEPS * (worth - nothing):
             return Rate(rate, lost)
         lost[rate] = reached
-        for variable, value in zip(copy.variables, weights, strict=True):
-            variable.assign(value)
     return Rate(SHARES[-1] * training.learning_rate, lost)
 
 

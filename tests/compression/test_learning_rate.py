@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keras
 import pytest
 
 import keras_nas
@@ -19,9 +20,9 @@ def trained():
     return trained_net()
 
 
-def found(net, rate):
+def found(net, rate, nothing=0.25):
     config = TrainConfig(epochs=9, learning_rate=rate, schedule="cosine")
-    return find_rate(net, random_images(256), Classification.of(net), config, 0.98, 0.25)
+    return find_rate(net, random_images(256), Classification.of(net), config, 0.98, nothing)
 
 
 def test_a_rate_that_harms_nothing_is_kept(trained):
@@ -36,6 +37,17 @@ def test_a_rate_at_which_all_is_forgotten_is_lowered(trained):
     assert rate.lost[20.0] < 0.25 + 0.75 * (0.98 - 0.25)
     assert "forgets what it knows" in rate.reason("top1")
     assert "from 20" in rate.reason("top1")
+
+
+def test_a_network_that_training_sees_by_other_statistics_is_not_blamed_on_the_rate(trained):
+    for layer in trained.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.gamma.assign(0.0 * layer.gamma)
+    rate = found(trained, 0.05, nothing=0.35)
+    assert (rate.value, rate.lost) == (0.05, {})
+    assert rate.unmoved is not None
+    assert rate.unmoved <= 0.35
+    assert "statistics are not those of these data" in rate.reason("top1")
 
 
 def test_a_compression_tells_that_it_goes_slower(trained, monkeypatch):

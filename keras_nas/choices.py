@@ -36,6 +36,9 @@ RESOURCES = ("params", "macs", "flops", "latency_ms")
 BUDGETS = (*RESOURCES, "bytes", "ram")
 """What a budget may be of: besides, bytes of the .tflite and bytes of its activations' arena."""
 
+PENALTIES = ("channels", *RESOURCES, "bytes")
+"""What a penalty of channels may count of each: 1, or its price in a resource."""
+
 FILE_FORMATS = ("float32", "float16", "dynamic_int8", "int8")
 """The formats whose files' bytes can be predicted."""
 

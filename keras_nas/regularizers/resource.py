@@ -140,6 +140,23 @@ class Resource:
         """Σ φ(γ_in, γ_out) of Eq. (8) as printed, whose gradient `of` has; `h` as in Eq. (10)."""
         return weighed(self._prices, self._relaxed(factors, h))
 
+    @tf.autograph.experimental.do_not_convert
+    def marginal(self, factors: Sequence[tf.Tensor], h=binary) -> list[tf.Tensor]:
+        """What each channel adds to `relaxed`, given the others: its gradient in the factors.
+
+        Args:
+            factors: G of each of `gates`, float32 `(channels,)`.
+            h: As in `relaxed`.
+
+        Returns:
+            By gate as in `gates`, float32 `(channels,)`.
+        """
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(factors)
+            total = self.relaxed(dict(zip(self._gate_of, factors, strict=True)), h)
+        zero = tf.UnconnectedGradients.ZERO
+        return tape.gradient(total, list(factors), unconnected_gradients=zero)
+
     def full(self) -> float:
         """R with every gate open."""
         channels = sum(gate.channels for gate in self.gates)

@@ -22,12 +22,13 @@ def make_resource(
 
     Args:
         supernet, what, input_shapes: As in `Resource`.
-        settings: Whose `latency_table` and `interpolate` count.
+        settings: Whose `latency_table` and `interpolate` count for milliseconds.
 
     Raises:
         KerasNasError: As in `Resource`, or the latency table cannot be read.
     """
-    table = LatencyTable.load(Path(settings.latency_table)) if settings.latency_table else None
+    timed = what == "latency_ms" and settings.latency_table
+    table = LatencyTable.load(Path(settings.latency_table)) if timed else None
     return Resource(
         supernet, what, input_shapes=input_shapes, table=table, interpolate=settings.interpolate
     )

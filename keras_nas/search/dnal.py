@@ -10,6 +10,7 @@ from keras_nas import gates, surgery
 from keras_nas.layers import ScaledSigmoidGate
 from keras_nas.search.dnal_config import DnalConfig
 from keras_nas.search.dnal_fading import FadingStage
+from keras_nas.search.dnal_penalty import make_penalty
 from keras_nas.search.dnal_stages import GateStage, JointStage
 from keras_nas.search.dnal_target import check_reachable, land_on_target
 from keras_nas.search.method import GatedMethod, SearchResult, search
@@ -38,7 +39,8 @@ class Dnal(GatedMethod):
         self.config = config or DnalConfig()
 
     def check(self, supernet, context, source=None):
-        """The targets can be reached, and counted while channels fade."""
+        """The targets can be reached, and counted while channels fade; each channel has a price."""
+        make_penalty(supernet, self.config)
         if self.config.targets:
             check_reachable(supernet, self.config)
             if self.config.fades:

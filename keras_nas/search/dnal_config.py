@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from keras_nas.choices import PENALTIES
 from keras_nas.errors import UsageError
 from keras_nas.search.gated_settings import GatedSettings
 from keras_nas.search.registry import register
@@ -65,7 +66,15 @@ class DnalConfig(GatedSettings):
         decides=LATER_STAGES,
     )
     lambda_a: float = setting(
-        1e-4, "λ_a of Eq. (4), times the plain sum of all gates.", decides=LATER_STAGES
+        1e-4, "λ_a of Eq. (4), times the sum of all gates.", decides=LATER_STAGES
+    )
+    penalty: str = setting(
+        "channels",
+        "What λ_a presses. 'channels': all alike, the plain sum of Eq. (4). A resource: each "
+        "channel by what it costs of it, given how far its neighbours are open, where the mean of "
+        "the full network is 1. latency_ms: by the latency table; bytes: those of the weights.",
+        PENALTIES,
+        decides=LATER_STAGES,
     )
     delta_max: float = setting(1e4, "Last δ of the annealing, from 1.", decides=LATER_STAGES)
     delta_schedule: str = setting(
@@ -92,7 +101,7 @@ class DnalConfig(GatedSettings):
     )
 
     def __post_init__(self):
-        self.check_gated()
+        self.check_gated(besides=None if self.penalty == "channels" else self.penalty)
         check_range(self, ("lambda_a",), 0)
         check_range(self, ("delta_max",), 1)
         check_range(self, ("start_logit",), 0, strict=True)

@@ -11,9 +11,9 @@ import tensorflow as tf
 
 from keras_nas import gates, importance
 from keras_nas.layers import ScaledSigmoidGate
-from keras_nas.regularizers import GateSum
 from keras_nas.search.delta_schedule import DeltaSchedule
 from keras_nas.search.dnal_config import DnalConfig
+from keras_nas.search.dnal_penalty import make_penalty
 from keras_nas.search.gate_statistics import gate_statistics, probabilities
 from keras_nas.tasks import Task
 from keras_nas.training.evaluation import Evaluator
@@ -41,7 +41,8 @@ class GateStage(Stage):
     """Stage 2 of DNAL: learns the logits s alone; weights and statistics are frozen.
 
     The model runs in inference mode (BatchNormalization uses its moving statistics, dropout is
-    off), and no gradient of a weight is computed. The loss is L0 + λ_a Σ sigmoid(δ s), Eq. (4).
+    off), and no gradient of a weight is computed. The loss is L0 + λ_a Σ sigmoid(δ s), Eq. (4), or
+    the sum with prices; see `make_penalty`.
     Each epoch's record has δ and how many channels are kept and undecided (Fig. 3); the first one
     also what the network was worth without gates (`original_top1`) and before the first step
     (`start_top1`).
@@ -54,6 +55,9 @@ class GateStage(Stage):
         config: The settings.
         name: The stage's name.
         epochs: By default `config.architecture.epochs`.
+
+    Raises:
+        KerasNasError: As in `make_penalty`.
     """
 
     def __init__(
@@ -77,7 +81,7 @@ class GateStage(Stage):
         self.network = Rematerialized(supernet) if config.architecture.rematerialize else supernet
         self.gates = gates.learnable(supernet, ScaledSigmoidGate)
         self.logits = [gate.logits for gate in self.gates]
-        self.penalty = GateSum(config.lambda_a, config.penalty_scaled)
+        self.penalty = make_penalty(supernet, config)
         self.delta = DeltaSchedule(config.delta_max, config.delta_schedule)
         self._steps = 1
         self._start: dict[str, float] = {}

@@ -10,9 +10,9 @@ import keras
 from keras_nas import gates
 from keras_nas.errors import UsageError
 from keras_nas.gates.find import is_channel_gate
-from keras_nas.importance import Latency, prune
+from keras_nas.importance import prune
 from keras_nas.search.dnal_config import DnalConfig
-from keras_nas.search.steering import budget_of, even_masks
+from keras_nas.search.steering import budget_of, even_masks, latency_of
 from keras_nas.search.units import Units
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ def land_on_target(supernet: keras.Model, config: DnalConfig) -> None:
     targets: dict[str, Any] = {f"target_{what}": value for what, value in config.targets.items()}
     architecture = prune(
         supernet, scores, **targets,
-        latency=Latency.load(config.latency_table, config.interpolate), ranking="global",
+        latency=latency_of(config), ranking="global",
         round_to=config.round_to, align=config.align, min_share=config.min_share, strict=False,
     )  # fmt: skip
     budget = budget_of(supernet, config)

@@ -58,13 +58,13 @@ class GatedSettings(TargetSettings):
         decides=LATER_STAGES,
     )
 
-    def check_gated(self, otherwise: str | None = None) -> None:
+    def check_gated(self, otherwise: str | None = None, besides: str | None = None) -> None:
         """Raises `UsageError` for what these settings, or a choice of any, may not be.
 
         Args:
-            otherwise: As in `check_targets`.
+            otherwise, besides: As in `check_targets`.
         """
         check_choices(self)
         check_range(self, ("reestimate_batches",), 0)
         check_range(self, ("round_to",), 1)
-        self.check_targets(otherwise)
+        self.check_targets(otherwise, besides)

@@ -37,8 +37,19 @@ def budget_of(supernet: keras.Model, settings: Settings, input_shapes: Shapes = 
     Raises:
         KerasNasError: As `Budget`, or the latency table cannot be read.
     """
-    latency = Latency.load(settings.latency_table, settings.interpolate)
+    latency = latency_of(settings)
     return Budget(supernet, settings.targets, latency, settings.align, input_shapes)
+
+
+def latency_of(settings: Settings) -> Latency | None:
+    """What a target in milliseconds is read off; None where there is no such target.
+
+    Raises:
+        KerasNasError: If the latency table cannot be read.
+    """
+    if "latency_ms" not in settings.targets:
+        return None
+    return Latency.load(settings.latency_table, settings.interpolate)
 
 
 class Steering(NamedTuple):

@@ -71,14 +71,17 @@ class TargetSettings:
             return []
         return [parse_target(f"target_{what}", targets[what], forms=FORMS_OF[what]).form]
 
-    def check_targets(self, otherwise: str | None = None) -> None:
+    def check_targets(self, otherwise: str | None = None, besides: str | None = None) -> None:
         """Raises `UsageError` for a target that is none, no share, a table without its use.
 
         Args:
             otherwise: The resource that the search counts where no target is given, or None.
+            besides: The one that it counts in any case, or None.
         """
         self.check_values()
         counted: list[str | None] = [*self.targets] or [otherwise]
+        if besides is not None:
+            counted.append(besides)
         if ("latency_ms" in counted) != bool(self.latency_table):
             raise UsageError(
                 "`latency_table` must be given with a target or resource of latency_ms, and only "

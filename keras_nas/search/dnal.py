@@ -13,6 +13,7 @@ from keras_nas.search.dnal_fading import FadingStage
 from keras_nas.search.dnal_penalty import make_penalty
 from keras_nas.search.dnal_stages import GateStage, JointStage
 from keras_nas.search.dnal_target import check_reachable, land_on_target
+from keras_nas.search.dnal_trials import TrialsStage, distance
 from keras_nas.search.method import GatedMethod, SearchResult, search
 from keras_nas.search.steering import steering
 from keras_nas.tasks import Task
@@ -59,13 +60,16 @@ class Dnal(GatedMethod):
 
         A group that would lose its last channel with no way round it keeps its best, and more where
         the network would not tell the first training batch's inputs apart. With targets, the
-        channels with the highest s stay, as many as all of them allow.
+        channels with the highest s stay, as many as all of them allow; with `lambda_trials`, those
+        that a trial left which met them.
         """
         stage = self._stage()(
             supernet, context.train_data, context.validation_data, context.task, self.config
         )
         records = run_stage(stage, context.session)
-        if self.config.targets:
+        if isinstance(stage, TrialsStage):
+            stage.land()
+        elif self.config.targets:
             land_on_target(supernet, self.config)
         surgery.rescue(supernet, inputs_of(context.train_data))
         gates.set_mode(supernet, "hard")
@@ -74,6 +78,8 @@ class Dnal(GatedMethod):
     def _stage(self) -> Callable[..., GateStage]:
         if self.config.fades:
             return FadingStage
+        if self.config.lambda_trials:
+            return TrialsStage
         return JointStage if self.config.strategy == "joint" else GateStage
 
     @property
@@ -84,9 +90,13 @@ class Dnal(GatedMethod):
         return super().finetuning
 
     def summary(self, records):
-        """Under "gates": how many channels there are and stay, and δ at the end."""
-        names = ("channels", "kept", "undecided", "delta")
-        return {"gates": {name: records[-1][name] for name in names}} if records else {}
+        """Under "gates": how many channels there are and stay, and δ at the end; of trials, those
+        of the nearest."""
+        if not records:
+            return {}
+        judged = [record for record in records if "of_target" in record]
+        found = min(judged, key=lambda r: distance(r["of_target"]), default=records[-1])
+        return {"gates": {name: found[name] for name in ("channels", "kept", "undecided", "delta")}}
 
 
 def dnal(

@@ -76,6 +76,13 @@ class DnalConfig(GatedSettings):
         PENALTIES,
         decides=LATER_STAGES,
     )
+    lambda_trials: int = setting(
+        0,
+        "With strategy='sequential' and a target: stage 2 is run up to so often, from the same "
+        "weights, and λ_a bisected from one time to the next, until the gates by themselves come "
+        "within 2 % of the target. 0: once, with λ_a as it is.",
+        decides=LATER_STAGES,
+    )
     delta_max: float = setting(1e4, "Last δ of the annealing, from 1.", decides=LATER_STAGES)
     delta_schedule: str = setting(
         "epoch",
@@ -113,6 +120,25 @@ class DnalConfig(GatedSettings):
             raise UsageError(
                 "strategy='fading' needs `gates_start` that orders the channels: auto, l1, l2 or "
                 f"gamma. Received: gates_start={self.gates_start!r}"
+            )
+
+        self._check_trials()
+
+    def _check_trials(self) -> None:
+        check_range(self, ("lambda_trials",), 0)
+        if not self.lambda_trials:
+            return
+        if self.strategy != "sequential" or not self.targets:
+            raise UsageError(
+                "`lambda_trials` needs strategy='sequential' and a target, such as "
+                f"target_macs='0.5x'. Received: strategy={self.strategy!r} and "
+                f"{'a target' if self.targets else 'no target'}"
+            )
+        if not self.lambda_a or not self.architecture.epochs:
+            raise UsageError(
+                "`lambda_trials` needs `lambda_a` above 0, to begin with, and "
+                "`architecture_epochs` of 1 or more. Received: "
+                f"lambda_a={self.lambda_a}, architecture_epochs={self.architecture.epochs}"
             )
 
     @property

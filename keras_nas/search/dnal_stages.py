@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -56,6 +57,9 @@ class GateStage(Stage):
         name: The stage's name.
         epochs: By default `config.architecture.epochs`.
 
+    Attributes:
+        annealing: Epochs that δ and the gates' learning rate span.
+
     Raises:
         KerasNasError: As in `make_penalty`.
     """
@@ -81,8 +85,9 @@ class GateStage(Stage):
         self.network = Rematerialized(supernet) if config.architecture.rematerialize else supernet
         self.gates = gates.learnable(supernet, ScaledSigmoidGate)
         self.logits = [gate.logits for gate in self.gates]
-        self.penalty = make_penalty(supernet, config)
+        self.penalty: Callable[..., Any] = make_penalty(supernet, config)
         self.delta = DeltaSchedule(config.delta_max, config.delta_schedule)
+        self.annealing = self.epochs
         self._steps = 1
         self._start: dict[str, float] = {}
         self._evaluator = None
@@ -95,7 +100,7 @@ class GateStage(Stage):
             gate.mode = "soft"
             gate.delta.assign(1.0)
         self.start_logits()
-        config = dataclasses.replace(self.config.architecture, epochs=self.epochs)
+        config = dataclasses.replace(self.config.architecture, epochs=self.annealing)
         scaling = needs_loss_scaling(self.model)
         self.optimizer = make_optimizer(config, steps, self.logits, scaling)
         if self.epochs and self._evaluator is not None:
@@ -149,7 +154,7 @@ class GateStage(Stage):
             self._move_delta(epoch, step)
 
     def _move_delta(self, epoch, step):
-        value = self.delta.value(epoch, step, self.epochs, self._steps)
+        value = self.delta.value(epoch, step, self.annealing, self._steps)
         for gate in self.gates:
             gate.delta.assign(value)
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import keras
 
 from keras_nas.architecture import Architecture
+from keras_nas.errors import KerasNasError
 from keras_nas.loading import load_model
 from keras_nas.runs.config import BASELINE
 from keras_nas.runs.environment import set_seed
 from keras_nas.runs.network import create_model
 from keras_nas.runs.preflight import check_fits
 from keras_nas.runs.stage import RunStage
-from keras_nas.search.method import check_features, evaluation, surgery_record
-from keras_nas.training.records import write_records
+from keras_nas.search.method import Context, check_features, evaluation, surgery_record
+from keras_nas.training.records import read_records, write_records
 
 
 class Weights(RunStage):
@@ -138,16 +141,34 @@ class Finetune(RunStage):
         architecture = _found(folder)
         method.renew_statistics(small, bench.context(small))
         small = method.retrained(small, architecture)
-        method.finetune(small, bench.context(small, self._teacher))
+        method.finetune(small, self._context(bench, small))
         bench.record("finetuned", small, folder.finetuned)
         for name, baseline in method.random_baselines(small, architecture, bench.config.seed):
-            method.finetune(baseline, bench.context(baseline, self._teacher), name)
+            method.finetune(baseline, self._context(bench, baseline), name)
             bench.record(name, baseline, folder.path / f"{name}.keras")
+
+    def _context(self, bench, model: keras.Model) -> Context:
+        context = bench.context(model, self._teacher)
+        if not getattr(bench.method.config, "total_epochs", 0):
+            return context
+        return dataclasses.replace(context, learned=_epochs_learned(bench))
 
 
 def search_stages() -> list[RunStage]:
     """The stages of a search, in order."""
     return [Weights(), Baseline(), FindArchitecture(), Surgery(), Finetune()]
+
+
+def _epochs_learned(bench) -> int:
+    """The epochs of the architecture stage, which all hosts read in the folder that they share."""
+    path = bench.session.directory / bench.folder.metrics.name
+    learned = [r for r in read_records(path) if r["stage"] == bench.method.learns_in]
+    if not learned:
+        raise KerasNasError(
+            f"`total_epochs` needs the epochs of stage '{bench.method.learns_in}'. Received: "
+            f"{path}, which has none of them (--stages=architecture writes them)"
+        )
+    return len(learned)
 
 
 def _found(folder) -> Architecture:

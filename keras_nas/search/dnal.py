@@ -38,6 +38,8 @@ class Dnal(GatedMethod):
 
     def __init__(self, config: DnalConfig | None = None):
         self.config = config or DnalConfig()
+        if self.config.strategy == "joint":
+            self.learns_in = "joint"
 
     def check(self, supernet, context, source=None):
         """The targets can be reached, and counted while channels fade; each channel has a price."""
@@ -81,6 +83,10 @@ class Dnal(GatedMethod):
         if self.config.lambda_trials:
             return TrialsStage
         return JointStage if self.config.strategy == "joint" else GateStage
+
+    @property
+    def weight_epochs(self):
+        return self.config.weight_epochs
 
     @property
     def finetuning(self):

@@ -8,6 +8,7 @@ from keras_nas.choices import PENALTIES
 from keras_nas.errors import UsageError
 from keras_nas.search.gated_settings import GatedSettings
 from keras_nas.search.registry import register
+from keras_nas.search.total_epochs import check_total
 from keras_nas.settings import LATER_STAGES, check_range, setting
 from keras_nas.training.train_config import TrainConfig
 
@@ -123,6 +124,7 @@ class DnalConfig(GatedSettings):
             )
 
         self._check_trials()
+        check_total(self.total_epochs, self.weight_epochs, self.learning_epochs, self.finetune)
 
     def _check_trials(self) -> None:
         check_range(self, ("lambda_trials",), 0)
@@ -140,6 +142,18 @@ class DnalConfig(GatedSettings):
                 "`architecture_epochs` of 1 or more. Received: "
                 f"lambda_a={self.lambda_a}, architecture_epochs={self.architecture.epochs}"
             )
+
+    @property
+    def weight_epochs(self) -> int:
+        """Epochs of the weights' own stage, which strategy "joint" has not."""
+        return 0 if self.strategy == "joint" else self.weights.epochs
+
+    @property
+    def learning_epochs(self) -> int:
+        """Epochs of stage 2 at most."""
+        if self.strategy == "joint":
+            return self.weights.epochs + self.architecture.epochs
+        return self.architecture.epochs * max(1, self.lambda_trials)
 
     @property
     def fades(self) -> bool:
@@ -162,4 +176,6 @@ class DnalConfig(GatedSettings):
         """
         if self.finetune.schedule_epochs:
             return self.finetune
+        if self.total_epochs:
+            return self.finetune.part_of(self.total_epochs - self.weight_epochs, start)
         return self.finetune.part_of(self.architecture.epochs + self.finetune.epochs, start)

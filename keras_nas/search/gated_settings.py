@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from keras_nas.search.target_settings import TargetSettings
+from keras_nas.search.total_epochs import total_epochs
 from keras_nas.settings import LATER_STAGES, check_choices, check_range, setting
 from keras_nas.training.distill_config import DistillConfig
 
@@ -52,6 +53,7 @@ class GatedSettings(TargetSettings):
         "surgery, before finetuning, and at its end where they lag; 0 for none, as in the papers.",
         decides=LATER_STAGES,
     )
+    total_epochs: int = total_epochs()
     finetune_distill: DistillConfig = setting(
         DistillConfig(),
         "What the last stage learns from the network as it was before the search.",

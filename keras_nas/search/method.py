@@ -17,6 +17,7 @@ from keras_nas import gates, surgery
 from keras_nas.architecture import Architecture
 from keras_nas.layers import Gate
 from keras_nas.search.dead_network import check_alive
+from keras_nas.search.total_epochs import within_total
 from keras_nas.settings import flatten
 from keras_nas.statistics import reestimate
 from keras_nas.tasks import Classification, Task
@@ -41,6 +42,7 @@ class Context:
         structure_data: DSO's D_λ; None where a method learns all from `train_data`.
         session: Where to write, resuming, progress.
         teacher: The network that finetuning learns from, where `Method.distill` says how.
+        learned: The epochs that `Method.learn` took, for `total_epochs`.
     """
 
     task: Task
@@ -49,6 +51,7 @@ class Context:
     structure_data: Data | None = None
     session: Session = dataclasses.field(default_factory=Session)
     teacher: keras.Model | None = None
+    learned: int | None = None
 
     def all_data(self) -> Data:
         """What there is to train weights on: `train_data` and `structure_data`, evenly mixed."""
@@ -83,6 +86,7 @@ class Method(abc.ABC):
 
     Attributes:
         name: The method's name, as in `Architecture.method`.
+        learns_in: The stage of `learn`, as its records name it.
         remedy: What to do about a search that left too little, for messages.
         config: A frozen dataclass of settings.
     """
@@ -90,6 +94,7 @@ class Method(abc.ABC):
     name: str
     remedy: str
     config: Any
+    learns_in: str = "architecture"
 
     @abc.abstractmethod
     def make_supernet(self, model: keras.Model, from_file: bool = False) -> keras.Model:
@@ -275,8 +280,13 @@ class GatedMethod(Method):
 
     @property
     def finetuning(self) -> TrainConfig:
-        """How `finetune` trains."""
+        """How `finetune` trains, but for the epochs that `total_epochs` leaves it."""
         return self.config.finetune
+
+    @property
+    def weight_epochs(self) -> int:
+        """Epochs of `train_weights`."""
+        return self.config.weights.epochs
 
     def finetune(self, small, context, name="finetune"):
         """Trains the small network's weights, which are the gated one's; nothing for 0 epochs.
@@ -284,7 +294,9 @@ class GatedMethod(Method):
         Where `reestimate_batches` is given, statistics that lag behind a short training (at a
         momentum of 0.999, say) are re-estimated at its end.
         """
-        records = self.train(name, small, self.finetuning, context, self.distill)
+        total, before = self.config.total_epochs, self.weight_epochs
+        training = within_total(self.finetuning, total, before, context.learned)
+        records = self.train(name, small, training, context, self.distill)
         steps = sum(record["steps"] for record in records)
         if steps and self.renew_statistics(small, context, lagging_after=steps):
             records[-1].update(evaluation("reestimated", small, context))
@@ -329,7 +341,8 @@ def search(
     if method.distill is not None:
         with tf.distribute.get_strategy().scope():
             context = dataclasses.replace(context, teacher=method.original(supernet))
-    history += method.learn(supernet, context)
+    history += (learned := method.learn(supernet, context))
+    context = dataclasses.replace(context, learned=len(learned))
     architecture = method.architecture(supernet, source=source)
     with tf.distribute.get_strategy().scope():
         small = method.rebuild(supernet, architecture)

@@ -427,3 +427,23 @@ def test_a_further_stage_misses_its_files_before_anything_is_trained(tmp_path, m
     with pytest.raises(KerasNasError, match="--stages=surgery"):
         run(asking, SETTINGS, [Drawing()])
     assert not (tmp_path / "run").exists()
+
+
+def test_epochs_that_the_search_does_not_need_are_finetuned_by_a_stage_alone(tmp_path, model_file):
+    settings = dataclasses.replace(
+        SETTINGS,
+        gates_start="identity",
+        start_logit=50.0,
+        stop_decided=True,
+        architecture=TrainConfig(epochs=2, learning_rate=0.0, weight_decay=0.0),
+        total_epochs=4,
+    )
+    path = tmp_path / "run"
+    run(config(path, model=model_file, stages=STAGES[:-1]), settings)
+    shutil.copytree(path, tmp_path / "bare")
+    run(config(path, model=model_file, stages=("finetune",)), settings)
+    stages = [record["stage"] for record in read_records(path / "metrics.jsonl")]
+    assert stages == ["weights", "architecture", "surgery", *["finetune"] * 2]
+    (tmp_path / "bare" / "metrics.jsonl").unlink()
+    with pytest.raises(KerasNasError, match="needs the epochs of stage 'architecture'"):
+        run(config(tmp_path / "bare", model=model_file, stages=("finetune",)), settings)

@@ -7,6 +7,7 @@ import dataclasses
 from keras_nas.errors import UsageError
 from keras_nas.search.gated_settings import alignment
 from keras_nas.search.registry import register
+from keras_nas.search.total_epochs import check_total, total_epochs
 from keras_nas.settings import LATER_STAGES, check_choices, check_range, setting
 from keras_nas.targets import Target, is_given, parse_target
 from keras_nas.training.distill_config import DistillConfig
@@ -124,6 +125,7 @@ class DsoConfig:
         "Stage 3: the found network's weights, on all data.",
         decides=LATER_STAGES,
     )
+    total_epochs: int = total_epochs()
     finetune_distill: DistillConfig = setting(
         DistillConfig(),
         "What the last stage learns from the network as it was before the search.",
@@ -145,6 +147,7 @@ class DsoConfig:
                 raise UsageError(
                     f"`{name}` must be below 1. Received: {name}={getattr(self, name)}"
                 )
+        check_total(self.total_epochs, self.weights.epochs, self.architecture.epochs, self.finetune)
         parse_ratio(self.split_ratio)
         targets = self.targets()
         if self.adaptive == "latency" and not self.latency_table:

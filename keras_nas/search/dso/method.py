@@ -34,6 +34,7 @@ from keras_nas.search.dso.edge_graph import EdgeGraph
 from keras_nas.search.dso.edge_stage import EdgeStage, FullNetworkStage, scaled_edges
 from keras_nas.search.dso.width_multiplier import NEARER, solve_widths
 from keras_nas.search.method import Context, Method, SearchResult, search
+from keras_nas.search.total_epochs import within_total
 from keras_nas.settings import flatten
 from keras_nas.tasks import Classification, Task
 from keras_nas.training.distillation import Distillation
@@ -216,18 +217,21 @@ class Dso(Method):
 
     def finetune(self, small, context, name="finetune"):
         """The found network's weights, on all data; with the auxiliary tower where it fits."""
-        task = context.task
+        config, task = self.config, context.task
+        training = within_total(
+            config.finetune, config.total_epochs, config.weights.epochs, context.learned
+        )
         place = _before_last_reduction(small)
-        if self.config.auxiliary_weight and place and _takes_tower(task):
+        if config.auxiliary_weight and place and _takes_tower(task):
             with tf.distribute.get_strategy().scope():
                 tower = with_auxiliary_tower(small, place, task.classes)
                 distillation = Distillation.of(context.teacher, tower, task, self.distill)
             stage = AuxiliaryStage(
-                name, small, tower, self.config.auxiliary_weight, context.all_data(),
-                context.validation_data, task, self.config.finetune, distillation,
+                name, small, tower, config.auxiliary_weight, context.all_data(),
+                context.validation_data, task, training, distillation,
             )  # fmt: skip
             return run_stage(stage, context.session)
-        return self.train(name, small, self.config.finetune, context, self.distill)
+        return self.train(name, small, training, context, self.distill)
 
 
 def dso(

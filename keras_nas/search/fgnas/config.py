@@ -8,6 +8,7 @@ from keras_nas.choices import RESOURCES
 from keras_nas.errors import UsageError
 from keras_nas.search.gated_settings import GatedSettings, alignment
 from keras_nas.search.registry import register
+from keras_nas.search.total_epochs import check_total
 from keras_nas.settings import LATER_STAGES, check_range, setting
 from keras_nas.training.train_config import TrainConfig
 
@@ -152,6 +153,7 @@ class FgnasConfig(GatedSettings):
             )
         if self.steer == "lambda" and not self.targets:
             raise UsageError("`steer` needs a target. Received: steer='lambda' without one")
+        check_total(self.total_epochs, self.weights.epochs, self.search.epochs, self.finetune)
 
     @property
     def mixes(self) -> bool:

@@ -38,6 +38,13 @@ class DsoConfig:
         decides=LATER_STAGES,
     )
     gamma: float = setting(1e-3, "γ: weight of the edges' L1 norm (Eq. 9).", decides=LATER_STAGES)
+    edge_macs: float | str = setting(
+        0.0,
+        "Macs that the edges come down to in stage 2, or a share of the supernet's as 0.4x, γ "
+        "being steered from where it begins; the epochs are as many as that may take. 0: γ as it "
+        "is. (target_macs is for the widths, which are solved for after it.)",
+        decides=LATER_STAGES,
+    )
     gamma_0: float = setting(0.0, "γ₀ of --adaptive=latency (Eq. 19).", decides=LATER_STAGES)
     gamma_growth: float = setting(
         1.0,
@@ -148,6 +155,14 @@ class DsoConfig:
                     f"`{name}` must be below 1. Received: {name}={getattr(self, name)}"
                 )
         check_total(self.total_epochs, self.weights.epochs, self.architecture.epochs, self.finetune)
+        if is_given(self.edge_macs):
+            parse_target("edge_macs", self.edge_macs)
+            if not self.gamma or not self.architecture.epochs:
+                raise UsageError(
+                    "`edge_macs` needs `gamma` above 0, to begin with, and `architecture_epochs` "
+                    f"of 1 or more. Received: gamma={self.gamma}, "
+                    f"architecture_epochs={self.architecture.epochs}"
+                )
         parse_ratio(self.split_ratio)
         targets = self.targets()
         if self.adaptive == "latency" and not self.latency_table:

@@ -135,7 +135,7 @@ class EdgeStage(FullNetworkStage):
     def _set_gammas(self, epoch: int) -> None:
         strengths = self.strengths()
         gammas = self.gammas([name for name, scale in strengths.items() if scale > 0])
-        growth = self.settings.gamma_growth**epoch
+        growth = self.growth(epoch)
         values = {id(vector): np.zeros(vector.shape) for vector in self.scales}
         for edge in self.edges:
             values[id(edge.scale.vector)][edge.scale.index] = growth * gammas[edge.name]
@@ -143,6 +143,10 @@ class EdgeStage(FullNetworkStage):
             self.apg.set_gamma(vector, values[id(vector)])
         if self._protects:
             self._hold_last(strengths)
+
+    def growth(self, epoch: int) -> float:
+        """By what every γ is multiplied in an epoch."""
+        return self.settings.gamma_growth**epoch
 
     def satisfied(self):
         if self._protects:

@@ -32,10 +32,13 @@ from keras_nas.search.dso.edge_gammas import (
 )
 from keras_nas.search.dso.edge_graph import EdgeGraph
 from keras_nas.search.dso.edge_stage import EdgeStage, FullNetworkStage, scaled_edges
+from keras_nas.search.dso.edge_target import EdgeTarget
+from keras_nas.search.dso.steered_edges import TargetedEdgeStage
 from keras_nas.search.dso.width_multiplier import NEARER, solve_widths
 from keras_nas.search.method import Context, Method, SearchResult, search
 from keras_nas.search.total_epochs import within_total
 from keras_nas.settings import flatten
+from keras_nas.targets import is_given
 from keras_nas.tasks import Classification, Task
 from keras_nas.training.distillation import Distillation
 from keras_nas.training.loop import run_stage
@@ -69,8 +72,10 @@ class Dso(Method):
     def check(self, supernet, context, source=None):
         """There are edges, data for them, every condition of a latency table, and a known space."""
         self._check_structure(context)
-        self.gammas(supernet, EdgeGraph(supernet))
-        config = self.config
+        config, graph = self.config, EdgeGraph(supernet)
+        self.gammas(supernet, graph)
+        if is_given(config.edge_macs):
+            EdgeTarget(graph, config.edge_macs)
         builder = (source or {}).get("builder")
         if config.random_networks and builder not in SPACES:
             raise UsageError(
@@ -121,7 +126,7 @@ class Dso(Method):
         self._check_structure(context)
         graph = EdgeGraph(supernet)
         split = self.config.split
-        stage = EdgeStage(
+        arguments = (
             supernet,
             context.train_data if split else context.all_data(),
             context.structure_data if split else None,
@@ -131,10 +136,19 @@ class Dso(Method):
             graph,
             self.gammas(supernet, graph),
         )
+        if is_given(self.config.edge_macs):
+            target = EdgeTarget(graph, self.config.edge_macs)
+            stage: EdgeStage = TargetedEdgeStage(*arguments, target=target)
+        else:
+            stage = EdgeStage(*arguments)
         records = run_stage(stage, context.session)
+        if isinstance(stage, TargetedEdgeStage):
+            stage.land()
         reopened = stage.close()
         # An edge may feed one side of a product only: the ways that `close` goes do not see that.
         reopened += surgery.rescue(supernet, inputs_of(context.train_data))
+        if isinstance(stage, TargetedEdgeStage):
+            stage.tell()
         if records:
             records[-1]["reopened_edges"] = reopened
             most = records[-1]["most_in_a_group"]

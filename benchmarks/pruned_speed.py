@@ -147,21 +147,25 @@ def _timed(network: str, models: dict[str, keras.Model], kind: str, folder: Path
     )  # fmt: skip
     results = benchmark(list(paths.values()), settings).results
     found = {(result.model.path, result.threads): result for result in results}
-    rows = []
-    for threads in settings.threads:
-        full = found[paths["full"], threads]
-        for way, path in paths.items():
-            rows.append(_row(network, way, kind, found[path, threads], full))
-    return rows
+    gathers = {way: _gathers(path) for way, path in paths.items()}
+    return [
+        _row(
+            network, way, kind, found[path, threads], found[paths["full"], threads],
+            gathers[way] - gathers["full"],
+        )
+        for threads in settings.threads
+        for way, path in paths.items()
+    ]  # fmt: skip
 
 
-def _row(network: str, way: str, kind: str, of: BenchmarkResult, full: BenchmarkResult) -> Row:
+def _row(
+    network: str, way: str, kind: str, of: BenchmarkResult, full: BenchmarkResult, gathers: int
+) -> Row:
     xnnpack = coverage_of(of.coverage, "xnnpack")
     macs = (of.macs or 0) / full.macs if full.macs else 0.0
     return Row(
         network, way, kind, of.threads, macs, of.central_ms / full.central_ms, of.central_ms,
-        _gathers(of.model.path) - _gathers(full.model.path),
-        xnnpack.partitions if xnnpack else None,
+        gathers, xnnpack.partitions if xnnpack else None,
     )  # fmt: skip
 
 

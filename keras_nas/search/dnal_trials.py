@@ -15,7 +15,6 @@ from keras_nas import surgery
 from keras_nas.graph import read
 from keras_nas.search.bisection import Bisection
 from keras_nas.search.dnal_config import DnalConfig
-from keras_nas.search.dnal_penalty import make_penalty
 from keras_nas.search.dnal_stages import GateStage
 from keras_nas.search.dnal_target import NEAR, land_on_target
 from keras_nas.search.steering import budget_of
@@ -49,7 +48,9 @@ class TrialsStage(GateStage):
     """
 
     def __init__(self, supernet, train_data, validation_data, task, config: DnalConfig):
-        super().__init__(supernet, train_data, validation_data, task, config)
+        of_one = dataclasses.replace(config, lambda_a=1.0)
+        super().__init__(supernet, train_data, validation_data, task, of_one)
+        self.config, unit = config, self.penalty
         self.epochs *= config.lambda_trials
         self.data = _Again(train_data, lambda: int(self.present["began"]))
         self.budget = budget_of(supernet, config)
@@ -68,7 +69,6 @@ class TrialsStage(GateStage):
                 trial=1, began=0, over=0, settled=0, lambda_a=config.lambda_a, low=0.0,
                 high=math.inf, nearest_lambda_a=config.lambda_a, nearest_of_target=math.inf,
             )  # fmt: skip
-        unit = make_penalty(supernet, dataclasses.replace(config, lambda_a=1.0))
         self.penalty = lambda gates: tf.convert_to_tensor(self.strength) * unit(gates)
 
     def begin(self, steps):

@@ -72,10 +72,22 @@ def _is_plain(layer: keras.layers.Layer) -> bool:
 
 
 def _kind(layer: keras.layers.BatchNormalization) -> str:
-    config: dict[str, Any] = {
+    shapes = [(tuple(variable.shape), variable.dtype) for variable in layer.variables]
+    return repr((configuration(layer), shapes))
+
+
+def configuration(layer: keras.layers.Layer) -> tuple[Any, ...]:
+    """What layers have in common that are alike but for their variables."""
+    config = {
         key: value
         for key, value in layer.get_config().items()
-        if key != "name" and not key.endswith("_initializer")
+        if key not in ("name", "block") and not key.endswith("_initializer")
     }
-    shapes = [(tuple(variable.shape), variable.dtype) for variable in layer.variables]
-    return repr((layer.trainable, config, shapes))
+    scale = getattr(layer, "scale", None)
+    return (
+        type(layer),
+        layer.trainable,
+        id(getattr(layer, "activation", None)),
+        config,
+        getattr(scale, "index", None),
+    )

@@ -16,7 +16,7 @@ import tensorflow as tf
 from keras_nas.graph import Graph, read
 from keras_nas.graph.ir import map_values
 from keras_nas.layers.edge_scales import factors_together
-from keras_nas.training.alike_layers import AlikeNormalizations
+from keras_nas.training.alike_layers import AlikeNormalizations, configuration
 from keras_nas.training.stand_ins import on_replica, standing_for
 
 
@@ -148,7 +148,7 @@ def description(segment: keras.Model) -> tuple[str, list[keras.Variable]] | None
     variables = {id(v): v for layer in layers.values() for v in layer.variables}
     order = {key: number for number, key in enumerate(variables)}
     parts: list[Any] = [
-        [_configuration(layer), [(order[id(v)], v.shape, v.dtype) for v in layer.variables]]
+        [configuration(layer), [(order[id(v)], v.shape, v.dtype) for v in layer.variables]]
         for layer in layers.values()
     ]
     parts += _connections(graph, numbers)
@@ -169,22 +169,6 @@ def _connections(graph: Graph, numbers: dict[int, int]) -> list[Any]:
         ],
         told(graph.output_struct),
     ]
-
-
-def _configuration(layer: keras.layers.Layer) -> Any:
-    config = {
-        key: value
-        for key, value in layer.get_config().items()
-        if key not in ("name", "block") and not key.endswith("_initializer")
-    }
-    scale = getattr(layer, "scale", None)
-    return (
-        type(layer),
-        layer.trainable,
-        id(getattr(layer, "activation", None)),
-        config,
-        getattr(scale, "index", None),
-    )
 
 
 def _is_known(operation: Any) -> bool:

@@ -39,10 +39,6 @@ NOISE = 0.10
 """The share by which a measured time may differ from what was asked."""
 PARTS = {"train": 2000, "test": 500}
 """How many images there are to learn from, and to judge by."""
-_FOLDER = flags.DEFINE_string("folder", "runs/budgets_met", "Where networks and results stand.")
-_NETWORKS = flags.DEFINE_list("networks", NETWORKS, "Networks of benchmarks.rivals.")
-_BUDGETS = flags.DEFINE_list("budgets", list(BUDGETS), "Resources.")
-_EPOCHS = flags.DEFINE_integer("weights_epochs", 3, "Epochs of the full network.", lower_bound=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,13 +70,20 @@ class Reached:
         return (1 - UNDER) * self.asked <= self.small <= self.asked
 
 
+def define_flags() -> None:
+    flags.DEFINE_string("folder", "runs/budgets_met", "Where networks and results stand.")
+    flags.DEFINE_list("networks", NETWORKS, "Networks of benchmarks.rivals.")
+    flags.DEFINE_list("budgets", list(BUDGETS), "Resources.")
+    flags.DEFINE_integer("weights_epochs", 3, "Epochs of the full network.", lower_bound=1)
+
+
 def main() -> None:
     load_tensorflow()
-    folder = Path(_FOLDER.value)
+    folder = Path(flags.FLAGS.folder)
     found = []
-    for network in _NETWORKS.value:
+    for network in flags.FLAGS.networks:
         model = _trained(network, folder)
-        for resource in _BUDGETS.value:
+        for resource in flags.FLAGS.budgets:
             found.append(_compressed(network, model, resource, folder))
             _write(found, folder / "results.json")
     _show(found)
@@ -102,7 +105,7 @@ def _trained(network: str, folder: Path) -> Path:
     keras.utils.set_random_seed(0)
     data = load("npz", data_dir=_images(folder), batch_size=64, pixels="0..1")
     model = BUILDERS[network].build(data, None)
-    config = TrainConfig(epochs=_EPOCHS.value, learning_rate=0.05, schedule="cosine")
+    config = TrainConfig(epochs=flags.FLAGS.weights_epochs, learning_rate=0.05, schedule="cosine")
     task = make_task(data, model)
     train(model, data.train, None, config, task=task, session=Session(progress="auto"))
     model.save(path)
@@ -162,4 +165,5 @@ def _show(found: list[Reached]) -> None:
 
 
 if __name__ == "__main__":
+    define_flags()
     run_app(main)

@@ -38,14 +38,6 @@ from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.files import atomic_write_text
 from keras_nas.loading import load_model
 
-_ORIGINAL = flags.DEFINE_string("original", "", "The unpruned .keras file.")
-_PRUNED = flags.DEFINE_string("pruned", "", "The pruned .keras file.")
-_THREADS = flags.DEFINE_list("threads", ["1", "2"], "Numbers of threads.")
-_RUNS = flags.DEFINE_integer("runs", 100, "Timed runs of each file.", lower_bound=1)
-_MARK = flags.DEFINE_float("mark", 0.85, "Least efficiency of float32 with one thread.")
-
-config_flags.define(ExportConfig(formats=tflite.FORMATS))
-
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
@@ -69,14 +61,23 @@ class Entry:
         return self.result(0, threads).central_ms / self.result(1, threads).central_ms
 
 
+def define_flags() -> None:
+    config_flags.define(ExportConfig(formats=tflite.FORMATS))
+    flags.DEFINE_string("original", "", "The unpruned .keras file.")
+    flags.DEFINE_string("pruned", "", "The pruned .keras file.")
+    flags.DEFINE_list("threads", ["1", "2"], "Numbers of threads.")
+    flags.DEFINE_integer("runs", 100, "Timed runs of each file.", lower_bound=1)
+    flags.DEFINE_float("mark", 0.85, "Least efficiency of float32 with one thread.")
+
+
 def main() -> None:
-    if not _ORIGINAL.value or not _PRUNED.value:
+    if not flags.FLAGS.original or not flags.FLAGS.pruned:
         raise UsageError("`original` and `pruned` must name .keras files.")
     console = Console()
     config = config_flags.read(ExportConfig(formats=tflite.FORMATS))
-    macs = [_macs(path) for path in (_ORIGINAL.value, _PRUNED.value)]
+    macs = [_macs(path) for path in (flags.FLAGS.original, flags.FLAGS.pruned)]
     ratio = macs[0] / macs[1]
-    threads = [int(count) for count in _THREADS.value]
+    threads = [int(count) for count in flags.FLAGS.threads]
     entries = []
     for name in config.formats:
         try:
@@ -100,10 +101,10 @@ def _macs(path: str) -> int:
 
 def _entry(name: str, config: ExportConfig, threads: list[int]) -> Entry:
     exports = []
-    for role, path in (("original", _ORIGINAL.value), ("pruned", _PRUNED.value)):
+    for role, path in (("original", flags.FLAGS.original), ("pruned", flags.FLAGS.pruned)):
         one = dataclasses.replace(config, model=path, formats=(name,), name=role)
         exports += export_file(one)
-    settings = HostBenchmarkConfig(threads=tuple(threads), runs=_RUNS.value)
+    settings = HostBenchmarkConfig(threads=tuple(threads), runs=flags.FLAGS.runs)
     return Entry(name, exports, benchmark([export.path for export, _ in exports], settings))
 
 
@@ -142,7 +143,7 @@ def _explain(entries: list[Entry], threads: list[int], macs: list[int], console:
     for entry in entries:
         if entry.format != "float32" or 1 not in threads:
             continue
-        if entry.speed_up(1) * macs[1] / macs[0] < _MARK.value:
+        if entry.speed_up(1) * macs[1] / macs[0] < flags.FLAGS.mark:
             for place, name in enumerate(("original", "pruned")):
                 result = entry.result(place, 1)
                 console.print(profile_table(result))
@@ -168,4 +169,5 @@ def _record(entries: list[Entry], threads: list[int], ratio: float) -> dict[str,
 
 
 if __name__ == "__main__":
+    define_flags()
     run_app(main)

@@ -24,23 +24,26 @@ from export.benchmark_config import HostBenchmarkConfig
 from export.host_benchmark import benchmark
 from keras_nas.errors import KerasNasError, UsageError
 
-_MODELS = flags.DEFINE_list("models", [], "The .tflite files.")
-_THREADS = flags.DEFINE_list("threads", ["1"], "Numbers of threads.")
-_RUNS = flags.DEFINE_integer("runs", 50, "Timed runs in a turn.", lower_bound=1)
-_TURNS = flags.DEFINE_integer("turns", 7, "Turns of each tool.", lower_bound=1)
-_LIMIT = flags.DEFINE_float("limit", 0.15, "Largest difference, as a part of the tool's median.")
 _WARMUP = 10
 
 
+def define_flags() -> None:
+    flags.DEFINE_list("models", [], "The .tflite files.")
+    flags.DEFINE_list("threads", ["1"], "Numbers of threads.")
+    flags.DEFINE_integer("runs", 50, "Timed runs in a turn.", lower_bound=1)
+    flags.DEFINE_integer("turns", 7, "Turns of each tool.", lower_bound=1)
+    flags.DEFINE_float("limit", 0.15, "Largest difference, as a part of the tool's median.")
+
+
 def main() -> None:
-    if not _MODELS.value:
+    if not flags.FLAGS.models:
         raise UsageError("`models` must name .tflite files (--models). Received: nothing")
     table = Table(header_style="bold")
     for column in ("model", "threads", "host_benchmark ms", "litert-benchmark ms", "difference"):
         table.add_column(column)
     differences = []
-    for path in _MODELS.value:
-        for threads in map(int, _THREADS.value):
+    for path in flags.FLAGS.models:
+        for threads in map(int, flags.FLAGS.threads):
             ours, theirs = _measure(path, threads)
             differences.append(abs(ours - theirs) / theirs)
             table.add_row(
@@ -48,19 +51,19 @@ def main() -> None:
                 f"{(ours - theirs) / theirs:+.1%}",
             )  # fmt: skip
     Console().print(table)
-    if max(differences) > _LIMIT.value:
+    if max(differences) > flags.FLAGS.limit:
         raise KerasNasError(
-            f"The tools differ by {max(differences):.1%}, {_LIMIT.value:.0%} is allowed."
+            f"The tools differ by {max(differences):.1%}, {flags.FLAGS.limit:.0%} is allowed."
         )
 
 
 def _measure(path: str, threads: int) -> tuple[float, float]:
     """Returns the median of the turns' medians by our benchmark and by the tool, in ms."""
     config = HostBenchmarkConfig(
-        threads=(threads,), warmup=_WARMUP, runs=_RUNS.value, profile=False, memory=False
+        threads=(threads,), warmup=_WARMUP, runs=flags.FLAGS.runs, profile=False, memory=False
     )
     ours, theirs = [], []
-    for _ in range(_TURNS.value):
+    for _ in range(flags.FLAGS.turns):
         report = benchmark([path], config)
         if report.failures:
             raise KerasNasError(report.failures[0].message)
@@ -74,7 +77,7 @@ def _litert_benchmark(path: str, threads: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "result.json"
         command = [
-            str(tool), "--model", path, "--num_runs", str(_RUNS.value),
+            str(tool), "--model", path, "--num_runs", str(flags.FLAGS.runs),
             "--warmup_runs", str(_WARMUP), "--num_threads", str(threads),
             "--result_json", str(output),
         ]  # fmt: skip
@@ -86,4 +89,5 @@ def _litert_benchmark(path: str, threads: int) -> float:
 
 
 if __name__ == "__main__":
+    define_flags()
     run_app(main)

@@ -54,14 +54,6 @@ UNEVEN = 0.35
 GATHERS = ("GATHER", "GATHER_ND", "PAD", "PADV2", "SLICE", "STRIDED_SLICE")
 """Operations that surgery could have written; those of the full network do not count."""
 
-_FOLDER = flags.DEFINE_string("folder", "runs/pruned_speed", "Where files and results stand.")
-_NETWORKS = flags.DEFINE_list("networks", list(NETWORKS), "Which networks.")
-_FORMATS = flags.DEFINE_list("formats", ["float32", "int8"], "Which files.")
-_THREADS = flags.DEFINE_list("threads", ["1", "2"], "Numbers of threads.")
-_TARGET = flags.DEFINE_string("target_macs", "0.5x", "What is left of the macs.")
-_RUNS = flags.DEFINE_integer("runs", 60, "Timed runs of each file.", lower_bound=1)
-_ROUNDS = flags.DEFINE_integer("rounds", 12, "Blocks of them, taking turns.", lower_bound=1)
-
 
 @dataclasses.dataclass(frozen=True)
 class Row:
@@ -92,13 +84,23 @@ class Row:
         return self.macs / self.time
 
 
+def define_flags() -> None:
+    flags.DEFINE_string("folder", "runs/pruned_speed", "Where files and results stand.")
+    flags.DEFINE_list("networks", list(NETWORKS), "Which networks.")
+    flags.DEFINE_list("formats", ["float32", "int8"], "Which files.")
+    flags.DEFINE_list("threads", ["1", "2"], "Numbers of threads.")
+    flags.DEFINE_string("target_macs", "0.5x", "What is left of the macs.")
+    flags.DEFINE_integer("runs", 60, "Timed runs of each file.", lower_bound=1)
+    flags.DEFINE_integer("rounds", 12, "Blocks of them, taking turns.", lower_bound=1)
+
+
 def main() -> None:
-    folder = Path(_FOLDER.value)
+    folder = Path(flags.FLAGS.folder)
     folder.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
-    for network in _NETWORKS.value:
-        models = pruned(NETWORKS[network](), _TARGET.value)
-        for kind in _FORMATS.value:
+    for network in flags.FLAGS.networks:
+        models = pruned(NETWORKS[network](), flags.FLAGS.target_macs)
+        for kind in flags.FLAGS.formats:
             rows += _timed(network, models, kind, folder)
             text = json.dumps([dataclasses.asdict(row) for row in rows], indent=1)
             atomic_write_text(folder / "results.json", text + "\n")
@@ -141,8 +143,9 @@ def _timed(network: str, models: dict[str, keras.Model], kind: str, folder: Path
     images = np.random.default_rng(1).uniform(-1, 1, shape).astype("float32")
     for way, model in models.items():
         convert(model, paths[way], kind, representative_data=images if kind == "int8" else None)
+    given = flags.FLAGS
     settings = HostBenchmarkConfig(
-        threads=tuple(map(int, _THREADS.value)), runs=_RUNS.value, rounds=_ROUNDS.value,
+        threads=tuple(map(int, given.threads)), runs=given.runs, rounds=given.rounds,
         profile=False, memory=False,
     )  # fmt: skip
     results = benchmark(list(paths.values()), settings).results
@@ -214,4 +217,5 @@ def _place(row: Row) -> tuple[str, str, int]:
 
 
 if __name__ == "__main__":
+    define_flags()
     run_app(main)

@@ -21,13 +21,6 @@ from absl import flags
 
 from apps.main import run as run_app
 
-_BLOCKS = flags.DEFINE_list("stage_blocks", ["4", "4"], "Blocks of each stage.")
-_LEVELS = flags.DEFINE_integer("levels", 3, "Levels of a block.", lower_bound=1)
-_WIDTH = flags.DEFINE_integer("width", 24, "Channels of the first stage.", lower_bound=1)
-_MODELS = flags.DEFINE_list("models", [], "Backbones, in place of DSO's network.")
-_IMAGE_SIZE = flags.DEFINE_integer("image_size", 32, "Side of the images.", lower_bound=8)
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Images a step.", lower_bound=1)
-
 STEPS = 3
 
 
@@ -85,7 +78,7 @@ def compare(model: str, settings: dict) -> None:
     context = multiprocessing.get_context("spawn")
     for rematerialize in (False, True):
         results = context.Queue()
-        arguments = (model, settings, rematerialize, _BATCH_SIZE.value, results)
+        arguments = (model, settings, rematerialize, flags.FLAGS.batch_size, results)
         process = context.Process(target=measure, args=arguments)
         process.start()
         found[rematerialize] = json.loads(results.get())
@@ -100,20 +93,30 @@ def compare(model: str, settings: dict) -> None:
     print(f"  rematerialized / kept: {memory:.2f} of the memory, {seconds:.2f} of the time")
 
 
+def define_flags() -> None:
+    flags.DEFINE_list("stage_blocks", ["4", "4"], "Blocks of each stage.")
+    flags.DEFINE_integer("levels", 3, "Levels of a block.", lower_bound=1)
+    flags.DEFINE_integer("width", 24, "Channels of the first stage.", lower_bound=1)
+    flags.DEFINE_list("models", [], "Backbones, in place of DSO's network.")
+    flags.DEFINE_integer("image_size", 32, "Side of the images.", lower_bound=8)
+    flags.DEFINE_integer("batch_size", 32, "Images a step.", lower_bound=1)
+
+
 def main() -> None:
-    blocks = tuple(int(count) for count in _BLOCKS.value)
-    shape = (_IMAGE_SIZE.value, _IMAGE_SIZE.value, 3)
-    for name in _MODELS.value:
+    blocks = tuple(int(count) for count in flags.FLAGS.stage_blocks)
+    shape = (flags.FLAGS.image_size, flags.FLAGS.image_size, 3)
+    for name in flags.FLAGS.models:
         compare(name, {"input_shape": shape, "num_classes": 10})
-    if not _MODELS.value:
+    if not flags.FLAGS.models:
         settings = {
             "input_shape": shape,
             "stage_blocks": blocks,
-            "stage_widths": tuple(_WIDTH.value * 2**stage for stage in range(len(blocks))),
-            "levels": _LEVELS.value,
+            "stage_widths": tuple(flags.FLAGS.width * 2**stage for stage in range(len(blocks))),
+            "levels": flags.FLAGS.levels,
         }
         compare("", settings)
 
 
 if __name__ == "__main__":
+    define_flags()
     run_app(main)

@@ -43,17 +43,6 @@ from keras_nas.search.fgnas.stage import FgnasStage
 from keras_nas.tasks import Classification
 from keras_nas.training.trainer import TrainConfig
 
-_MODELS = flags.DEFINE_list("models", ["vgg16_cifar", "mobilenet_v2_cifar"], "Backbones.")
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Images a step.", lower_bound=1)
-_ROUNDS = flags.DEFINE_integer("rounds", 12, "Timed steps of each kind.", lower_bound=1)
-_DSO_LEVELS = flags.DEFINE_integer("dso_levels", 4, "Levels of DSO's block; 0 to leave it out.")
-_TRACING = flags.DEFINE_list(
-    "tracing",
-    [],
-    "Trace only, one after the other: dso_share, dso_full, dnal_BACKBONE, fgnas_BACKBONE.",
-)
-_IMAGE_SIZE = flags.DEFINE_integer("image_size", 32, "Side of the images.", lower_bound=8)
-
 
 @dataclasses.dataclass(frozen=True)
 class Step:
@@ -214,27 +203,41 @@ def race(steps: dict[str, Step], rounds: int) -> dict[str, float]:
 def report(title: str, steps: dict[str, Step], count: int, words: str) -> None:
     """Prints what tracing and running each step took; the latter over `count` plain steps."""
     traced = {name: trace(step) for name, step in steps.items()}
-    medians = race(steps, _ROUNDS.value)
+    medians = race(steps, flags.FLAGS.rounds)
     plain = medians.pop("plain")
-    print(f"{title}  batch {_BATCH_SIZE.value}  plain training step {1e3 * plain:.1f} ms")
+    print(f"{title}  batch {flags.FLAGS.batch_size}  plain training step {1e3 * plain:.1f} ms")
     print(f"  plain  {traced['plain']}")
     for kind, seconds in medians.items():
         print(f"  {kind}  {1e3 * seconds:.1f} ms  {seconds / (count * plain):.3f} of {words}")
         print(f"  {kind}  {traced[kind]}")
 
 
+def define_flags() -> None:
+    flags.DEFINE_list("models", ["vgg16_cifar", "mobilenet_v2_cifar"], "Backbones.")
+    flags.DEFINE_integer("batch_size", 64, "Images a step.", lower_bound=1)
+    flags.DEFINE_integer("rounds", 12, "Timed steps of each kind.", lower_bound=1)
+    flags.DEFINE_integer("dso_levels", 4, "Levels of DSO's block; 0 to leave it out.")
+    flags.DEFINE_list(
+        "tracing",
+        [],
+        "Trace only, one after the other: dso_share, dso_full, dnal_BACKBONE, fgnas_BACKBONE.",
+    )
+    flags.DEFINE_integer("image_size", 32, "Side of the images.", lower_bound=8)
+
+
 def main() -> None:
-    images, labels = batch_of(_BATCH_SIZE.value, _IMAGE_SIZE.value)
-    for case in _TRACING.value:
-        print(f"{case}  batch {_BATCH_SIZE.value}  {trace(traced_step(case, images, labels))}")
-    if _TRACING.value:
+    images, labels = batch_of(flags.FLAGS.batch_size, flags.FLAGS.image_size)
+    for case in flags.FLAGS.tracing:
+        print(f"{case}  batch {flags.FLAGS.batch_size}  {trace(traced_step(case, images, labels))}")
+    if flags.FLAGS.tracing:
         return
-    for name in _MODELS.value:
+    for name in flags.FLAGS.models:
         report(name, backbone_steps(name, images, labels), 1, "the plain step")
-    if _DSO_LEVELS.value:
-        steps = dso_steps(_DSO_LEVELS.value, images, labels)
+    if flags.FLAGS.dso_levels:
+        steps = dso_steps(flags.FLAGS.dso_levels, images, labels)
         report("dso block", steps, 2, "two plain steps")
 
 
 if __name__ == "__main__":
+    define_flags()
     run_app(main)

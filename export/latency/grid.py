@@ -17,13 +17,12 @@ import dataclasses
 import itertools
 from collections.abc import Iterable, Sequence
 
-from keras_nas.costs.latency_condition import Condition
+from keras_nas.costs.latency_condition import IMAGE_CHANNELS, Condition
 from keras_nas.costs.latency_operations import TimedOperation, timed_operations
 from keras_nas.errors import UsageError
 from keras_nas.graph import read
 from keras_nas.loading import load_model
 
-_IMAGE_CHANNELS = 4
 _PRODUCTS = ("conv", "transposed_conv", "dense")
 _POOLS = ("max_pool", "average_pool")
 _LEAST_SHARE = 0.25
@@ -232,7 +231,7 @@ def _narrowed(
         )
     multiple = max(round_to, condition.groups)
     in_channels = op.in_channels
-    if in_channels > _IMAGE_CHANNELS:
+    if in_channels > IMAGE_CHANNELS:
         in_channels = _share(in_channels, in_share, multiple)
     return GridPoint(condition, in_channels, _share(op.out_channels, out_share, multiple), copies)
 

@@ -193,14 +193,16 @@ def on_android(config: AndroidBenchmarkConfig) -> Benchmark:
 def residuals_table(table: LatencyTable) -> list[tuple[str, ...]]:
     """Returns a heading and a row of text for each condition: its fit and how well it fits."""
     rows: list[tuple[str, ...]] = [
-        ("condition", "points", "most ms", "µs + µs/Mflop", "rms µs", "worst %")
+        ("condition", "points", "most ms", "µs + µs/Mflop", "tile", "rms µs", "worst %")
     ]
-    for condition, fit in table.fits.items():
+    fits = [(condition, str(condition), fit) for condition, fit in table.fits.items()]
+    fits += [(condition, f"{condition}, image", fit) for condition, fit in table.image_fits.items()]
+    for condition, name, fit in fits:
         widest = max(point.ms for point in table.points[condition])
         line = f"{1e3 * fit.intercept:.1f} + {1e9 * fit.slope:.2f}"
         rows.append(
-            (str(condition), str(fit.points), f"{widest:.4f}", line, f"{1e3 * fit.rms_ms:.1f}",
-             f"{100 * fit.worst:.0f}")
+            (name, str(fit.points), f"{widest:.4f}", line, str(fit.tile),
+             f"{1e3 * fit.rms_ms:.1f}", f"{100 * fit.worst:.0f}")
         )  # fmt: skip
     return rows
 

@@ -31,6 +31,8 @@ OPERATIONS = (
     "depth_to_space",
 )
 DTYPES = LATENCY_DTYPES
+IMAGE_CHANNELS = 4
+"""The most channels of an input that is taken for an image: kernels for such are others."""
 _PRODUCTS = ("conv", "depthwise_conv", "transposed_conv", "dense")
 _SCALING = ("resize", "transposed_conv", "depth_to_space")
 

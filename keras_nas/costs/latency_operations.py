@@ -2,7 +2,8 @@
 
 The converter folds and fuses, and so does this: a BatchNormalization that alone reads a
 convolution (or Dense) vanishes into it, a ReLU or ReLU6 that alone reads a convolution, an Add, a
-Multiply or a pooling vanishes too, and views (Reshape, Dropout, …) cost nothing.
+Multiply or a pooling vanishes too, and views (Reshape, Dropout, …) cost nothing. Nor do the
+gathers and pads of a planned network, of which no time is known.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from keras_nas.costs.alignment import Alignment
 from keras_nas.costs.free_operations import is_view
 from keras_nas.costs.latency_condition import Condition
 from keras_nas.errors import KerasNasError
@@ -70,7 +72,8 @@ def timed_operations(
     Raises:
         KerasNasError: An operation is not known here, or a size is open.
     """
-    reader = _Reader(dtype, threads)
+    batch = graph.inputs[0].shape[0] or 1
+    reader = _Reader(batch, dtype, threads)
     for node in graph.nodes:
         reader.read(node)
     return reader.found
@@ -79,7 +82,8 @@ def timed_operations(
 class _Reader:
     """Walks the nodes and keeps what each value may still take in."""
 
-    def __init__(self, dtype: str, threads: int) -> None:
+    def __init__(self, batch: int, dtype: str, threads: int) -> None:
+        self._batch = batch
         self.found: list[TimedOperation] = []
         self.settings: dict[str, Any] = {"dtype": dtype, "threads": threads}
         self._open: dict[int, int] = {}
@@ -91,7 +95,9 @@ class _Reader:
         source = self._open.get(node.inputs[0].index, 0) if node.inputs else 0
         if len(node.inputs) != 1 or len(node.inputs[0].readers) > 1:
             source = 0
-        if is_view(node.operation):
+        if isinstance(node.operation, Alignment):
+            self._pass_on(0)
+        elif is_view(node.operation):
             self._pass_on(source)
         elif name == "BatchNormalization":
             self._normalize(source)
@@ -110,11 +116,31 @@ class _Reader:
 
     def add(self, operation: str, source: Value, target: Value, **settings: Any) -> None:
         """Notes one timed operation from `source` to `target`."""
-        _, height, width, in_channels = _shape(source, self._node)
-        out_channels = _shape(target, self._node)[3]
+        _, height, width, in_channels = self.shape(source)
+        out_channels = self.shape(target)[3]
         settings = {**self.settings, **settings}
         condition = Condition(operation, height, width, **settings)
         self.found.append(TimedOperation(self._node.name, condition, in_channels, out_channels))
+
+    def shape(self, value: Value) -> tuple[int, int, int, int]:
+        """Batch 1, height, width and channels; what is not four-dimensional becomes 1×n."""
+        known, *shape = sample_shape(value) if None in value.shape else value.shape
+        samples = 1 if value.shape[0] is None else self._batch
+        rows = 1 if known is None else max(1, known // samples)
+        if rows != 1 and len(shape) == 3:
+            raise KerasNasError(
+                f"Layer '{self._node.name}' works on {rows} images for each sample (space is "
+                "folded into its batch): its latency is not known. Search for macs instead."
+            )
+        if None in shape:
+            raise KerasNasError(
+                f"The sizes at layer '{self._node.name}' must be known to predict its latency. "
+                f"Received: {value.shape}"
+            )
+        sizes = [int(size) for size in shape if size is not None]
+        if len(sizes) == 3:
+            return 1, sizes[0], sizes[1], sizes[2]
+        return 1, 1, rows * math.prod(sizes[:-1]), sizes[-1] if sizes else 1
 
     def leave_open(self, mark: int) -> None:
         """Says what the node's output may still take in."""
@@ -179,16 +205,16 @@ def _conv(reader: _Reader, node: Node) -> None:
 def _depthwise(reader: _Reader, node: Node) -> None:
     value = node.outputs[0]
     settings = _window(node)
-    _, height, width, _ = _shape(node.inputs[0], node)
-    channels = _shape(value, node)[3]
+    _, height, width, _ = reader.shape(node.inputs[0])
+    channels = reader.shape(value)[3]
     condition = Condition("depthwise_conv", height, width, **settings, **reader.settings)
     reader.found.append(TimedOperation(node.name, condition, channels, channels))
     reader.leave_open(_TAKES_NORMALIZATION)
 
 
 def _separable(reader: _Reader, node: Node) -> None:
-    _, height, width, in_channels = _shape(node.inputs[0], node)
-    _, rows, columns, out_channels = _shape(node.outputs[0], node)
+    _, height, width, in_channels = reader.shape(node.inputs[0])
+    _, rows, columns, out_channels = reader.shape(node.outputs[0])
     middle = in_channels * node.operation.depth_multiplier
     depthwise = Condition("depthwise_conv", height, width, **_window(node), **reader.settings)
     pointwise = Condition("conv", rows, columns, **reader.settings)
@@ -226,14 +252,18 @@ def _global_pool(reader: _Reader, node: Node) -> None:
 
 
 def _merge(reader: _Reader, node: Node) -> None:
-    operation = _MERGES[kind(node.operation).removeprefix("ops.")]
+    name = kind(node.operation)
+    if len(node.inputs) == 1 and not name.startswith("ops."):
+        reader.leave_open(0)  # what is left of a join whose other operands are gone
+        return
+    operation = _MERGES[name.removeprefix("ops.")]
     for _ in range(max(1, len(node.inputs) - 1)):
         reader.add(operation, node.outputs[0], node.outputs[0])
     reader.leave_open(_TAKES_ACTIVATION)
 
 
 def _concatenate(reader: _Reader, node: Node) -> None:
-    _, height, width, channels = _shape(node.outputs[0], node)
+    _, height, width, channels = reader.shape(node.outputs[0])
     condition = Condition("concatenate", height, width, **reader.settings)
     reader.found.append(TimedOperation(node.name, condition, channels // 2, channels))
 
@@ -248,19 +278,19 @@ def _prelu(reader: _Reader, node: Node) -> None:
 
 
 def _pad(reader: _Reader, node: Node) -> None:
-    before, after = _shape(node.inputs[0], node), _shape(node.outputs[0], node)
+    before, after = reader.shape(node.inputs[0]), reader.shape(node.outputs[0])
     kernel = (after[1] - before[1] + 1, after[2] - before[2] + 1)
     reader.add("pad", node.inputs[0], node.outputs[0], kernel=kernel)
 
 
 def _resize(reader: _Reader, node: Node) -> None:
-    before, after = _shape(node.inputs[0], node), _shape(node.outputs[0], node)
+    before, after = reader.shape(node.inputs[0]), reader.shape(node.outputs[0])
     factor = (max(1, after[1] // before[1]), max(1, after[2] // before[2]))
     reader.add("resize", node.inputs[0], node.outputs[0], stride=factor)
 
 
 def _depth_to_space(reader: _Reader, node: Node) -> None:
-    before, after = _shape(node.inputs[0], node), _shape(node.outputs[0], node)
+    before, after = reader.shape(node.inputs[0]), reader.shape(node.outputs[0])
     factor = (after[1] // before[1], after[2] // before[2])
     reader.add("depth_to_space", node.inputs[0], node.outputs[0], stride=factor)
 
@@ -296,23 +326,3 @@ def _window(node: Node) -> dict[str, Any]:
 def _pair(sizes: Any) -> tuple[int, int]:
     first, second = sizes if isinstance(sizes, (tuple, list)) else (sizes, sizes)
     return int(first), int(second)
-
-
-def _shape(value: Value, node: Node) -> tuple[int, int, int, int]:
-    """Batch 1, height, width and channels; what is not four-dimensional becomes 1×n."""
-    rows, *shape = sample_shape(value)
-    rows = 1 if rows is None or value.shape[0] is not None else rows
-    if rows != 1 and len(shape) == 3:
-        raise KerasNasError(
-            f"Layer '{node.name}' works on {rows} images for each sample (space is folded into "
-            "its batch): its latency is not known. Search for macs instead."
-        )
-    if None in shape:
-        raise KerasNasError(
-            f"The sizes at layer '{node.name}' must be known to predict its latency. "
-            f"Received: {value.shape}"
-        )
-    sizes = [int(size) for size in shape if size is not None]
-    if len(sizes) == 3:
-        return 1, sizes[0], sizes[1], sizes[2]
-    return 1, 1, rows * math.prod(sizes[:-1]), sizes[-1] if sizes else 1

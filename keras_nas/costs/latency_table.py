@@ -6,14 +6,14 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
 from absl import logging
 
-from keras_nas.costs.latency_condition import DTYPES, OPERATIONS, Condition
-from keras_nas.costs.latency_fit import Fit, Point, fit
+from keras_nas.costs.latency_condition import DTYPES, IMAGE_CHANNELS, OPERATIONS, Condition
+from keras_nas.costs.latency_fit import TILES, Fit, Point, fit
 from keras_nas.costs.latency_operations import TimedOperation, timed_operations
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.files import atomic_write_text
@@ -21,10 +21,14 @@ from keras_nas.graph import Graph, read
 from keras_nas.json_files import check_json, exactly, read_json, with_optional
 
 SCHEMA_VERSION = 1
+_TILED = ("conv", "depthwise_conv", "dense")
 
 
 class LatencyTable:
     """One device's times by condition, each with its affine fit ms = a · flops + b.
+
+    Kernels compute several output channels at once: where the points show it, the flops are those
+    of the next multiple. A convolution that reads an image has a fit of its own.
 
     Example:
 
@@ -62,22 +66,36 @@ class LatencyTable:
         self.runtime = runtime
         self.calibration = calibration
         self.points = {condition: tuple(points[condition]) for condition in sorted(points)}
-        self.fits = {condition: fit(found) for condition, found in self.points.items()}
+        self.fits: dict[Condition, Fit] = {}
+        self.image_fits: dict[Condition, Fit] = {}
+        for condition, found in self.points.items():
+            images, others = _by_input(condition, found)
+            self.fits[condition] = _fit(condition, others or images)
+            if images and others:
+                self.image_fits[condition] = _fit(condition, images)
 
-    def fit(self, condition: Condition, interpolate: bool = False) -> Fit:
-        """Returns the fit of a condition, calibrated; `fits` has the lines through the points.
+    def fit(
+        self, condition: Condition, interpolate: bool = False, in_channels: int | None = None
+    ) -> Fit:
+        """Returns the fit of a condition, calibrated.
+
+        `fits` has the lines through the points, `image_fits` those of a condition's images where
+        there are both.
 
         Args:
             condition: The condition.
             interpolate: Whether the fit of the nearest condition of the same operation, dtype and
                 thread count may stand in; which one is said in the log.
+            in_channels: Of the operation; up to `IMAGE_CHANNELS` are an image.
 
         Raises:
             KerasNasError: The condition was not measured, nor, with `interpolate`, any other one
                 of its operation, dtype and threads.
         """
         if condition in self.fits:
-            return self.fits[condition].times(self.calibration)
+            image = in_channels is not None and in_channels <= IMAGE_CHANNELS
+            fits = self.image_fits if image and condition in self.image_fits else self.fits
+            return fits[condition].times(self.calibration)
         alike = [known for known in self.fits if _key(known) == _key(condition)]
         if interpolate and alike:
             nearest = min(alike, key=lambda known: (_distance(known, condition), known))
@@ -112,7 +130,8 @@ class LatencyTable:
 
     def milliseconds(self, operation: TimedOperation, interpolate: bool = False) -> float:
         """Returns the predicted time of one operation; raises as `fit`."""
-        return self.fit(operation.condition, interpolate)(operation.flops)
+        found = self.fit(operation.condition, interpolate, operation.in_channels)
+        return found(operation.flops, operation.out_channels)
 
     def predict(
         self,
@@ -161,6 +180,11 @@ class LatencyTable:
                     "condition": _plain(condition),
                     "points": [dataclasses.asdict(point) for point in self.points[condition]],
                     "fit": dataclasses.asdict(found),
+                    **(
+                        {"image_fit": dataclasses.asdict(self.image_fits[condition])}
+                        if condition in self.image_fits
+                        else {}
+                    ),
                 }
                 for condition, found in self.fits.items()
             ],
@@ -208,6 +232,22 @@ def condition_from_dict(content: Mapping[str, Any]) -> Condition:
     return Condition(**{**content, **pairs})
 
 
+def _by_input(
+    condition: Condition, points: Iterable[Point]
+) -> tuple[tuple[Point, ...], tuple[Point, ...]]:
+    """The points of convolutions that read an image, and the others."""
+    images: list[Point] = []
+    others: list[Point] = []
+    for point in points:
+        image = condition.operation == "conv" and point.in_channels <= IMAGE_CHANNELS
+        (images if image else others).append(point)
+    return tuple(images), tuple(others)
+
+
+def _fit(condition: Condition, points: Sequence[Point]) -> Fit:
+    return fit(points, TILES if condition.operation in _TILED else (1,))
+
+
 def _plain(condition: Condition) -> dict[str, Any]:
     content = dataclasses.asdict(condition)
     return {**content, "kernel": list(condition.kernel), "stride": list(condition.stride)}
@@ -237,6 +277,10 @@ _COUNT = {"type": "integer", "minimum": 1}
 _NUMBER = {"type": "number", "minimum": 0}
 _ABOVE_0 = {"type": "number", "exclusiveMinimum": 0}
 _PAIR = {"type": "array", "items": _COUNT, "minItems": 2, "maxItems": 2}
+_FIT = with_optional(
+    exactly(slope=_NUMBER, intercept=_NUMBER, points=_COUNT, rms_ms=_NUMBER, worst=_NUMBER),
+    tile=_COUNT,
+)
 
 JSON_SCHEMA: dict[str, Any] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -248,35 +292,32 @@ JSON_SCHEMA: dict[str, Any] = {
             runtime={"type": "string"},
             conditions={
                 "type": "array",
-                "items": exactly(
-                    condition=exactly(
-                        operation={"enum": list(OPERATIONS)},
-                        height=_COUNT,
-                        width=_COUNT,
-                        kernel=_PAIR,
-                        stride=_PAIR,
-                        groups=_COUNT,
-                        padding={"enum": ["same", "valid"]},
-                        dtype={"enum": list(DTYPES)},
-                        threads=_COUNT,
-                    ),
-                    points={
-                        "type": "array",
-                        "minItems": 1,
-                        "items": exactly(
-                            in_channels=_COUNT,
-                            out_channels=_COUNT,
-                            flops=_COUNT,
-                            ms=_ABOVE_0,
+                "items": with_optional(
+                    exactly(
+                        condition=exactly(
+                            operation={"enum": list(OPERATIONS)},
+                            height=_COUNT,
+                            width=_COUNT,
+                            kernel=_PAIR,
+                            stride=_PAIR,
+                            groups=_COUNT,
+                            padding={"enum": ["same", "valid"]},
+                            dtype={"enum": list(DTYPES)},
+                            threads=_COUNT,
                         ),
-                    },
-                    fit=exactly(
-                        slope=_NUMBER,
-                        intercept=_NUMBER,
-                        points=_COUNT,
-                        rms_ms=_NUMBER,
-                        worst=_NUMBER,
+                        points={
+                            "type": "array",
+                            "minItems": 1,
+                            "items": exactly(
+                                in_channels=_COUNT,
+                                out_channels=_COUNT,
+                                flops=_COUNT,
+                                ms=_ABOVE_0,
+                            ),
+                        },
+                        fit=_FIT,
                     ),
+                    image_fit=_FIT,
                 ),
             },
         ),

@@ -16,7 +16,6 @@ from keras_nas.choices import BUDGETS, FORMS_OF
 from keras_nas.costs import LatencyTable, arena_bytes, tflite_bytes
 from keras_nas.errors import UsageError
 from keras_nas.layers import Gate, ScaledEdge
-from keras_nas.regularizers import Resource
 from keras_nas.targets import parse_target
 
 SAFETY = {"bytes": 1.017}
@@ -39,13 +38,22 @@ class Latency:
         """By the table of a file, as settings name it; None for the empty name."""
         return cls(LatencyTable.load(Path(path)), interpolate=interpolate) if path else None
 
+    def of(self, plan: surgery.Plan) -> float:
+        """The milliseconds of the network that a plan describes, but for its gathers and pads.
+
+        Raises:
+            KerasNasError: The table lacks an operation.
+        """
+        graph = surgery.planned_graph(plan)
+        return self.table.predict(graph, self.dtype, self.threads, self.interpolate)
+
 
 class Budget:
     """What masks cost in one resource or several, and the most that they may cost in each.
 
-    Macs, flops and params are those of `surgery.predict_costs`, milliseconds those of
-    `keras_nas.regularizers.Resource`. Bytes of the .tflite and of its activations' arena are those
-    of `keras_nas.costs.tflite_bytes` and `arena_bytes` of the same network.
+    Macs, flops and params are those of `surgery.predict_costs`, milliseconds those of `Latency.of`.
+    Bytes of the .tflite and of its activations' arena are those of `keras_nas.costs.tflite_bytes`
+    and `arena_bytes` of the same network.
 
     Args:
         model: A gated functional model. Its scaled edges stay as they are.
@@ -95,21 +103,21 @@ class Budget:
         found = gates.find(model)
         self._channels = {g.name: g.channels for g in found if not isinstance(g, ScaledEdge)}
         self._edges = {g.name: _scale(g) for g in found if isinstance(g, ScaledEdge)}
-        self._resource = None if latency is None else _resource(model, latency, input_shapes)
+        self._latency = latency
         self.full = self.costs({name: np.ones(n, bool) for name, n in self._channels.items()})
         self.targets = {what: asked.of(self.full[what]) for what, asked in self._asked.items()}
 
     def costs(self, masks: Masks) -> dict[str, float]:
         """By resource, what the network that surgery builds under these masks costs."""
         found: dict[str, float] = {}
-        if self._asked.keys() - {"latency_ms"}:
-            plan = self._plan(masks)
-            costs = surgery.plan_costs(plan)
+        plan = self._plan(masks)
+        costs = surgery.plan_costs(plan)
         if self._asked.keys() & FORMS_OF.keys():
             graph = surgery.planned_graph(plan)
         for what, asked in self._asked.items():
             if what == "latency_ms":
-                found[what] = self._milliseconds(masks)
+                assert self._latency is not None
+                found[what] = self._latency.of(plan)
             elif what == "bytes":
                 found[what] = float(tflite_bytes(graph, asked.form))
             elif what == "ram":
@@ -186,23 +194,6 @@ class Budget:
         return surgery.make_plan(
             self._model, architecture, align=self._align, input_shapes=self._input_shapes
         )
-
-    def _milliseconds(self, masks: Masks) -> float:
-        assert self._resource is not None
-        edges = {name: np.array([scale > 0]) for name, scale in self._edges.items()}
-        return self._resource.cost({**masks, **edges})
-
-
-def _resource(model: keras.Model, latency: Latency, input_shapes: Any) -> Resource:
-    return Resource(
-        model,
-        "latency_ms",
-        input_shapes=input_shapes,
-        table=latency.table,
-        dtype=latency.dtype,
-        threads=latency.threads,
-        interpolate=latency.interpolate,
-    )
 
 
 def _scale(edge: Gate) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from keras_nas.costs import LatencyTable
+from keras_nas.costs.latency_fit import filled
 from keras_nas.costs.latency_operations import timed_operations
 from keras_nas.costs.layer_costs import layer_costs
 from keras_nas.graph import Graph, Node
@@ -104,6 +105,9 @@ def timed_prices(
 ) -> dict[Node, Price]:
     """The nodes that cost time, read off a latency table: ms = slope · flops + intercept.
 
+    Linear in the channels: between the full width and none, the tiles of kernels are left out.
+    `keras_nas.importance.Budget` counts them.
+
     Args:
         plan: The analysis of the gated graph with every gate open.
         original: The same network without its gates.
@@ -117,8 +121,8 @@ def timed_prices(
     prices: dict[Node, Price] = {}
     for operation in timed_operations(original, dtype, threads):
         node = nodes[operation.name]
-        found = table.fit(operation.condition, interpolate)
-        slope = found.slope * operation.flops
+        found = table.fit(operation.condition, interpolate, operation.in_channels)
+        slope = found.slope * filled(operation.flops, operation.out_channels, found.tile)
         full_in, full_out = (plan.channels[value] for value in (node.inputs[0], node.outputs[0]))
         if is_opaque(plan.rules[node]) or full_in is None or full_out is None:
             price = Price(fixed=found.intercept + slope)

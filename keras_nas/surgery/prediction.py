@@ -7,6 +7,7 @@ from dataclasses import replace
 import keras
 import numpy as np
 
+from keras_nas.costs.alignment import Alignment
 from keras_nas.costs.costs import Costs, LayerCosts
 from keras_nas.graph import Graph, Node, Value
 from keras_nas.graph.ir import map_values
@@ -74,12 +75,6 @@ def planned_graph(plan: Plan) -> Graph:
     reader wants is an `Alignment`. A factor that a gate leaves behind as a Rescaling is left out.
     """
     return _Planned(plan).graph
-
-
-class Alignment:
-    """Zeros put in, and channels put in order, where tensors meet."""
-
-    name = "alignment"
 
 
 class _Planned:

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from keras_nas.costs import Condition, LatencyTable, layer_costs
-from keras_nas.costs.latency_fit import Point, fit
+from keras_nas.costs import Condition, LatencyTable, TimedOperation, layer_costs
+from keras_nas.costs.latency_fit import TILES, Point, fit
 from keras_nas.errors import KerasNasError
 
 CONV = Condition("conv", 8, 8, (3, 3))
@@ -52,6 +52,38 @@ def test_residuals_by_hand():
     assert found.slope * 100 == pytest.approx((1 + 1 / 3) / (1 + 1 / 9))  # Σ1/ms / Σ1/ms²
     assert found.rms_ms == pytest.approx(np.sqrt(((1.2 - 1) ** 2 + (1.2 - 3) ** 2) / 2))
     assert found.worst == pytest.approx(0.6)
+
+
+def test_a_kernel_takes_the_time_of_its_next_tile():
+    """8 channels at once, 0.5 ms: 9 take as long as 16, and 24 half as long again."""
+    measured = [Point(8, n, 100 * n, 0.5 * -(-n // 8)) for n in (3, 8, 9, 16, 20, 24, 33)]
+    found = fit(measured, TILES)
+    assert (found.tile, found.slope) == (8, pytest.approx(0.5 / 800))
+    assert found(900, 9) == found(1600, 16) == pytest.approx(1.0)
+    assert found(1600) == pytest.approx(1.0)
+    known = LatencyTable("a phone", "a runtime 1.0", {CONV: measured})
+    nine, sixteen = (known.milliseconds(TimedOperation("a", CONV, 8, n)) for n in (9, 16))
+    assert nine == pytest.approx(sixteen)
+    assert LatencyTable.from_dict(known.to_dict()).fits == known.fits
+
+
+@given(st.lists(st.integers(1, 100), min_size=2, max_size=12), st.floats(1e-6, 1e-2))
+def test_a_straight_line_has_no_tile(widths, slope):
+    assert fit([Point(8, n, 100 * n, slope * n) for n in widths], TILES).tile == 1
+
+
+def test_an_image_has_a_fit_of_its_own():
+    """Of one condition, 3 channels take 1 µs a flop, and 8 or more 0.1 µs."""
+    measured = [Point(3, n, 300 * n, 0.3 * n) for n in (4, 8, 16)]
+    measured += [Point(8, n, 800 * n, 0.08 * n) for n in (4, 8, 16)]
+    known = LatencyTable("a phone", "a runtime 1.0", {CONV: measured})
+    flops = CONV.flops(1, 16)
+    times = [known.milliseconds(TimedOperation("a", CONV, n, 16)) for n in (3, 4, 5, 8)]
+    assert times == pytest.approx([3e-3 * flops, 4e-3 * flops, 5e-4 * flops, 8e-4 * flops])
+    again = LatencyTable.from_dict(json.loads(json.dumps(known.to_dict())))
+    assert (again.fits, again.image_fits) == (known.fits, known.image_fits)
+    only_images = LatencyTable("a phone", "a runtime 1.0", {CONV: measured[:3]})
+    assert only_images.fit(CONV, in_channels=8) == only_images.fit(CONV, in_channels=3)
 
 
 def test_a_falling_line_becomes_a_constant():

@@ -12,9 +12,10 @@ from export import tflite
 from keras_nas.costs import Condition, LatencyTable
 from keras_nas.costs.latency_fit import Point
 from keras_nas.costs.latency_operations import timed_operations
-from keras_nas.importance import Latency, prune, prune_in_steps, score, shares, start_logits
+from keras_nas.importance import Budget, Latency, prune, prune_in_steps, score, shares, start_logits
 from keras_nas.layers import ScaledEdge, ScaledSigmoidGate, STEGate
 from tests.importance.nets import NETS, gated, resnet
+from tests.surgery.rebuilt import close_some
 
 X = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype("float32")
 TARGETS = ("macs", "flops", "params")
@@ -279,6 +280,27 @@ def test_milliseconds_by_a_table():
     with pytest.raises(kn.KerasNasError, match="`latency` must be given"):
         prune(supernet, score(supernet), target_latency_ms="0.8x")
     assert isinstance(operations[0].condition, Condition)
+
+
+@pytest.mark.parametrize("name", sorted(NETS))
+def test_milliseconds_are_those_of_the_built_network_tiles_included(name):
+    """Where nothing is gathered, with kernels that make 4 channels at once."""
+    model = NETS[name]()
+    conditions = {
+        operation.condition
+        for operation in timed_operations(kn.graph.read(model, [(1, *model.inputs[0].shape[1:])]))
+    }
+    stairs = [Point(8, n, 100 * n, 1e-3 * -(-n // 4)) for n in range(1, 9)]
+    table = LatencyTable("host", "test", dict.fromkeys(conditions, stairs))
+    assert {table.fit(each).tile for each in conditions if each.operation == "conv"} == {4}
+    supernet = gated(model)
+    budget = Budget(supernet, {"latency_ms": "0.5x"}, Latency(table), "never")
+    assert budget.full["latency_ms"] == pytest.approx(table.predict(model))
+    close_some(supernet, 0.5, 4)
+    masks = {gate.name: gate.mask() for gate in kn.gates.find(supernet)}
+    architecture = kn.Architecture.from_gates(supernet, align="never")
+    small = kn.surgery.build(supernet, architecture, align="never")
+    assert budget.costs(masks)["latency_ms"] == pytest.approx(table.predict(small))
 
 
 def test_scaled_edges_are_left_as_they_are():

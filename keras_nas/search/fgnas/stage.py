@@ -101,6 +101,7 @@ class FgnasStage(TrainStage):
         )
         self.protection = Protection(self.gates, self.dependence)
         self.units = Units(supernet, self.gates, config.min_share)
+        self.latency = importance.Latency.load(config.latency_table, config.interpolate)
         self.rounding = surgery.Rounding(
             supernet, config.round_to, config.round_streams, config.align
         )
@@ -304,7 +305,7 @@ class FgnasStage(TrainStage):
             self.model,
             self.units.scores(),
             **budget,
-            latency=importance.Latency.load(settings.latency_table, settings.interpolate),
+            latency=self.latency,
             ranking="global",
             tied=self.units.tied,
             min_channels=0,
@@ -364,15 +365,16 @@ class FgnasStage(TrainStage):
         return what, costs[what], self.budget.targets[what]
 
     def _cost(self, masks: dict[str, np.ndarray]) -> float:
-        if self.settings.align == "pad" or self.resource.what == "latency_ms":
+        latency = self.latency if self.resource.what == "latency_ms" else None
+        if self.settings.align == "pad" and latency is None:
             return self.resource.cost(masks)
         kept = {name: np.flatnonzero(mask).tolist() for name, mask in masks.items()}
         bare = Architecture(kept, {name: len(mask) for name, mask in masks.items()})
         shapes = batched_shape(self.settings)
-        costs = surgery.predict_costs(
-            self.model, bare, align=self.settings.align, input_shapes=shapes
-        )
-        return float(getattr(costs, self.resource.what))
+        plan = surgery.make_plan(self.model, bare, align=self.settings.align, input_shapes=shapes)
+        if latency is not None:
+            return latency.of(plan)
+        return float(getattr(surgery.plan_costs(plan), self.resource.what))
 
 
 def _closed_channels(gaps: list[np.ndarray]) -> list[tuple[int, int]]:

@@ -4,10 +4,10 @@
 
 prunes networks to half their macs and times their .tflite files in turns, in float32 and int8, on
 one and two threads. Two ways are a search's: gates on branches, nothing rounded ("branches"), and a
-gate for each stream, multiples of 8, no gathers ("groups"). Two are what a person would do by hand:
-every width times one number ("uniform"), and that in multiples of 8 ("uniform_8"). Which channels
-go is chance, since no time depends on it; a search's layers give up shares as uneven as a search
-leaves them. `yield` is speed-up times macs: 1 where all that is saved arrives.
+gate for each stream, multiples of `--round_to`, no gathers ("groups"). Two are what a person would
+do by hand: every width times one number ("uniform"), and that in multiples of 8 ("uniform_8").
+Which channels go is chance, since no time depends on it; a search's layers give up shares as uneven
+as a search leaves them. `yield` is speed-up times macs: 1 where all that is saved arrives.
 
 The marks are for "groups": a yield of 0.85 (VGG 0.92), no slower than "uniform" at the same macs,
 no gather, one part of XNNPACK. It wants a quiet machine, and writes results.json.
@@ -90,6 +90,7 @@ def define_flags() -> None:
     flags.DEFINE_list("formats", ["float32", "int8"], "Which files.")
     flags.DEFINE_list("threads", ["1", "2"], "Numbers of threads.")
     flags.DEFINE_string("target_macs", "0.5x", "What is left of the macs.")
+    flags.DEFINE_integer("round_to", 8, "Widths of groups are multiples of it.", lower_bound=1)
     flags.DEFINE_integer("runs", 60, "Timed runs of each file.", lower_bound=1)
     flags.DEFINE_integer("rounds", 12, "Blocks of them, taking turns.", lower_bound=1)
 
@@ -99,7 +100,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     for network in flags.FLAGS.networks:
-        models = pruned(NETWORKS[network](), flags.FLAGS.target_macs)
+        models = pruned(NETWORKS[network](), flags.FLAGS.target_macs, flags.FLAGS.round_to)
         for kind in flags.FLAGS.formats:
             rows += _timed(network, models, kind, folder)
             text = json.dumps([dataclasses.asdict(row) for row in rows], indent=1)
@@ -111,13 +112,13 @@ def main() -> None:
         sys.exit(1)
 
 
-def pruned(model: keras.Model, target: str) -> dict[str, keras.Model]:
+def pruned(model: keras.Model, target: str, round_to: int = 8) -> dict[str, keras.Model]:
     """The full network and what each way leaves of it, by the way's name."""
     streams = kn.surgery.streams(model)
     return {
         "full": model,
         "branches": _without_channels(model, (), "global", 1, "auto", target),
-        "groups": _without_channels(model, streams, "global", 8, "never", target),
+        "groups": _without_channels(model, streams, "global", round_to, "never", target),
         "uniform": _without_channels(model, streams, "layer", 1, "never", target),
         "uniform_8": _without_channels(model, streams, "layer", 8, "never", target),
     }

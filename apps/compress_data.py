@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -33,14 +35,24 @@ WHITE = (1, 255)
 """The values of white that a super-resolution model may have been trained with."""
 
 
-def load_for(
-    config: CompressAppConfig, model: keras.Model, say: Callable[[str], None]
-) -> tuple[RunConfig, DataSet, dict[str, float]]:
-    """Loads the data as the model wants it; what was found out is said.
+class Loaded(NamedTuple):
+    """The data of a compression, and how good the model is on them.
 
-    Returns:
-        The settings of a run on them, the data, and the model's loss and metrics on their test
-        part.
+    Attributes:
+        run_config: The settings of a run on them.
+        data: The data.
+        before: The model's loss and metrics on the test part.
+        seconds: How long it took to find these.
+    """
+
+    run_config: RunConfig
+    data: DataSet
+    before: dict[str, float]
+    seconds: float
+
+
+def load_for(config: CompressAppConfig, model: keras.Model, say: Callable[[str], None]) -> Loaded:
+    """Loads the data as the model wants it; what was found out is said.
 
     Raises:
         UsageError: The model does not fit the data.
@@ -55,11 +67,13 @@ def load_for(
         )
         if found != run_config:
             run_config, data = found, load_data(found)
+    began = time.monotonic()
     before = Evaluator(model, make_task(data, model), data.test)()
+    seconds = time.monotonic() - began
     if config.augment == "auto" and data.task in AUGMENTED and not _knows(model, data, before, say):
         run_config = dataclasses.replace(run_config, augment=False)
         data = load_data(run_config)
-    return run_config, data, before
+    return Loaded(run_config, data, before, seconds)
 
 
 def _knows(

@@ -24,8 +24,12 @@ from keras_nas.runs.run import run
 from keras_nas.tasks import make_task
 from keras_nas.training.progress import make_progress
 
-SHIPPING = 60.0
-"""Seconds that are kept for the .tflite files and their measurement, out of a limit."""
+SHIPPING = 15.0
+"""Seconds of a .tflite besides its evaluation: conversion, comparison, measurement."""
+ONE_BY_ONE = 2
+"""How many times longer a .tflite takes for the test pictures than the network in batches."""
+EVALUATIONS = 4
+"""How often a run evaluates a network on the test pictures after it is planned."""
 
 
 def compress_file(config: CompressAppConfig) -> tuple[Outcome, Path]:
@@ -78,13 +82,13 @@ def _planned(config: CompressAppConfig, say: Any) -> tuple[RunConfig, Any]:
     """The run that the recipe makes of what is asked for, which is said."""
     model = load_model(config.model)
     began = time.monotonic()
-    run_config, data, before = load_for(config, model, say)
+    run_config, data, before, seconds = load_for(config, model, say)
     task = make_task(data, model)
     say(data.describe())
     say(f"{config.model}: {task.monitor} {before[task.monitor]:.4g} on the test pictures.")
     constant = check_trained(model, before, task, data.test)
     shape = data.counting_shape(tuple(model.inputs[0].shape)[1:]) or ()
-    reserved = SHIPPING + seconds_on_phone(config)
+    reserved = seconds_besides_training(config, seconds)
     limit = 60 * config.budget.minutes or float("inf")
     left = limit - reserved - (time.monotonic() - began)
     budget = with_table(config, model, shape, left, say)
@@ -97,3 +101,15 @@ def _planned(config: CompressAppConfig, say: Any) -> tuple[RunConfig, Any]:
     for line in plan.lines():
         say(line)
     return dataclasses.replace(run_config, method=plan.recipe.method), plan.recipe.settings
+
+
+def seconds_besides_training(config: CompressAppConfig, evaluation: float) -> float:
+    """What evaluating the networks, and writing and measuring their files, takes of a limit.
+
+    Args:
+        config: What is asked for.
+        evaluation: Seconds that the original's evaluation on the test pictures took.
+    """
+    files = 2 * len(config.written)
+    shipping = files * (SHIPPING + ONE_BY_ONE * evaluation)
+    return EVALUATIONS * evaluation + shipping + seconds_on_phone(config)

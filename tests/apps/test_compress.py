@@ -179,7 +179,7 @@ def test_grey_pictures_of_a_csv_are_loaded_as_the_model_takes_them(place, tmp_pa
     listed = tmp_path / "pictures.csv"
     listed.write_text("\n".join(["path,label", *rows]))
     config = settings(place, data=str(listed), guess_pixels=False)
-    run_config, data, _ = load_for(config, model, print)
+    run_config, data, *_ = load_for(config, model, print)
     assert (run_config.data, run_config.pictures.channels) == ("csv", 1)
     assert data.image_shape == (6, 6, 1)
     assert data.class_names == ("bright", "dark", "middle")
@@ -218,3 +218,14 @@ def test_pictures_are_augmented_where_the_model_knows_them_so(tmp_path, augment)
     config = settings(tmp_path, data=str(tmp_path / "sides"), pictures=PictureSettings("0..255"))
     run_config, *_ = load_for(config, model, print)
     assert run_config.augment is augment
+
+
+def test_a_limit_keeps_time_for_the_files_and_the_evaluations(tmp_path):
+    """Four evaluations of 10 s, and four files of 15 s and twice such an evaluation."""
+    from apps.compression import seconds_besides_training
+
+    config = settings(tmp_path, formats=("float32", "int8"))
+    assert seconds_besides_training(config, 10.0) == 4 * 10 + 4 * (15 + 2 * 10)
+    budget = CompressConfig(target_macs="0.5x")
+    config = settings(tmp_path, formats=("float32",), budget=budget)
+    assert seconds_besides_training(config, 10.0) == 4 * 10 + 2 * (15 + 2 * 10)

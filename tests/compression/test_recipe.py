@@ -65,18 +65,18 @@ def test_what_is_asked_for_goes_before_the_rules():
 
 
 @pytest.mark.parametrize(
-    ("asked", "multiple"),
+    ("asked", "multiple", "said"),
     [
-        ({"target_macs": "0.5x"}, 4),
-        ({"target_ram": "int8:0.5x"}, 1),
-        ({"target_ram": "int8:0.5x", "target_macs": "0.5x"}, 4),
-        ({"target_ram": "int8:0.5x", "round_to": 8}, 8),
+        ({"target_macs": "0.5x"}, 4, "multiples of 4"),
+        ({"target_ram": "int8:0.5x"}, 1, "as they come"),
+        ({"target_ram": "int8:0.5x", "target_macs": "0.5x"}, 4, "multiples of 4"),
+        ({"target_ram": "int8:0.5x", "round_to": 8}, 8, "multiples of 8"),
     ],
 )
-def test_widths_are_multiples_but_for_ram_alone(asked, multiple):
+def test_widths_are_multiples_but_for_ram_alone(asked, multiple, said):
     recipe = make_recipe(CompressConfig(**asked), True)
     assert recipe.settings.round_to == multiple
-    assert f"multiples of {multiple}" in recipe.reasons[1]
+    assert f"Widths are {said}." in recipe.reasons[1]
 
 
 @pytest.mark.parametrize("method", ["dnal", "fgnas"])

@@ -195,10 +195,8 @@ def residuals_table(table: LatencyTable) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [
         ("condition", "points", "most ms", "µs + µs/Mflop", "tile", "rms µs", "worst %")
     ]
-    fits = [(condition, str(condition), fit) for condition, fit in table.fits.items()]
-    fits += [(condition, f"{condition}, image", fit) for condition, fit in table.image_fits.items()]
-    for condition, name, fit in fits:
-        widest = max(point.ms for point in table.points[condition])
+    for name, measured, fit in table.named_fits():
+        widest = max(point.ms for point in measured)
         line = f"{1e3 * fit.intercept:.1f} + {1e9 * fit.slope:.2f}"
         rows.append(
             (name, str(fit.points), f"{widest:.4f}", line, str(fit.tile),

@@ -113,6 +113,16 @@ class LatencyTable:
             f"The latency table of {self.device} ({self.runtime}) has no {condition}: {advice}."
         )
 
+    def named_fits(self) -> list[tuple[str, Sequence[Point], Fit]]:
+        """Each fit, uncalibrated, with its condition in words and the points that it is of."""
+        named: list[tuple[str, Sequence[Point], Fit]] = []
+        for condition, found in self.points.items():
+            images, others = _by_input(condition, found)
+            named.append((str(condition), others or images, self.fits[condition]))
+            if condition in self.image_fits:
+                named.append((f"{condition}, image", images, self.image_fits[condition]))
+        return named
+
     def calibrated(self, model: keras.Model | Graph, measured_ms: float) -> LatencyTable:
         """Returns the table that predicts for a network, in float32 on one thread, what it took.
 
@@ -175,20 +185,18 @@ class LatencyTable:
             "device": self.device,
             "runtime": self.runtime,
             "calibration": self.calibration,
-            "conditions": [
-                {
-                    "condition": _plain(condition),
-                    "points": [dataclasses.asdict(point) for point in self.points[condition]],
-                    "fit": dataclasses.asdict(found),
-                    **(
-                        {"image_fit": dataclasses.asdict(self.image_fits[condition])}
-                        if condition in self.image_fits
-                        else {}
-                    ),
-                }
-                for condition, found in self.fits.items()
-            ],
+            "conditions": [self._entry(condition) for condition in self.fits],
         }
+
+    def _entry(self, condition: Condition) -> dict[str, Any]:
+        entry: dict[str, Any] = {
+            "condition": _plain(condition),
+            "points": [dataclasses.asdict(point) for point in self.points[condition]],
+            "fit": dataclasses.asdict(self.fits[condition]),
+        }
+        if condition in self.image_fits:
+            entry["image_fit"] = dataclasses.asdict(self.image_fits[condition])
+        return entry
 
     @classmethod
     def from_dict(cls, content: Any) -> LatencyTable:
@@ -232,16 +240,13 @@ def condition_from_dict(content: Mapping[str, Any]) -> Condition:
     return Condition(**{**content, **pairs})
 
 
-def _by_input(
-    condition: Condition, points: Iterable[Point]
-) -> tuple[tuple[Point, ...], tuple[Point, ...]]:
+def _by_input(condition: Condition, points: Sequence[Point]) -> tuple[list[Point], list[Point]]:
     """The points of convolutions that read an image, and the others."""
-    images: list[Point] = []
-    others: list[Point] = []
-    for point in points:
-        image = condition.operation == "conv" and point.in_channels <= IMAGE_CHANNELS
-        (images if image else others).append(point)
-    return tuple(images), tuple(others)
+    most = IMAGE_CHANNELS if condition.operation == "conv" else 0
+    return (
+        [point for point in points if point.in_channels <= most],
+        [point for point in points if point.in_channels > most],
+    )
 
 
 def _fit(condition: Condition, points: Sequence[Point]) -> Fit:

@@ -15,6 +15,7 @@ from keras_nas.architecture import Architecture
 from keras_nas.choices import BUDGETS, FORMS_OF
 from keras_nas.costs import LatencyTable, arena_bytes, tflite_bytes
 from keras_nas.errors import UsageError
+from keras_nas.graph import Graph
 from keras_nas.layers import Gate, ScaledEdge
 from keras_nas.targets import parse_target
 
@@ -38,13 +39,15 @@ class Latency:
         """By the table of a file, as settings name it; None for the empty name."""
         return cls(LatencyTable.load(Path(path)), interpolate=interpolate) if path else None
 
-    def of(self, plan: surgery.Plan) -> float:
-        """The milliseconds of the network that a plan describes, but for its gathers and pads.
+    def of(self, graph: Graph) -> float:
+        """The milliseconds of a network that surgery plans, but for its gathers and pads.
+
+        Args:
+            graph: As `surgery.planned_graph` has it.
 
         Raises:
             KerasNasError: The table lacks an operation.
         """
-        graph = surgery.planned_graph(plan)
         return self.table.predict(graph, self.dtype, self.threads, self.interpolate)
 
 
@@ -111,13 +114,15 @@ class Budget:
         """By resource, what the network that surgery builds under these masks costs."""
         found: dict[str, float] = {}
         plan = self._plan(masks)
-        costs = surgery.plan_costs(plan)
-        if self._asked.keys() & FORMS_OF.keys():
+        of_graph = FORMS_OF.keys() | {"latency_ms"}
+        if self._asked.keys() & of_graph:
             graph = surgery.planned_graph(plan)
+        if self._asked.keys() - of_graph:
+            costs = surgery.plan_costs(plan)
         for what, asked in self._asked.items():
             if what == "latency_ms":
                 assert self._latency is not None
-                found[what] = self._latency.of(plan)
+                found[what] = self._latency.of(graph)
             elif what == "bytes":
                 found[what] = float(tflite_bytes(graph, asked.form))
             elif what == "ram":

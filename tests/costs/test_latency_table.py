@@ -82,6 +82,9 @@ def test_an_image_has_a_fit_of_its_own():
     assert times == pytest.approx([3e-3 * flops, 4e-3 * flops, 5e-4 * flops, 8e-4 * flops])
     again = LatencyTable.from_dict(json.loads(json.dumps(known.to_dict())))
     assert (again.fits, again.image_fits) == (known.fits, known.image_fits)
+    names, measured_by, _ = zip(*known.named_fits(), strict=True)
+    assert names == (str(CONV), f"{CONV}, image")
+    assert [list(each) for each in measured_by] == [measured[3:], measured[:3]]
     only_images = LatencyTable("a phone", "a runtime 1.0", {CONV: measured[:3]})
     assert only_images.fit(CONV, in_channels=8) == only_images.fit(CONV, in_channels=3)
 

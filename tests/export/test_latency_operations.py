@@ -110,6 +110,16 @@ def test_an_operation_that_nobody_timed_is_named():
         timed_operations(read(model))
 
 
+@pytest.mark.parametrize("batch", [None, 1, 4])
+def test_space_that_is_folded_into_the_batch_is_refused(batch):
+    inputs = keras.Input((8, 8, 3), batch_size=batch)
+    x = keras.ops.reshape(inputs, (-1, 4, 8, 3))
+    x = layers.Conv2D(3, 1, name="of_windows")(x)
+    model = keras.Model(inputs, keras.ops.reshape(x, (-1, 8, 8, 3)))
+    with pytest.raises(KerasNasError, match="'of_windows' works on 2 images for each sample"):
+        timed_operations(read(model))
+
+
 def test_open_sizes_are_refused():
     inputs = keras.Input((None, None, 3))
     model = keras.Model(inputs, layers.Conv2D(4, 3, name="first")(inputs))

@@ -270,8 +270,9 @@ class FgnasStage(TrainStage):
         state = b"".join(np.packbits(mask).tobytes() for mask in masks.values())
         if state != self._seen:
             masks = self.rounding.masks(self._rescued(masks))
-            self._seen, self._value = state, self._cost(masks)
-            self._price = 1.0 if self.budget is None else self.budget.price(masks)
+            costs, what = self._costs(masks), self.resource.what
+            self._seen, self._value = state, costs[what] if what in costs else self._cost(masks)
+            self._price = 1.0 if self.budget is None else self.budget.price_of(costs)
         return self._value
 
     def measured(self) -> float:
@@ -373,7 +374,7 @@ class FgnasStage(TrainStage):
         shapes = batched_shape(self.settings)
         plan = surgery.make_plan(self.model, bare, align=self.settings.align, input_shapes=shapes)
         if latency is not None:
-            return latency.of(plan)
+            return latency.of(surgery.planned_graph(plan))
         return float(getattr(surgery.plan_costs(plan), self.resource.what))
 
 

@@ -77,7 +77,7 @@ def with_table(
         graph = graph_of(model, shape or None)
         table = profile_network(
             graph, file, _measurer(config), settings, _announce(config, left, say),
-            _now_and_then(say), points=config.latency_points, round_to=budget.round_to,
+            _now_and_then(say), points=config.latency_points, round_to=budget.multiple,
         )  # fmt: skip
     say(
         f"{settings.output}: the original takes {table.predict(graph):.3f} ms, "

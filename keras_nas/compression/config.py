@@ -19,6 +19,8 @@ METHODS = ("auto", "dnal", "fgnas")
 OPTIMIZERS = ("auto", "sgd", "adam")
 EPOCHS = 10
 """How many epochs a compression has where nothing is said."""
+ROUND_TO = 4
+"""What widths are multiples of where nothing is said, but for budgets of RAM alone."""
 WHOLE = ("epochs", "round_to")
 NUMBERS = (*WHOLE, "minutes", "learning_rate", "weight_decay", "distill_weight")
 
@@ -57,7 +59,9 @@ class CompressConfig(TargetSettings):
         "Share of the finetuning's loss that comes from the network as it was; 0 for none.",
     )
     round_to: int = setting(
-        4, "Kept channels of a layer become a multiple of this, which kernels like."
+        0,
+        f"Kept channels of a layer become a multiple of this; 0: {ROUND_TO}, which kernels like, "
+        "or 1 where RAM alone is asked for, which comes in large steps.",
     )
 
     def __post_init__(self):
@@ -65,7 +69,7 @@ class CompressConfig(TargetSettings):
         for name in NUMBERS:
             self._check_number(name)
         check_range(self, ("epochs", "minutes", "learning_rate", "weight_decay"), 0)
-        check_range(self, ("round_to",), 1)
+        check_range(self, ("round_to",), 0)
         check_range(self, ("distill_weight",), 0)
         if self.distill_weight > 1:
             raise UsageError(
@@ -86,6 +90,11 @@ class CompressConfig(TargetSettings):
             kind, right = "a number", isinstance(value, Real) and math.isfinite(value)
         if not right or isinstance(value, bool):
             raise UsageError(f"`{name}` must be {kind}. Received: {name}={value!r}")
+
+    @property
+    def multiple(self) -> int:
+        """What the widths are multiples of."""
+        return self.round_to or (1 if list(self.targets) == ["ram"] else ROUND_TO)
 
     def check_budget(self) -> None:
         """Raises `UsageError` where no budget is given, or a latency table without its use."""

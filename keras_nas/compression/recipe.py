@@ -82,7 +82,7 @@ def make_recipe(
     shared = {
         **{field.name: getattr(config, field.name) for field in dataclasses.fields(TargetSettings)},
         "weights": TrainConfig(epochs=0),
-        "round_to": config.round_to,
+        "round_to": config.multiple,
         "finetune_distill": DistillConfig(weight=config.distill_weight),
     }
     taught = bool(config.distill_weight)
@@ -96,7 +96,7 @@ def make_recipe(
         f"Training: {optimizer.upper()} from {training.learning_rate:g} along one cosine, "
         + _why_optimizer(config.optimizer, normalized, has_unit)
         + (f"; taught by the original (weight {config.distill_weight:g})." if taught else ".")
-        + f" Widths are multiples of {config.round_to}.",
+        + f" Widths are {_widths(config.multiple)}.",
     )
     return Recipe(method, make(training, search, finetune, shared), search, finetune, reasons)
 
@@ -110,6 +110,10 @@ def _method(asked: str, shape: tuple[int, ...]) -> str:
             "Received: method='dnal'"
         )
     return asked
+
+
+def _widths(multiple: int) -> str:
+    return "as they come" if multiple == 1 else f"multiples of {multiple}"
 
 
 def _why_method(asked: str, shape: tuple[int, ...]) -> str:

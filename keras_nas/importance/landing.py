@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
+import functools
+import heapq
 import math
 from collections.abc import Callable, Iterator, Sequence
 
@@ -95,27 +98,45 @@ def land(
 
 
 def _filled(found: Counts, order, widths, price, target: float) -> Counts:
+    """Takes the next steps while they fit; of those that cost little, many at a time."""
     refused: set[int] = set()
-    while price(found) < ENOUGH * target:
-        for group in _next_groups(found, order, widths, refused):
-            wider = list(found)
-            wider[group] = widths[group].next(found[group])
-            if price(tuple(wider)) <= target:
-                found = tuple(wider)
-                break
-            refused.add(group)
+    while True:
+        steps = list(_next_steps(found, order, widths, refused))
+        after = functools.partial(_after, found, steps)
+        many = 1
+        while many <= len(steps) and price(after(many)) < ENOUGH * target:
+            many *= 2
+        taken = bisect.bisect_left(
+            range(len(steps) + 1), ENOUGH * target, many // 2, min(many, len(steps) + 1),
+            key=lambda n: price(after(n)),
+        )  # fmt: skip
+        if taken > len(steps):
+            return after(len(steps))
+        if price(after(taken)) <= target:
+            return after(taken)
+        refused.add(steps[taken - 1][0])
+        found = after(taken - 1)
+
+
+def _next_steps(found: Counts, order, widths, refused: set[int]) -> Iterator[tuple[int, int]]:
+    """Groups to be wider and what they then keep, by where in the order their next unit stands."""
+    places = [np.flatnonzero(order == group).tolist() for group in range(len(widths))]
+    next_units = [
+        (places[group][count], group)
+        for group, count in enumerate(found)
+        if count < len(places[group]) and group not in refused
+    ]
+    heapq.heapify(next_units)
+    counts = list(found)
+    while next_units:
+        group = next_units[0][1]
+        counts[group] = widths[group].next(counts[group])
+        yield group, counts[group]
+        if counts[group] < len(places[group]):
+            heapq.heapreplace(next_units, (places[group][counts[group]], group))
         else:
-            break
-    return found
+            heapq.heappop(next_units)
 
 
-def _next_groups(found: Counts, order, widths, refused: set[int]) -> Iterator[int]:
-    """The groups that may be wider, by where in the order their next unit stands."""
-    left = list(found)
-    for group in order.tolist():
-        if left[group] > 0:
-            left[group] -= 1
-        elif left[group] == 0:
-            left[group] = -1
-            if group not in refused and widths[group].next(found[group]) > found[group]:
-                yield group
+def _after(found: Counts, steps: Sequence[tuple[int, int]], taken: int) -> Counts:
+    return tuple({**dict(enumerate(found)), **dict(steps[:taken])}.values())

@@ -27,7 +27,7 @@ def test_the_budget_is_what_is_given():
         ({"method": "dso"}, "'auto', 'dnal', 'fgnas'"),
         ({"epochs": 1}, "2 or more"),
         ({"distill_weight": 2}, "from 0 to 1"),
-        ({"round_to": 0}, "round_to"),
+        ({"round_to": -1}, "round_to"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, message):
@@ -62,6 +62,21 @@ def test_what_is_asked_for_goes_before_the_rules():
     assert (settings.search.optimizer, settings.search.learning_rate) == ("adam", 3e-4)
     assert not settings.finetune_distill.on
     assert settings.weights.epochs == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "multiple", "said"),
+    [
+        ({"target_macs": "0.5x"}, 4, "multiples of 4"),
+        ({"target_ram": "int8:0.5x"}, 1, "as they come"),
+        ({"target_ram": "int8:0.5x", "target_macs": "0.5x"}, 4, "multiples of 4"),
+        ({"target_ram": "int8:0.5x", "round_to": 8}, 8, "multiples of 8"),
+    ],
+)
+def test_widths_are_multiples_but_for_ram_alone(asked, multiple, said):
+    recipe = make_recipe(CompressConfig(**asked), True)
+    assert recipe.settings.round_to == multiple
+    assert f"Widths are {said}." in recipe.reasons[1]
 
 
 @pytest.mark.parametrize("method", ["dnal", "fgnas"])

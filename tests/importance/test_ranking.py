@@ -138,6 +138,20 @@ def test_landing_is_under_the_target_by_less_than_any_one_step(shapes, costs, sh
         assert found[i] == w.units or price(wider) > target or price(found) >= 0.999 * target
 
 
+def test_steps_that_cost_nothing_are_taken_many_at_a_time():
+    """A peak is the larger of two layers': by hand, both begin at 100, and 0 goes on to 905."""
+    widths = [Widths(1000, 1, 0), Widths(1000, 1, 0)]
+    asked = []
+
+    def price(counts):
+        asked.append(counts)
+        return max(counts[0], 9 * counts[1])
+
+    order = np.tile([1, 0], 1000)
+    assert land(order, widths, price, 905, refuse) == (905, 100)
+    assert len(asked) < 60
+
+
 def test_landing_keeps_the_order():
     """Costs 1 each: of the order b a b a b the first three are kept."""
     widths = [Widths(2, 1, 0), Widths(3, 1, 0)]

@@ -99,7 +99,7 @@ def _announce(
         if seconds > left:
             raise UsageError(
                 f"`minutes` must leave {seconds / 60:.2g} more for the latency table alone. "
-                f"Received: {left / 60:.2g} left; fewer `latency_points` than "
+                f"Received: {max(0.0, left) / 60:.2g} left; fewer `latency_points` than "
                 f"{config.latency_points} take less, and the same command without a limit goes on "
                 "where this one ended"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import keras
 
@@ -62,8 +63,13 @@ class Pace:
         search, finetune = split_epochs(epochs)
         return self.search_seconds(search) + self.finetune_seconds(finetune, share, taught)
 
-    def epochs_within(self, seconds: float, share: float, taught: bool) -> int:
-        """The most epochs, 2 to `MOST_EPOCHS`, that take no longer.
+    def epochs_within(self, limit: float, besides: float, share: float, taught: bool) -> int:
+        """The most epochs, 2 to `MOST_EPOCHS`, with which all takes no longer.
+
+        Args:
+            limit: Seconds that all may take.
+            besides: What of it is spent, or kept for anything but training.
+            share, taught: As in `finetune_seconds`.
 
         Raises:
             UsageError: Two take longer.
@@ -71,16 +77,16 @@ class Pace:
         fitting = [
             epochs
             for epochs in range(2, MOST_EPOCHS + 1)
-            if self.seconds(epochs, share, taught) <= seconds
+            if besides + self.seconds(epochs, share, taught) <= limit
         ]
         if not fitting:
             needed = self.seconds(2, share, taught)
             raise UsageError(
-                f"`minutes` must leave {needed / 60:.2g} for training or more: two epochs of "
-                f"{self.steps:,} steps, {self.step:.2g} s each. "
-                f"Received: {max(0.0, seconds) / 60:.2g} left; "
+                f"`minutes` must be {_tenths(needed + besides)} or more: {_tenths(needed)} for two "
+                f"epochs of {self.steps:,} steps, {self.step:.2g} s each, and {_tenths(besides)} "
+                f"for evaluations, files and what is done. Received: {limit / 60:g}; "
                 "fewer training pictures (`train_examples`; in super-resolution fewer "
-                "`steps_per_epoch`) take less"
+                "`steps_per_epoch`) and fewer test pictures take less"
             )
         return fitting[-1]
 
@@ -107,3 +113,8 @@ def measure_pace(
     )
     tracing = max(0.0, first["seconds"] - second["seconds"])
     return Pace(tracing, second["seconds"] / STEPS, steps, held_out)
+
+
+def _tenths(seconds: float) -> str:
+    """Minutes, rounded up."""
+    return f"{math.ceil(seconds / 6) / 10:g}"

@@ -103,8 +103,8 @@ def make_plan(
     share, taught = _macs_share(config, model, shape), bool(config.distill_weight)
     epochs = config.epochs
     if config.minutes and not epochs:
-        left = 60 * config.minutes - reserved - (time.monotonic() - began)
-        epochs = pace.epochs_within(left, share, taught)
+        besides = reserved + time.monotonic() - began
+        epochs = pace.epochs_within(60 * config.minutes, besides, share, taught)
     recipe = make_recipe(config, is_normalized(model), epochs, shape, task.has_unit)
     if slower:
         recipe = dataclasses.replace(recipe, reasons=(*recipe.reasons, slower))

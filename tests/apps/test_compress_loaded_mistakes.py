@@ -141,7 +141,7 @@ MISTAKES = {
     "a table that is none": ({"target_latency_ms": 3, "latency_table": "text.txt"}, 1, "text.txt"),
     "too few minutes": (
         {"minutes": 0.01, "epochs": 0}, 2,
-        "`minutes` must leave .* for training or more.*train_examples",
+        "`minutes` must be .* or more: .* for two epochs.*train_examples",
     ),
 }  # fmt: skip
 """The settings beside the right ones, the exit code, the line."""

@@ -113,7 +113,17 @@ def test_the_time_of_the_stages_by_hand():
 
 def test_a_limit_of_time_decides_the_epochs():
     enough = PACE.seconds(7, 0.5, True)
-    assert PACE.epochs_within(enough + 0.1, 0.5, True) == 7
-    assert PACE.epochs_within(1e6, 0.5, True) == MOST_EPOCHS
-    with pytest.raises(UsageError, match=r"two epochs of 100 steps, 0\.3 s each.*train_examples"):
-        PACE.epochs_within(60, 0.5, True)
+    assert PACE.epochs_within(enough + 10.1, 10, 0.5, True) == 7
+    assert PACE.epochs_within(enough + 10.1, 11, 0.5, True) == 6
+    assert PACE.epochs_within(1e6, 0, 0.5, True) == MOST_EPOCHS
+
+
+def test_a_limit_that_is_too_short_says_what_takes_how_long():
+    """Two epochs: 20 + 34.5 + 2 of search, 15 + 30.25 + 2 of finetuning, 1.73 minutes."""
+    assert PACE.seconds(2, 0.5, True) == pytest.approx(103.75)
+    with pytest.raises(
+        UsageError,
+        match=r"`minutes` must be 3\.4 or more: 1\.8 for two epochs of 100 steps, 0\.3 s each, "
+        r"and 1\.7 for evaluations.*Received: 1; .*train_examples",
+    ):
+        PACE.epochs_within(60, 100, 0.5, True)

@@ -23,7 +23,7 @@ STATISTICS_BATCHES = 20
 
 ENTRANTS: dict[str, Entrant] = {}
 REFERENCES = ("full", "full_twice")
-OURS = ("dnal", "fgnas")
+OURS = ("dnal", "dnal_streams", "fgnas", "fgnas_streams")
 
 
 def entrant(function: Entrant) -> Entrant:
@@ -117,21 +117,41 @@ def tfmot_sparsity(start: Start, target: str) -> keras.Model:
 @entrant
 def dnal(start: Start, target: str) -> keras.Model:
     """DNAL by its defaults, half of the epochs while channels fade."""
-    search, finetune = _epochs(start)
-    config = kn.search.DnalConfig(
-        target_macs=target, **_stages(start, start.finetuning(finetune)),
-        architecture=TrainConfig(epochs=search, weight_decay=0.0),
-    )  # fmt: skip
-    return _searched(start, kn.search.dnal, config)
+    return _dnal(start, target, "branches")
+
+
+@entrant
+def dnal_streams(start: Start, target: str) -> keras.Model:
+    """DNAL with one gate for all layers that write a stream."""
+    return _dnal(start, target, "groups")
 
 
 @entrant
 def fgnas(start: Start, target: str) -> keras.Model:
     """FGNAS by its defaults, half of the epochs for its search, on one schedule with the rest."""
+    return _fgnas(start, target, "branches")
+
+
+@entrant
+def fgnas_streams(start: Start, target: str) -> keras.Model:
+    """FGNAS with one gate for all layers that write a stream."""
+    return _fgnas(start, target, "groups")
+
+
+def _dnal(start: Start, target: str, streams: str) -> keras.Model:
+    search, finetune = _epochs(start)
+    config = kn.search.DnalConfig(
+        target_macs=target, streams=streams, **_stages(start, start.finetuning(finetune)),
+        architecture=TrainConfig(epochs=search, weight_decay=0.0),
+    )  # fmt: skip
+    return _searched(start, kn.search.dnal, config)
+
+
+def _fgnas(start: Start, target: str, streams: str) -> keras.Model:
     search, finetune = _epochs(start)
     last = start.finetuning(finetune).part_of(start.contest.epochs, search)
     config = kn.search.FgnasConfig(
-        target_macs=target, **_stages(start, last),
+        target_macs=target, streams=streams, **_stages(start, last),
         search=start.finetuning(search).part_of(start.contest.epochs),
     )  # fmt: skip
     return _searched(start, kn.search.fgnas, config)

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_nas import gates, surgery
-from keras_nas.costs import arena_bytes, count, tflite_bytes
+from keras_nas.costs import AlignPrices, arena_bytes, count, tflite_bytes
 from keras_nas.costs.costs import Costs
 from keras_nas.errors import KerasNasError
 from keras_nas.gates.mixed import ORIGINAL
@@ -39,6 +39,7 @@ class Architecture(ArchitectureRecord):
         round_to: int = 1,
         round_streams: bool = True,
         align: str = "auto",
+        prices: AlignPrices | None = None,
         formats: Iterable[str] = (),
         arenas: Iterable[str] = (),
     ) -> Architecture:
@@ -54,7 +55,8 @@ class Architecture(ArchitectureRecord):
                 the architecture, and surgery then equals it.
             round_streams: Whether `round_to` holds for what is left where the channels of several
                 gates meet, rather than for each gate by itself; see `surgery.Rounding`.
-            align: How surgery will align joins; it decides the costs recorded.
+            align, prices: How surgery will align joins, as in `surgery.build`; it decides the costs
+                recorded.
             formats, arenas: The formats of which a .tflite's bytes (`"int8_bytes"`), and the dtypes
                 of which its activations' arena (`"int8_ram"`), are among the costs.
 
@@ -68,7 +70,7 @@ class Architecture(ArchitectureRecord):
             )
         edges = [gate for gate in found if isinstance(gate, ScaledEdge)]
         by_channel = [gate for gate in found if not isinstance(gate, ScaledEdge)]
-        masks = surgery.Rounding(model, round_to, round_streams, align).masks()
+        masks = surgery.Rounding(model, round_to, round_streams, align, prices).masks()
         bare = cls(
             kept_channels={name: np.flatnonzero(mask).tolist() for name, mask in masks.items()},
             channels={gate.name: gate.channels for gate in by_channel},
@@ -85,7 +87,7 @@ class Architecture(ArchitectureRecord):
             model=None if source is None else dict(source),
             settings=dict(settings or {}),
             seed=seed,
-            costs=_costs(model, bare, align, tuple(formats), tuple(arenas)),
+            costs=_costs(model, bare, align, prices, tuple(formats), tuple(arenas)),
             versions=_versions(),
         )
 
@@ -117,16 +119,21 @@ def _kernel_sizes(model: keras.Model, found: list[Gate]) -> dict[str, list[int]]
 
 
 def _costs(
-    model: keras.Model, bare: ArchitectureRecord, align: str, formats: tuple, arenas: tuple
+    model: keras.Model,
+    bare: ArchitectureRecord,
+    align: str,
+    prices: AlignPrices | None,
+    formats: tuple,
+    arenas: tuple,
 ) -> dict[str, dict[str, float]]:
     open_sizes = any(None in tensor.shape[1:] for tensor in model.inputs)
     if open_sizes:
         return {}
     before = _record(count(model))
-    after = _record(surgery.predict_costs(model, bare, align=align))
+    after = _record(surgery.predict_costs(model, bare, align=align, prices=prices))
     if formats or arenas:
         for record, architecture in ((before, None), (after, bare)):
-            plan = surgery.make_plan(model, architecture, align=align)
+            plan = surgery.make_plan(model, architecture, align=align, prices=prices)
             graph = surgery.planned_graph(plan)
             record.update({f"{name}_bytes": tflite_bytes(graph, name) for name in formats})
             record.update({f"{name}_ram": arena_bytes(graph, name) for name in arenas})

@@ -29,7 +29,7 @@ def gated() -> keras.Model:
 
 
 def test_from_gates_reads_masks_edges_and_costs():
-    architecture = kn.Architecture.from_gates(gated(), method="by hand", seed=3)
+    architecture = kn.Architecture.from_gates(gated(), method="by hand", seed=3, align="pad")
     assert architecture.kept_channels == {"gate": [0, 1, 4]}
     assert architecture.channels == {"gate": 8}
     assert architecture.kept_edges == {"edge": 0.25}

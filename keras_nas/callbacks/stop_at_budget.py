@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 
 import keras
 
 from keras_nas import gates, surgery
+from keras_nas.costs import AlignPrices
 from keras_nas.errors import UsageError
 from keras_nas.graph import read
 from keras_nas.importance.budget import Budget
@@ -40,7 +42,7 @@ class StopAtBudget(keras.callbacks.Callback):
         undecided: The largest share of the channels of soft `ScaledSigmoidGate`s whose factor may
             be further than 1e-3 from 0 and 1.
         round_to: Kept channels a gate become a multiple of this, as in `Architecture.from_gates`.
-        align: How surgery will align channels at joins.
+        align, prices: How surgery will align channels at joins, as in `surgery.build`.
 
     Raises:
         UsageError: From `fit`, if no target is given, or one is no number or share.
@@ -56,6 +58,7 @@ class StopAtBudget(keras.callbacks.Callback):
         undecided: float = 0.01,
         round_to: int = 1,
         align: str = "auto",
+        prices: AlignPrices | None = None,
     ):
         super().__init__()
         if not 0 <= undecided <= 1:
@@ -64,14 +67,17 @@ class StopAtBudget(keras.callbacks.Callback):
         self.undecided = undecided
         self.round_to = round_to
         self.align = align
+        self.prices = prices
 
     def on_train_begin(self, logs=None):
         self._gates = [g for g in gates.find(self.model) if not isinstance(g, ScaledEdge)]
-        self._budget = Budget(self.model, self.targets, align=self.align)
+        self._budget = Budget(self.model, self.targets, align=self.align, prices=self.prices)
         self._dependence = surgery.Dependence(
             read(self.model), {gate.name: gate for gate in self._gates}
         )
-        self._rounding = surgery.Rounding(self.model, self.round_to, align=self.align)
+        self._rounding = surgery.Rounding(
+            self.model, self.round_to, align=self.align, prices=self.prices
+        )
         self._is_met = False
         self._costs = self._budget.full
 
@@ -108,8 +114,10 @@ class StopAtBudget(keras.callbacks.Callback):
             "undecided": self.undecided,
             "round_to": self.round_to,
             "align": self.align,
+            "prices": None if self.prices is None else dataclasses.asdict(self.prices),
         }
 
     @classmethod
     def from_config(cls, config):
-        return cls(**config)
+        prices = config.get("prices")
+        return cls(**{**config, "prices": None if prices is None else AlignPrices(**prices)})

@@ -1,5 +1,6 @@
 """What a network costs: macs, flops, params, activation memory, memory access, milliseconds."""
 
+from keras_nas.costs.align_prices import AlignPrices
 from keras_nas.costs.arena import arena_bytes
 from keras_nas.costs.costs import Costs, LayerCosts
 from keras_nas.costs.count import count, count_graph
@@ -11,6 +12,7 @@ from keras_nas.costs.layer_costs import layer_costs
 from keras_nas.costs.tflite_size import tflite_bytes
 
 __all__ = [
+    "AlignPrices",
     "Call",
     "Condition",
     "Costs",

@@ -13,7 +13,7 @@ import numpy as np
 from keras_nas import gates, surgery
 from keras_nas.architecture import Architecture
 from keras_nas.choices import BUDGETS, FORMS_OF
-from keras_nas.costs import LatencyTable, arena_bytes, tflite_bytes
+from keras_nas.costs import AlignPrices, LatencyTable, arena_bytes, tflite_bytes
 from keras_nas.errors import UsageError
 from keras_nas.graph import Graph
 from keras_nas.layers import Gate, ScaledEdge
@@ -65,7 +65,7 @@ class Budget:
             `"bytes"` and `"ram"` (the arena) are of a format or dtype, as in `"int8:200k"` or
             `"int8:0.5x"`; without one of float32.
         latency: For `"latency_ms"`.
-        align: How surgery will align joins.
+        align, prices: How surgery will align joins, as in `surgery.build`.
         input_shapes: Shapes to read the model at (batch axis included) where it leaves them open.
 
     Attributes:
@@ -83,6 +83,7 @@ class Budget:
         latency: Latency | None = None,
         align: str = "auto",
         input_shapes: Any = None,
+        prices: AlignPrices | None = None,
     ):
         given = {what: target for what, target in targets.items() if target is not None}
         if not given:
@@ -101,7 +102,7 @@ class Budget:
         }
         self._name = model.name
         self._model = model
-        self._align = align
+        self._align, self._prices = align, prices
         self._input_shapes = input_shapes
         found = gates.find(model)
         self._channels = {g.name: g.channels for g in found if not isinstance(g, ScaledEdge)}
@@ -197,7 +198,11 @@ class Budget:
             kept_edges=self._edges,
         )
         return surgery.make_plan(
-            self._model, architecture, align=self._align, input_shapes=self._input_shapes
+            self._model,
+            architecture,
+            align=self._align,
+            prices=self._prices,
+            input_shapes=self._input_shapes,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import keras
 
 from keras_nas.architecture import Architecture
+from keras_nas.costs import AlignPrices
 from keras_nas.costs.costs import scaled
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.importance.budget import Budget, Latency
@@ -41,6 +43,7 @@ def prune(
     reopen: bool = True,
     strict: bool = True,
     align: str = "auto",
+    prices: AlignPrices | None = None,
     input_shapes: Any = None,
     source: Mapping[str, Any] | None = None,
     seed: int | None = None,
@@ -82,7 +85,7 @@ def prune(
         reopen: False leaves closed what the gates in mode "hard" have closed.
         strict: False keeps the least network that there is where even that is over the budget,
             with a warning.
-        align: How surgery will align joins.
+        align, prices: How surgery will align joins, as in `surgery.build`.
         input_shapes: Shapes to read the model at (batch axis included) where it leaves them open.
         source, seed: Recorded as they are; see `Architecture`.
 
@@ -100,7 +103,7 @@ def prune(
         "bytes": target_bytes,
         "ram": target_ram,
     }
-    budget = Budget(model, targets, latency, align, input_shapes)
+    budget = Budget(model, targets, latency, align, input_shapes, prices)
     groups = tied_groups(model, tied)
     if not reopen:
         groups = [group for group in (open_units(model, g) for g in groups) if group.units]
@@ -118,10 +121,11 @@ def prune(
         "min_share": min_share,
         "round_to": round_to,
         "align": align,
+        **({} if prices is None else {"align_prices": dataclasses.asdict(prices)}),
     }
     return Architecture.from_gates(
         model, method="importance", source=source, settings=settings, seed=seed, align=align,
-        formats=budget.forms_of("bytes"), arenas=budget.forms_of("ram"),
+        prices=prices, formats=budget.forms_of("bytes"), arenas=budget.forms_of("ram"),
     )  # fmt: skip
 
 

@@ -177,6 +177,9 @@ def check_paths(config: RunConfig, settings: Any) -> None:
     table = getattr(settings, "latency_table", "")
     if table and {"weights", "architecture"} & set(config.stages):
         check_input_file(table, "latency_table")
+    prices = getattr(settings, "align_prices", "")
+    if prices and {"architecture", "surgery"} & set(config.stages):
+        check_input_file(prices, "align_prices")
 
 
 def deciding_settings(config: RunConfig, settings: Any) -> dict[str, Any]:

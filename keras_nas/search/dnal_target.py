@@ -11,6 +11,7 @@ from keras_nas import gates
 from keras_nas.errors import UsageError
 from keras_nas.gates.find import is_channel_gate
 from keras_nas.importance import prune
+from keras_nas.search.align_prices import prices_of
 from keras_nas.search.dnal_config import DnalConfig
 from keras_nas.search.steering import budget_of, even_masks, latency_of
 from keras_nas.search.units import Units
@@ -44,7 +45,8 @@ def land_on_target(supernet: keras.Model, config: DnalConfig) -> None:
     architecture = prune(
         supernet, scores, **targets,
         latency=latency_of(config), ranking="global",
-        round_to=config.round_to, align=config.align, min_share=config.min_share, strict=False,
+        round_to=config.round_to, align=config.align, prices=prices_of(config),
+        min_share=config.min_share, strict=False,
     )  # fmt: skip
     budget = budget_of(supernet, config)
     left = budget.costs({gate.name: gate.mask() for gate in gates.find(supernet)})

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from keras_nas import surgery
 from keras_nas.graph import read
+from keras_nas.search.align_prices import prices_of
 from keras_nas.search.bisection import Bisection
 from keras_nas.search.dnal_config import DnalConfig
 from keras_nas.search.dnal_stages import GateStage
@@ -59,7 +60,7 @@ class TrialsStage(GateStage):
             read(supernet), {gate.name: gate for gate in self.gates}
         )
         self.rounding = surgery.Rounding(
-            supernet, config.round_to, config.round_streams, config.align
+            supernet, config.round_to, config.round_streams, config.align, prices_of(config)
         )
         channels = sum(gate.channels for gate in self.gates)
         with tf.distribute.get_strategy().scope():

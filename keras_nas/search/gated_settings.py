@@ -21,6 +21,16 @@ def alignment(default: str) -> Any:
     )
 
 
+def alignment_prices() -> Any:
+    """The setting of what align="auto" weighs by."""
+    return setting(
+        "",
+        "The prices that align='auto' weighs by, a JSON file of your device; by default those of "
+        "an x86 core.",
+        decides=LATER_STAGES,
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class GatedSettings(TargetSettings):
     """Which layers are gated, how wide what is kept may be, and what the small network begins with.
@@ -47,6 +57,7 @@ class GatedSettings(TargetSettings):
         decides=LATER_STAGES,
     )
     align: str = alignment("auto")
+    align_prices: str = alignment_prices()
     reestimate_batches: int = setting(
         20,
         "Training batches on which BatchNormalization's statistics are estimated anew after "

@@ -16,6 +16,7 @@ import tensorflow as tf
 from keras_nas import gates, surgery
 from keras_nas.architecture import Architecture
 from keras_nas.layers import Gate
+from keras_nas.search.align_prices import prices_of
 from keras_nas.search.dead_network import check_alive
 from keras_nas.search.total_epochs import within_total
 from keras_nas.settings import flatten
@@ -252,6 +253,7 @@ class GatedMethod(Method):
             round_to=self.config.round_to,
             round_streams=self.config.round_streams,
             align=self.config.align,
+            prices=prices_of(self.config),
             formats=self.config.forms_of("bytes"),
             arenas=self.config.forms_of("ram"),
         )
@@ -260,7 +262,8 @@ class GatedMethod(Method):
         return architecture
 
     def rebuild(self, supernet, architecture):
-        return surgery.build(supernet, architecture, align=self.config.align)
+        prices = prices_of(self.config)
+        return surgery.build(supernet, architecture, align=self.config.align, prices=prices)
 
     def original(self, supernet):
         return surgery.build(supernet, None)

@@ -15,6 +15,7 @@ from keras_nas.choices import RESOURCES
 from keras_nas.gates.find import is_channel_gate
 from keras_nas.importance import Budget, Latency
 from keras_nas.regularizers import Resource
+from keras_nas.search.align_prices import prices_of
 from keras_nas.search.counted_resource import make_resource
 from keras_nas.search.dnal_config import DnalConfig
 from keras_nas.search.fgnas.config import FgnasConfig
@@ -37,8 +38,8 @@ def budget_of(supernet: keras.Model, settings: Settings, input_shapes: Shapes = 
     Raises:
         KerasNasError: As `Budget`, or the latency table cannot be read.
     """
-    latency = latency_of(settings)
-    return Budget(supernet, settings.targets, latency, settings.align, input_shapes)
+    latency, prices = latency_of(settings), prices_of(settings)
+    return Budget(supernet, settings.targets, latency, settings.align, input_shapes, prices)
 
 
 def latency_of(settings: Settings) -> Latency | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import keras
 import numpy as np
 from keras import ops
@@ -12,13 +14,52 @@ from keras_nas.graph.sample_shapes import sample_shape
 from keras_nas.surgery.channels import Channels
 
 
-def align(
-    tensor: keras.KerasTensor, channels: Channels, held: np.ndarray, wanted: np.ndarray
-) -> tuple[keras.KerasTensor, np.ndarray]:
-    """Gathers the wanted channels; those the tensor does not hold come in as zeros.
+class Step(NamedTuple):
+    """One operation that alignment writes.
+
+    Attributes:
+        what: "pad", "slice" or "gather".
+        places: The places of the tensor before it that its output's channels come from; of a pad
+            those behind its end are zeros.
+    """
+
+    what: str
+    places: np.ndarray
+
+
+def steps(held: np.ndarray, wanted: np.ndarray) -> list[Step]:
+    """The operations that make a tensor of the channels `wanted` of one that holds `held`.
 
     Worked example: a tensor that holds channels (0, 2), asked for (0, 1, 2, 3), is padded by one
     zero and gathered at places (0, 2, 1, 2).
+
+    Args:
+        held, wanted: bool, one entry a channel of the original; one is held at least.
+    """
+    have, need = np.flatnonzero(held), np.flatnonzero(wanted)
+    missing = ~held[need]
+    places = np.searchsorted(have, need)
+    places[missing] = len(have)
+    lacking, width, found = int(missing.sum()), len(have), []
+    if lacking:
+        body = len(need) - lacking
+        at_the_end = missing[body:].all() and np.array_equal(places[:body], np.arange(width))
+        width += lacking if at_the_end else 1
+        found.append(Step("pad", np.arange(width)))
+        if at_the_end:
+            return found
+    if np.array_equal(places, np.arange(places[0], places[0] + len(need))):
+        if len(need) != width:
+            found.append(Step("slice", places))
+    else:
+        found.append(Step("gather", places))
+    return found
+
+
+def align(
+    tensor: keras.KerasTensor, channels: Channels, held: np.ndarray, wanted: np.ndarray
+) -> tuple[keras.KerasTensor, np.ndarray]:
+    """Gathers the wanted channels (see `steps`); those the tensor does not hold come in as zeros.
 
     Args:
         tensor: Holds the channels of `held` in ascending order; at least one.
@@ -29,26 +70,17 @@ def align(
         The tensor that holds `wanted`, and the constants still to be added to its channels.
     """
     axis = channels.axis
-    have, need = np.flatnonzero(held), np.flatnonzero(wanted)
-    missing = ~held[need]
-    places = np.searchsorted(have, need)
-    places[missing] = len(have)
-    lacking = int(missing.sum())
-    if lacking:
-        body = len(need) - lacking
-        at_the_end = missing[body:].all() and np.array_equal(places[:body], np.arange(len(have)))
-        tensor = _pad(tensor, axis, lacking if at_the_end else 1)
-        if at_the_end:
-            return tensor, _offsets(channels, need, missing)
-    start = int(places[0])
-    if np.array_equal(places, np.arange(start, start + len(need))):
-        if len(need) != tensor.shape[axis]:
+    for what, places in steps(held, wanted):
+        if what == "pad":
+            tensor = _pad(tensor, axis, len(places) - tensor.shape[axis])
+        elif what == "slice":
             key = [slice(None)] * len(tensor.shape)
-            key[axis] = slice(start, start + len(need))
+            key[axis] = slice(int(places[0]), int(places[0]) + len(places))
             tensor = tensor[tuple(key)]
-    else:
-        tensor = ops.take(tensor, places.astype("int32"), axis=axis)
-    return tensor, _offsets(channels, need, missing)
+        else:
+            tensor = ops.take(tensor, places.astype("int32"), axis=axis)
+    need = np.flatnonzero(wanted)
+    return tensor, _offsets(channels, need, ~held[need])
 
 
 def _pad(tensor: keras.KerasTensor, axis: int, width: int) -> keras.KerasTensor:

@@ -7,6 +7,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from keras_nas.costs.align_prices import AlignPrices
 from keras_nas.errors import UsageError
 from keras_nas.graph import Graph, Node, Value
 from keras_nas.layers import Gate
@@ -17,20 +18,28 @@ from keras_nas.surgery.masks import bound_joins
 from keras_nas.surgery.plan import Plan
 from keras_nas.surgery.rules import is_opaque, rule_for
 from keras_nas.surgery.rules.base import Call
+from keras_nas.surgery.taking import Read, Taking
 from keras_nas.surgery.undivided import Undivided
 
 ALIGNMENTS = ("auto", "pad", "extend", "never")
 
 
-def analyse(graph: Graph, scales: dict[str, np.ndarray], align: str = "auto") -> Plan:
+def analyse(
+    graph: Graph,
+    scales: dict[str, np.ndarray],
+    align: str = "auto",
+    prices: AlignPrices | None = None,
+) -> Plan:
     """Finds which channels of which tensor the smaller network needs.
 
     Args:
         graph: The gated graph.
         scales: What each gate multiplies its channels by, by the gate's operation name.
         align: How operands of a join get the same channels: `"extend"` (the producer keeps a row of
-            zeros), `"pad"` (zero-pad and gather), `"auto"` (what costs less at each place) or
-            `"never"` (the producer extends, and readers take tensors as they are; see `Undivided`).
+            zeros), `"pad"` (zero-pad and gather), `"auto"` (what costs less at each place: either,
+            or that readers take tensors as they are; see `Extension`, `Taking`) or `"never"` (the
+            producer extends, and readers take tensors as they are; see `Undivided`).
+        prices: What `"auto"` weighs by; None for the default, an x86 core's.
 
     Returns:
         The `Plan`.
@@ -44,7 +53,7 @@ def analyse(graph: Graph, scales: dict[str, np.ndarray], align: str = "auto") ->
     while True:
         plan = forward(graph, scales, whole)
         undivided = Undivided(plan, lambda: open_plan(graph)) if align == "never" else None
-        _Backward(plan, align, undivided).run()
+        _Backward(plan, align, prices or AlignPrices(), undivided).run()
         if undivided is None or not undivided.stuck:
             return plan
         whole |= undivided.stuck
@@ -148,10 +157,11 @@ def _same(a, b) -> bool:
 class _Backward:
     """Runs need backward, until the calls of shared layers agree on what they make and read."""
 
-    def __init__(self, plan: Plan, align: str, undivided: Undivided | None):
+    def __init__(self, plan: Plan, align: str, prices: AlignPrices, undivided: Undivided | None):
         self.plan = plan
         self.undivided = undivided
-        self.extension = Extension(plan.channels, plan.calls, plan.rules, align)
+        self.taking = Taking(plan, prices, chooses=align == "auto")
+        self.extension = Extension(plan, align, prices, self.taking)
         self.shared = {
             name: nodes
             for name, nodes in plan.graph.calls().items()
@@ -160,16 +170,21 @@ class _Backward:
         self.common: dict[str, list[np.ndarray]] = {}
 
     def run(self):
-        while self._pass() or (self.undivided is not None and self.undivided.grow()):
+        while self._pass() or self._grow():
             pass
+
+    def _grow(self) -> bool:
+        """Whether what readers do asks for more than the walk made."""
+        return self.taking.settle() if self.undivided is None else self.undivided.grow()
 
     def _pass(self) -> bool:
         """One walk from the outputs to the inputs; whether a shared layer grew on it."""
         plan, grew = self.plan, False
         wanted: dict[Value, np.ndarray | None] = {}
         plan.alive.clear()
+        self.taking.reads.clear()
         for value in plan.graph.outputs:
-            _add(wanted, value, plan.channels[value], None)
+            self._want(wanted, value, None)
         for node in reversed(plan.graph.nodes):
             call, rule = plan.calls[node], plan.rules[node]
             read = [value in wanted for value in node.outputs]
@@ -191,12 +206,25 @@ class _Backward:
             plan.alive.add(node)
             call.wants = rule.wants(call, produced)
             call.produces = rule.produces(call, produced, call.wants)
-            for value, mask in zip(node.inputs, call.wants, strict=True):
-                _add(wanted, value, plan.channels[value], mask)
+            for position, (value, mask) in enumerate(zip(node.inputs, call.wants, strict=True)):
+                self._want(wanted, value, mask, node, position)
             for value in node.masks:
-                _add(wanted, value, plan.channels[value], None)
+                self._want(wanted, value, None)
         self._hold()
         return grew
+
+    def _want(self, wanted, value: Value, mask, node: Node | None = None, position: int = 0):
+        """Notes that a call, or with `None` an output or mask, wants channels of a tensor."""
+        channels = self.plan.channels[value]
+        if channels is None:
+            wanted[value] = None
+            return
+        mask = np.ones(channels.count, bool) if mask is None else mask
+        before = wanted.get(value)
+        if mask.any():
+            self.taking.reads.setdefault(value, []).append(Read(node, position, mask))
+        if mask.any() or before is not None:
+            wanted[value] = mask.copy() if before is None else before | mask
 
     def _produced(self, call: Call, value: Value, wanted, is_read: bool):
         channels = self.plan.channels[value]
@@ -206,10 +234,11 @@ class _Backward:
             return np.zeros(channels.count, bool)
         if self.undivided is not None:
             return self.undivided.produced(value, wanted)
-        constant = wanted & ~channels.live
-        if constant.any() and self.extension.is_better(value, wanted, constant):
-            return wanted
-        return wanted & channels.live
+        reads, least = self.taking.reads.get(value, []), self.taking.least(value)
+        made = wanted & channels.live
+        if (wanted & ~made).any() and self.extension.is_better(value, wanted, reads):
+            made = wanted
+        return made if least is None or not made.any() else made | least
 
     def _join(self, name: str, produced) -> bool:
         known = self.common.get(name)
@@ -229,13 +258,3 @@ class _Backward:
             plan.held[value] = None if channels is None else np.ones(channels.count, bool)
         for node in plan.graph.nodes:
             plan.held.update(zip(node.outputs, plan.calls[node].produces, strict=True))
-
-
-def _add(wanted, value: Value, channels: Channels | None, mask):
-    if channels is None:
-        wanted[value] = None
-        return
-    mask = np.ones(channels.count, bool) if mask is None else mask
-    before = wanted.get(value)
-    if mask.any() or before is not None:
-        wanted[value] = mask.copy() if before is None else before | mask

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_nas.costs.align_prices import AlignPrices
 from keras_nas.errors import KerasNasError
 from keras_nas.gates.apply import mask_of
 from keras_nas.gates.places import exposed_values
@@ -36,6 +37,7 @@ def build(
     *,
     strict: bool = False,
     align: str = "auto",
+    prices: AlignPrices | None = None,
     name: str | None = None,
 ) -> keras.Model:
     """Rebuilds a gated model as the smaller network that its architecture describes.
@@ -49,9 +51,12 @@ def build(
         architecture: The `keras_nas.Architecture` (what its `kept_channels` does not name stays);
             None keeps everything.
         strict: Whether a layer that surgery does not know is an error.
-        align: How operands of a join get the same channels: `"extend"`, `"pad"`, `"auto"`, or
-            `"never"`: no gather, pad or slice is written. Producers then keep rows of zeros, and
-            what reads a tensor reads all of it; the network's own slices stay as they are.
+        align: How operands of a join get the same channels: `"extend"`, `"pad"`, `"auto"` (at each
+            place what takes less time by `prices`), or `"never"`: no gather, pad or slice is
+            written. Producers then keep rows of zeros, and what reads a tensor reads all of it; the
+            network's own slices stay as they are.
+        prices: What `"auto"` weighs by: those of your device (`keras_nas.costs.AlignPrices.load`);
+            None for the default, an x86 core's.
         name: Name of the small model; by default that of `model`.
 
     Returns:
@@ -62,7 +67,7 @@ def build(
             every channel on the way to an open-sized tensor is constant, or `"never"` is impossible
             somewhere.
     """
-    plan = make_plan(model, architecture, align=align)
+    plan = make_plan(model, architecture, align=align, prices=prices)
     unknown = unknown_layers(plan)
     if unknown and strict:
         raise KerasNasError(
@@ -83,6 +88,7 @@ def make_plan(
     architecture: ArchitectureRecord | None,
     *,
     align: str = "auto",
+    prices: AlignPrices | None = None,
     input_shapes=None,
 ) -> Plan:
     """The channel analysis of a gated model under an architecture; see `analysis.Plan`.
@@ -95,7 +101,7 @@ def make_plan(
     if graph.hides_masks:
         flat = copy_graph(graph, lambda node, tensors: tensors, graph.name)
         graph = read(flat, input_shapes)
-    return analyse(graph, gate_scales(graph, architecture), align)
+    return analyse(graph, gate_scales(graph, architecture), align, prices)
 
 
 def gate_scales(graph: Graph, architecture: ArchitectureRecord | None) -> dict[str, np.ndarray]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import keras
 import numpy as np
 
+from keras_nas.costs.align_prices import AlignPrices
 from keras_nas.costs.alignment import Alignment
 from keras_nas.costs.costs import Costs, LayerCosts
 from keras_nas.graph import Graph, Node, Value
@@ -22,6 +23,7 @@ def predict_costs(
     architecture: ArchitectureRecord | None,
     *,
     align: str = "auto",
+    prices: AlignPrices | None = None,
     input_shapes=None,
 ) -> Costs:
     """Predicts the costs of the network that `surgery.build` would build, without building it.
@@ -33,13 +35,14 @@ def predict_costs(
     Args:
         model: The gated, functional model.
         architecture: What is kept; None for everything.
-        align: As in `surgery.build`.
+        align, prices: As in `surgery.build`.
         input_shapes: Shapes to read the model at (batch axis included) where it leaves them open.
 
     Raises:
         KerasNasError: If the architecture does not fit the model, or a size is open.
     """
-    return plan_costs(make_plan(model, architecture, align=align, input_shapes=input_shapes))
+    plan = make_plan(model, architecture, align=align, prices=prices, input_shapes=input_shapes)
+    return plan_costs(plan)
 
 
 def plan_costs(plan: Plan) -> Costs:

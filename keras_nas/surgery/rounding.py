@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
+from keras_nas.costs.align_prices import AlignPrices
 from keras_nas.errors import UsageError
 from keras_nas.gates.find import find, is_channel_gate
 from keras_nas.layers import Gate, STEGate
@@ -38,20 +39,26 @@ class Rounding:
         model: A gated functional model.
         round_to: The multiple.
         streams: Whether it holds for the union where gates meet.
-        align: How surgery will align joins.
+        align, prices: How surgery will align joins, as in `surgery.build`.
 
     Raises:
         UsageError: If `round_to` is below 1.
     """
 
     def __init__(
-        self, model: keras.Model, round_to: int, streams: bool = True, align: str = "auto"
+        self,
+        model: keras.Model,
+        round_to: int,
+        streams: bool = True,
+        align: str = "auto",
+        prices: AlignPrices | None = None,
     ):
         if round_to < 1:
             raise UsageError(f"`round_to` must be 1 or more. Received: round_to={round_to}")
         self._model = model
         self._round_to = round_to
         self._align = align
+        self._prices = prices
         self._gates = {gate.name: gate for gate in find(model) if is_channel_gate(gate)}
         mixed = any(isinstance(g, STEGate) and g.mixed_layer for g in self._gates.values())
         together = streams and round_to > 1 and len(self._gates) > 1 and not mixed
@@ -84,7 +91,7 @@ class Rounding:
             kept_channels={name: np.flatnonzero(mask).tolist() for name, mask in masks.items()},
             channels={name: gate.channels for name, gate in self._gates.items()},
         )
-        plan = make_plan(self._model, record, align=self._align)
+        plan = make_plan(self._model, record, align=self._align, prices=self._prices)
         held = {name: np.zeros(self._gates[name].channels, bool) for name in self._meeting}
         for name, calls in plan.graph.calls().items():
             for mask in [plan.held[call.outputs[0]] for call in calls if name in held]:

@@ -106,7 +106,7 @@ HEADINGS = {
         "--weights_…": ("weights_epochs",),
         "DNAL's settings": ("lambda_a", "delta_max"),
         "Settings of dnal, fgnas": ("target_latency_ms", "order"),
-        "Settings of dnal, dso, fgnas": ("align",),
+        "Settings of dnal, dso, fgnas": ("align", "align_prices"),
     },
     "sweep": {"The app's own flags": ("vary", "values"), "DNAL's settings": ("lambda_a",)},
     "fetch_data": {"The app's own flags": ("task", "data_dir")},

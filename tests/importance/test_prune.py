@@ -88,12 +88,12 @@ def test_the_best_channels_stay_and_tied_ones_by_their_sum():
 
 def test_untied_masks_differ_and_surgery_stays_exact():
     supernet = gated(resnet())
-    architecture = prune(supernet, score(supernet), target_macs="0.6x", tied=False)
+    architecture = prune(supernet, score(supernet), target_macs="0.5x", tied=False)
     kept = architecture.kept_channels
     assert kept["stem_gate"] != kept["a2_gate"]
     small = kn.surgery.build(supernet, architecture)
     np.testing.assert_allclose(small(X), supernet(X), atol=1e-5)
-    assert kn.costs.count(small).macs <= 0.6 * kn.costs.count(supernet).macs
+    assert kn.costs.count(small).macs <= 0.5 * kn.costs.count(supernet).macs
 
 
 def test_floors_and_multiples():

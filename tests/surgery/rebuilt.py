@@ -26,11 +26,11 @@ def close_some(supernet, share=0.5, seed=0):
         gate.set_mask(mask)
 
 
-def is_rebuilt(supernet, align="auto", atol=1e-4):
+def is_rebuilt(supernet, align="auto", atol=1e-4, prices=None):
     """The small network, whose outputs and macs are compared."""
     x = images(supernet)
-    architecture = kn.Architecture.from_gates(supernet, align=align)
-    small = kn.surgery.build(supernet, architecture, align=align)
+    architecture = kn.Architecture.from_gates(supernet, align=align, prices=prices)
+    small = kn.surgery.build(supernet, architecture, align=align, prices=prices)
     for a, b in zip(outputs(supernet, x), outputs(small, x), strict=True):
         np.testing.assert_allclose(b, a, rtol=0, atol=atol * max(np.abs(a).max(), 1e-3))
     assert architecture.costs["after"]["macs"] == kn.costs.count(small).macs

@@ -11,6 +11,7 @@ from keras import layers, ops
 import keras_nas as kn
 from keras_nas.layers import STEGate
 from tests.random_models import randomize
+from tests.surgery.counted_operations import moves
 from tests.surgery.exact import exactly_rebuilt, gated, head
 
 X = np.random.default_rng(0).normal(size=(2, 6, 6, 3)).astype("float32")
@@ -49,7 +50,30 @@ def test_elementwise_function_lets_channels_go(activation, kind, caplog):
     small = exactly_rebuilt(inputs, head(y), X)
     assert "unknown layers" not in caplog.text
     both_open = kind == "layer" and activation is not shifted
-    assert small.get_layer("b").kernel.shape[-2] <= (1 if both_open else 3)
+    read = small.get_layer("b").kernel.shape[-2]
+    assert read == 4 if kind == "grouped" else read <= (1 if both_open else 3)
+    assert not moves(small)
+
+
+def test_the_filler_of_a_group_is_read_or_gathered_away():
+    """Channels 0, 1 and 5 are open, of groups (0, 1, 2) and (3, 4, 5): the second makes 3 as well.
+
+    To gather 3 of the 4 at 36 positions takes 3 · 36 · 4.2 + 240 = 694 ns; to multiply channel 3's
+    zeros in the 3×3 convolution behind them 36 · 9 · 8 · 0.075 = 194 ns.
+    """
+    inputs = keras.Input((6, 6, 3))
+    x = layers.Conv2D(6, 1, groups=2, activation="relu", name="g")(gated(inputs, zeros=True))
+    gate = kn.layers.ScaledSigmoidGate(name="second")
+    y = head(gate(x))
+    gate.set_mask([1, 1, 0, 0, 0, 1])
+    small = exactly_rebuilt(inputs, y, X)
+    supernet = keras.Model(inputs, y)
+    padded = kn.surgery.build(supernet, kn.Architecture.from_gates(supernet), align="pad")
+    for model, read in ((small, 4), (padded, 3)):
+        assert (model.get_layer("g").filters, model.get_layer("g").groups) == (4, 2)
+        assert model.get_layer("b").kernel.shape[-2] == read
+    assert not moves(small)
+    assert moves(padded)["Take"] == 1
 
 
 def test_closed_channels_fold_through_the_function():

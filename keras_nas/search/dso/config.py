@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from keras_nas.errors import UsageError
-from keras_nas.search.gated_settings import alignment
+from keras_nas.search.gated_settings import alignment, alignment_prices
 from keras_nas.search.registry import register
 from keras_nas.search.total_epochs import check_total, total_epochs
 from keras_nas.settings import LATER_STAGES, check_choices, check_range, setting
@@ -93,6 +93,7 @@ class DsoConfig:
         True, "Hold the scales of BatchNormalization (at 1 when new) in the first two stages."
     )
     align: str = alignment("auto")
+    align_prices: str = alignment_prices()
     from_scratch: bool = setting(
         True,
         "Stage 3 trains from new weights, without scales; False: from the search's.",

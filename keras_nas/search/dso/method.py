@@ -20,6 +20,7 @@ from keras_nas.layers.edge_scales import join_scales
 from keras_nas.models.dso import space_config
 from keras_nas.models.dso_space import DsoSpace
 from keras_nas.models.found_network import SPACES, FoundNetwork
+from keras_nas.search.align_prices import prices_of
 from keras_nas.search.dso.alternating_data import AlternatingData
 from keras_nas.search.dso.auxiliary_tower import AuxiliaryStage, with_auxiliary_tower
 from keras_nas.search.dso.config import DsoConfig, parse_ratio
@@ -185,11 +186,13 @@ class Dso(Method):
             settings=flatten(self.config),
             seed=seed,
             align=self.config.align,
+            prices=prices_of(self.config),
         )
 
     def rebuild(self, supernet, architecture):
         """The supernet without its dead edges, outputs unchanged."""
-        return surgery.build(supernet, architecture, align=self.config.align)
+        prices = prices_of(self.config)
+        return surgery.build(supernet, architecture, align=self.config.align, prices=prices)
 
     def original(self, supernet):
         with _all_open(supernet):

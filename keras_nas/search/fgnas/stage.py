@@ -15,6 +15,7 @@ from keras_nas.architecture import Architecture
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.graph import read
 from keras_nas.layers import STEGate
+from keras_nas.search.align_prices import prices_of
 from keras_nas.search.fgnas.config import FgnasConfig
 from keras_nas.search.fgnas.constraint import Protection, make_constraint, open_channels
 from keras_nas.search.fgnas.folded_gates import fold_gates
@@ -102,8 +103,9 @@ class FgnasStage(TrainStage):
         self.protection = Protection(self.gates, self.dependence)
         self.units = Units(supernet, self.gates, config.min_share)
         self.latency = importance.Latency.load(config.latency_table, config.interpolate)
+        self.prices = prices_of(config)
         self.rounding = surgery.Rounding(
-            supernet, config.round_to, config.round_streams, config.align
+            supernet, config.round_to, config.round_streams, config.align, self.prices
         )
         self.plan = self.full
         self.reached = False
@@ -314,6 +316,7 @@ class FgnasStage(TrainStage):
             round_to=settings.round_to,
             strict=False,
             align=settings.align,
+            prices=self.prices,
             input_shapes=batched_shape(settings),
         )
 
@@ -372,7 +375,9 @@ class FgnasStage(TrainStage):
         kept = {name: np.flatnonzero(mask).tolist() for name, mask in masks.items()}
         bare = Architecture(kept, {name: len(mask) for name, mask in masks.items()})
         shapes = batched_shape(self.settings)
-        plan = surgery.make_plan(self.model, bare, align=self.settings.align, input_shapes=shapes)
+        plan = surgery.make_plan(
+            self.model, bare, align=self.settings.align, prices=self.prices, input_shapes=shapes
+        )
         if latency is not None:
             return latency.of(surgery.planned_graph(plan))
         return float(getattr(surgery.plan_costs(plan), self.resource.what))

@@ -253,6 +253,14 @@ class Rule:
         """Multiply-adds of one more output channel, the inputs being there; infinite: cannot."""
         return float("inf")
 
+    def column_macs(self, call: Call) -> float:
+        """Multiply-adds of one more input channel for one output channel; infinite: cannot."""
+        return float("inf")
+
+    def kernel_kind(self, call: Call) -> str:
+        """The kind of its kernel, as `keras_nas.costs.AlignPrices` has it, or "elementwise"."""
+        return "elementwise"
+
     def costs(self, call: Call, input_shapes: list, output_shapes: list) -> LayerCosts:
         """What the rebuilt operation will cost, at the shapes that its tensors will have."""
         return layer_costs(call.layer, input_shapes, output_shapes)

@@ -135,10 +135,16 @@ class DenseLike(Rule):
 
     def row_macs(self, call):
         reads = int((~self.folded(call)).sum())
-        if not reads:
-            return float("inf")
+        return self.column_macs(call) * reads if reads else float("inf")
+
+    def column_macs(self, call):
         window = np.prod(call.layer.kernel.shape[:-2])
-        return float(positions(call.node.outputs[0]) * window * reads)
+        return float(positions(call.node.outputs[0]) * window)
+
+    def kernel_kind(self, call):
+        if np.prod(call.layer.kernel.shape[:-2]) > 1:
+            return "conv"
+        return "pointwise" if positions(call.node.outputs[0]) > 1 else "dense"
 
     def costs(self, call, input_shapes, output_shapes):
         use_bias = call.layer.use_bias or bool(np.any(self._new_bias(call)))
@@ -223,8 +229,13 @@ class SeparableConvolution(DenseLike):
 
     def row_macs(self, call):
         reads = int((~self.folded(call)).sum())
-        macs = positions(call.node.outputs[0]) * reads * call.layer.depth_multiplier
-        return float(macs) if reads else float("inf")
+        return self.column_macs(call) * reads if reads else float("inf")
+
+    def column_macs(self, call):
+        return float(positions(call.node.outputs[0]) * call.layer.depth_multiplier)
+
+    def kernel_kind(self, call):
+        return "pointwise"
 
     def build(self, call, builder):
         layer = call.layer
@@ -316,6 +327,9 @@ class GroupedConvolution(Convolution):
         return tf.maximum(tf.reduce_sum(tf.cast(left, tf.float64)), 1.0)
 
     def row_macs(self, call):
+        return float("inf")
+
+    def column_macs(self, call):
         return float("inf")
 
     def sized(self, call):

@@ -80,6 +80,9 @@ class DepthwiseConvolution(Rule):
     def row_macs(self, call):
         return float(positions(call.node.outputs[0]) * np.prod(call.layer.kernel_size))
 
+    def kernel_kind(self, call):
+        return "depthwise"
+
     def build(self, call, builder):
         layer = call.layer
         kept, outputs = call.wants[0], call.produces[0]

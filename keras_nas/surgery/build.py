@@ -167,7 +167,7 @@ class Surgeon:
     def __init__(self, plan: Plan):
         self.plan = plan
         self.graph = GraphBuilder(plan.graph)
-        self._copies: dict[str, Any] = {}
+        self._copies: dict[tuple[str, str], Any] = {}
         self._aligned: dict[tuple[Value, bytes], keras.KerasTensor] = {}
         self._names: dict[str, int] = {}
         self._looked_for = masks.looked_for(plan.graph)
@@ -208,12 +208,13 @@ class Surgeon:
         return anchored(array, self.graph.tensors[self.plan.graph.inputs[0]])
 
     def _run(self, node, args, kwargs, changes=None, weights=None) -> list[keras.KerasTensor]:
-        copy = self._copies.get(node.operation_name)
-        if copy is not None:
-            return keras.tree.flatten(copy(*args, **kwargs))
+        # The calls of a layer with weights agree; without, each has a configuration of its own.
+        key = (node.operation_name, "" if weights else repr(changes))
+        if key in self._copies:
+            return keras.tree.flatten(self._copies[key](*args, **kwargs))
         name = self._free(node.operation_name)
         copy, outputs = call_copy(node.operation, name, args, kwargs, changes, weights)
-        self._copies[node.operation_name] = copy
+        self._copies[key] = copy
         return keras.tree.flatten(outputs)
 
     def rescale(self, call, tensor, scale, offset):

@@ -213,6 +213,18 @@ def test_shared_layer_keeps_what_any_call_needs_and_stays_shared():
     assert len(kn.graph.read(small).calls()["shared"]) == 2
 
 
+@pytest.mark.parametrize(
+    "shared", [layers.Rescaling([1.0, 2.0, 3.0], offset=0.5), layers.Reshape((6, 6, 1, 3))]
+)
+def test_calls_of_a_shared_layer_without_weights_keep_channels_of_their_own(shared):
+    inputs = keras.Input((6, 6, 3))
+    a, b = (
+        layers.Flatten()(shared(gate(layers.Conv2D(3, 1)(inputs), mask)))
+        for mask in ([1, 0, 0], [0, 1, 1])
+    )
+    rebuilt(inputs, layers.Dense(2)(layers.Concatenate()([a, b])), align="pad")
+
+
 def test_prelu_with_and_without_shared_axes():
     for axes, shape in (([1, 2], (1, 1, 2)), (None, (6, 6, 2))):
         inputs = keras.Input((6, 6, 3))

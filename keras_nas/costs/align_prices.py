@@ -61,8 +61,10 @@ class AlignPrices:
                     f"`{field.name}` must be a number of nanoseconds, 0 or more. "
                     f"Received: {field.name}={value!r}"
                 )
-        if self.tile < 1:
-            raise UsageError(f"`tile` must be 1 or more. Received: tile={self.tile}")
+        if self.tile != int(self.tile) or self.tile < 1:
+            raise UsageError(
+                f"`tile` must be a whole number, 1 or more. Received: tile={self.tile}"
+            )
 
     def of(self, kind: str) -> float:
         """The price of a multiply-add of a kernel, or of an element otherwise, by its kind."""

@@ -93,15 +93,19 @@ def make_plan(
 ) -> Plan:
     """The channel analysis of a gated model under an architecture; see `analysis.Plan`.
 
+    Where the model leaves sizes open, `input_shapes` are those of the plan's tensors; what is kept
+    of these is decided without them, as `build` does.
+
     Raises:
         KerasNasError: If the architecture names a gate that the model lacks, or a channel that the
             gate lacks.
     """
-    graph = read(model, input_shapes)
+    graph = read(model)
     if graph.hides_masks:
-        flat = copy_graph(graph, lambda node, tensors: tensors, graph.name)
-        graph = read(flat, input_shapes)
-    return analyse(graph, gate_scales(graph, architecture), align, prices)
+        model = copy_graph(graph, lambda node, tensors: tensors, graph.name)
+        graph = read(model)
+    plan = analyse(graph, gate_scales(graph, architecture), align, prices)
+    return plan if input_shapes is None else plan.at(read(model, input_shapes))
 
 
 def gate_scales(graph: Graph, architecture: ArchitectureRecord | None) -> dict[str, np.ndarray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -37,6 +37,19 @@ class Plan:
     def opaque(self) -> list[Node]:
         """The nodes that keep all their channels because no rule fits them, in graph order."""
         return [node for node in self.graph.nodes if is_opaque(self.rules[node])]
+
+    def at(self, graph: Graph) -> Plan:
+        """The same plan of the same model, read at other sizes: what surgery does is the same."""
+        values = dict(zip(self.graph.values, graph.values, strict=True))
+        nodes = dict(zip(self.graph.nodes, graph.nodes, strict=True))
+        return Plan(
+            graph,
+            {values[value]: channels for value, channels in self.channels.items()},
+            {nodes[node]: replace(call, node=nodes[node]) for node, call in self.calls.items()},
+            {nodes[node]: rule for node, rule in self.rules.items()},
+            {values[value]: held for value, held in self.held.items()},
+            {nodes[node] for node in self.alive},
+        )
 
     def sample_shape(self, value: Value, width: int | None) -> tuple[int | None, ...]:
         """The shape of a value at batch 1 with so many channels; None for all that it has."""

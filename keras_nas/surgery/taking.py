@@ -88,7 +88,7 @@ class Taking:
             alike.setdefault(read.wants.tobytes(), []).append(read)
         cost, takers = 0.0, list[Read]()
         for group in alike.values():
-            gather = self._gather(value, held, group[0].wants)
+            gather = self.gather(value, held, group[0].wants)
             if gather:
                 taken = sum(self._take(read, held) for read in group)
                 takers += group if taken < gather else []
@@ -108,23 +108,29 @@ class Taking:
         return bool((held & ~before).any())
 
     def _take(self, read: Read, held: np.ndarray) -> float:
-        """Nanoseconds for a reader to take a tensor whole; infinite where it cannot."""
+        """Nanoseconds more for a reader to take a tensor whole; infinite where it cannot."""
         node, impossible = read.node, float("inf")
         if node is None or not self._chooses or (read.wants & ~held).any():
             return impossible
         call, rule = self._plan.calls[node], self._plan.rules[node]
-        surplus, price = held & ~read.wants, self._prices.of(rule.kernel_kind(call))
         if len(self._calls[node.operation_name]) > 1 and rule.stateful:
             return impossible  # its other calls would have to take the same
+        made = call.produces[0]
+        if made is None:
+            return impossible
         if rule.takes_more(call, held):
-            columns = rule.column_macs(call)
-            outputs = self._prices.width(int(call.produces[0].sum()))
-            return columns * price * outputs * int(surplus.sum())
+            columns, price = rule.column_macs(call), self._prices.of(rule.kernel_kind(call))
+            if not np.isfinite(columns):
+                return impossible
+            surplus = int((held & ~read.wants).sum())
+            return columns * price * self._prices.width(int(made.sum())) * surplus
         if not self._hands_on(rule, call, held):
             return impossible
         (output,) = node.outputs
-        cost = rule.row_macs(call) * price * int(surplus.sum())
-        return cost + self.price(output, call.produces[0] | held, self.reads.get(output, []))
+        behind = self.reads.get(output, [])
+        before, after = (self.price(output, mask, behind) for mask in (made, made | held))
+        rows = rows_price(self._prices, rule, call, int(made.sum()), int((held & ~made).sum()))
+        return rows + after - before
 
     @staticmethod
     def _hands_on(rule: Rule, call: Call, held: np.ndarray) -> bool:
@@ -138,18 +144,38 @@ class Taking:
         masks = [*wants, *rule.produces(call, [held], wants)]
         return all(mask is not None and np.array_equal(mask, held) for mask in masks)
 
-    def _gather(self, value: Value, held: np.ndarray, wants: np.ndarray) -> float:
-        """Nanoseconds to have `wants` gathered of a tensor that holds `held`; 0 where it is so."""
+    def gather(self, value: Value, held: np.ndarray, wants: np.ndarray) -> float:
+        """Nanoseconds to have `wants` made of a tensor that holds `held`; 0 where it is so.
+
+        A constant other than 0 that the tensor lacks is added behind the pad.
+        """
         if not wants.any() or np.array_equal(held, wants):
             return 0.0
-        cost = 0.0
+        channels = self._plan.channels[value]
+        assert channels is not None
+        places, cost = positions(value, channels.axis), 0.0
         for step in steps(held, wants):
-            cost += self._prices.of(step.what) * positions(value) * len(step.places)
+            cost += self._prices.of(step.what) * places * len(step.places)
             cost += self._prices.partition if step.what == "gather" else 0.0
+        if np.any(channels.constants[wants & ~held] != 0):
+            cost += self._prices.elementwise * places * int(wants.sum())
         return cost
 
 
-def moved(prices: AlignPrices, value: Value, channels: int) -> float:
-    """Nanoseconds to pad a tensor and gather so many channels of it."""
+def rows_price(prices: AlignPrices, rule: Rule, call: Call, beside: int, more: int) -> float:
+    """Nanoseconds for a call to make so many channels `more` than those `beside` them.
+
+    A kernel takes the time of whole tiles. Infinite where the call cannot.
+    """
+    work, kind = rule.row_macs(call), rule.kernel_kind(call)
+    if not np.isfinite(work):
+        return float("inf")
+    if kind != "elementwise":
+        more = prices.width(beside + more) - prices.width(beside)
+    return work * prices.of(kind) * more
+
+
+def moved(prices: AlignPrices, value: Value, axis: int, channels: int) -> float:
+    """Nanoseconds to pad a tensor and gather so many channels of it, which lie on `axis`."""
     each = prices.pad + prices.gather
-    return each * positions(value) * channels + prices.partition
+    return each * positions(value, axis) * channels + prices.partition

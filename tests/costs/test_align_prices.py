@@ -25,7 +25,9 @@ def test_the_file_gives_the_table_back(tmp_path):
         AlignPrices.load(tmp_path / "prices.json")
 
 
-@pytest.mark.parametrize("bad", [{"gather": -1.0}, {"conv": float("nan")}, {"tile": 0}])
+@pytest.mark.parametrize(
+    "bad", [{"gather": -1.0}, {"conv": float("nan")}, {"tile": 0}, {"tile": 2.5}]
+)
 def test_wrong_prices_are_refused(bad):
     with pytest.raises(UsageError, match=f"`{next(iter(bad))}` must be"):
         AlignPrices(**bad)

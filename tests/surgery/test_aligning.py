@@ -14,7 +14,7 @@ from keras_nas.costs import AlignPrices
 from keras_nas.gates.places import ORDERS
 from keras_nas.layers import ScaledSigmoidGate
 from tests.importance.nets import gated
-from tests.random_models import random_model
+from tests.random_models import random_model, randomize
 from tests.surgery.counted_operations import moves
 from tests.surgery.rebuilt import close_some, is_rebuilt
 
@@ -29,15 +29,15 @@ def gate(x, name, mask):
     return x
 
 
-def residual(between=None, mask=(1, 0, 1, 0)) -> keras.Model:
+def residual(between=None, mask=(1, 0, 1, 0), size: int | None = 8) -> keras.Model:
     """x of a 3×3 convolution keeps 0 and 2, what is added to it 1 and 2."""
-    inputs = keras.Input((8, 8, 3))
+    inputs = keras.Input((size, size, 3))
     x = gate(layers.Conv2D(4, 3, padding="same", use_bias=False, name="a")(inputs), "a", mask)
     y = x if between is None else between(x)
     y = layers.Conv2D(4, 3, padding="same", use_bias=False, name="b")(y)
     x = layers.Add(name="join")([x, gate(y, "b", [0, 1, 1, 0])])
     x = layers.Conv2D(2, 3, padding="same", name="last")(x)
-    return keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x)))
+    return keras.Model(inputs, x if size is None else layers.Dense(2)(layers.Flatten()(x)))
 
 
 def test_the_reader_takes_the_join_whole():
@@ -92,6 +92,83 @@ def test_what_works_on_each_channel_alone_hands_the_join_on(between):
     small = is_rebuilt(residual(copy))
     assert not moves(small)
     assert small.get_layer("b").kernel.shape[2] == 3
+
+
+def joined(build, masks, prices):
+    """What surgery writes where `build` of gated 3×3 convolutions of the input meets another."""
+    inputs = keras.Input((8, 8, 3))
+    parts = [
+        gate(layers.Conv2D(len(m), 3, padding="same", use_bias=False)(inputs), f"g{n}", m)
+        for n, m in enumerate(masks)
+    ]
+    x = layers.Add(name="join")([build(*parts[:-1]), parts[-1]])
+    x = layers.Conv2D(2, 3, padding="same", name="last")(x)
+    supernet = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x)))
+    return moves(is_rebuilt(supernet, prices=prices))
+
+
+def test_rows_that_two_ways_lead_to_are_paid_once():
+    """Channel 0 of a sum of two functions of x: one row of x's convolution, not two.
+
+    A row is 64 · 27 · 0.5 = 864 ns, and 3 elements for each of 64 places are 36; to pad and gather
+    three channels takes 64 · 3 · 4.7 + 240 = 1142.
+    """
+
+    def both(x):
+        return layers.Add()([layers.ReLU()(x), layers.Activation("tanh")(x)])
+
+    masks = [[0, 1, 1, 0], [1, 0, 1, 0]]
+    assert not joined(both, masks, AlignPrices(conv=0.5, tile=1))
+    assert joined(both, masks, AlignPrices(conv=0.7, tile=1))
+
+
+def test_a_part_of_a_concatenation_has_tiles_of_its_own():
+    """The ninth row of a convolution costs eight, whatever stands beside its channels.
+
+    They are 8 · 64 · 27 · 0.5 = 6912 ns; to pad and gather nine channels takes 9 · 64 · 4.7 + 240
+    = 2947, and all fifteen 4752.
+    """
+    masks = [[1, 1, 1, 0, 1, 1, 1, 1, 1], [1] * 6, [1] * 15]
+    assert joined(lambda a, b: layers.Concatenate()([a, b]), masks, AlignPrices(conv=0.5))
+    assert not joined(lambda a, b: layers.Concatenate()([a, b]), masks, AlignPrices(conv=0.2))
+
+
+def test_a_constant_that_is_padded_in_costs_its_addition():
+    """3 channels of 64 places: a pad is 96 ns, adding the constant behind it 3 · 64 · p.
+
+    Before the BatchNormalization, which makes it, there are zeros to pad, and one channel more to
+    normalize, 64 · p.
+    """
+
+    def rescalings(prices):
+        inputs = keras.Input((8, 8, 3))
+        x = gate(layers.Conv2D(3, 3, padding="same", use_bias=False)(inputs), "a", [1, 1, 0])
+        x = layers.BatchNormalization()(x)
+        y = layers.Conv2D(3, 3, padding="same", use_bias=False, name="y")(inputs)
+        x = layers.Conv2D(2, 3, padding="same")(layers.Add()([x, y]))
+        supernet = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x)))
+        randomize(supernet)
+        supernet.get_layer("a_gate").set_mask([1, 1, 0])
+        small = is_rebuilt(supernet, prices=prices)
+        assert moves(small) == {"Pad": 1}
+        return sum(isinstance(layer, layers.Rescaling) for layer in small.layers)
+
+    assert rescalings(AlignPrices(tile=1, elementwise=0)) == 1
+    assert rescalings(AlignPrices(tile=1, elementwise=0.01)) == 0
+
+
+def test_open_sizes_decide_nothing_by_the_shapes_that_costs_are_asked_at():
+    """At 4 · 4 places a column would be cheaper than a gather's partition; built is the gather."""
+    supernet = residual(size=None)
+    prices = AlignPrices(conv=0.17)
+    architecture = kn.Architecture.from_gates(supernet, prices=prices)
+    small = kn.surgery.build(supernet, architecture, prices=prices)
+    assert moves(small) == {"Take": 1}
+    for size in (4, 64):
+        planned = kn.surgery.predict_costs(
+            supernet, architecture, prices=prices, input_shapes=[(1, size, size, 3)]
+        )
+        assert planned.macs == kn.costs.count(small, input_shapes=(size, size, 3)).macs
 
 
 def test_calls_of_a_shared_layer_read_what_they_want():

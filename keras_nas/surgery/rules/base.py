@@ -17,6 +17,9 @@ from keras_nas.surgery.channels import Channels, all_live
 from keras_nas.surgery.rules.known_values import Known, Mask, Masks, as_column, of_column, some
 from keras_nas.surgery.rules.relaxed_vectors import Clip, Factors, Vector, ones
 
+OPEN_LENGTH = 32
+"""What a size that the model leaves open counts as, where it is weighed what joins cost."""
+
 
 @dataclass(eq=False)
 class Call:
@@ -250,7 +253,10 @@ class Rule:
         return False
 
     def row_macs(self, call: Call) -> float:
-        """Multiply-adds of one more output channel, the inputs being there; infinite: cannot."""
+        """The work of one more output channel, the inputs being there; infinite: cannot.
+
+        Multiply-adds of a kernel, elements that it writes where it is "elementwise".
+        """
         return float("inf")
 
     def column_macs(self, call: Call) -> float:
@@ -303,7 +309,8 @@ class SameChannels(Rule):
         ]
 
     def row_macs(self, call):
-        return 2.0 * positions(call.node.outputs[0])
+        channels = call.outputs[0]
+        return positions(call.node.outputs[0], -1 if channels is None else channels.axis)
 
 
 def _columns(given: list[Known | None]) -> list[tf.Tensor]:
@@ -326,6 +333,10 @@ def _on_host(run, arguments: list, dtypes: list, widths: list[int]) -> list[tf.T
     return [tf.ensure_shape(vector, (width,)) for vector, width in zip(found, widths, strict=True)]
 
 
-def positions(value: Value) -> float:
-    """Number of places in a tensor that hold one channel each; an open size counts as 1."""
-    return float(np.prod([size or 1 for size in value.shape[1:-1]]))
+def positions(value: Value, axis: int = -1) -> float:
+    """Number of places in a sample of a tensor that hold one channel each, these being on `axis`.
+
+    A size that is open counts as `OPEN_LENGTH`.
+    """
+    other = [n for n in range(1, len(value.shape)) if n != axis % len(value.shape)]
+    return float(np.prod([value.shape[n] or OPEN_LENGTH for n in other]))

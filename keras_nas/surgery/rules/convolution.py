@@ -213,6 +213,10 @@ class TransposedConvolution(DenseLike):
     def folds_any_constant(self, call):
         return False
 
+    def column_macs(self, call):
+        window = np.prod(call.layer.kernel.shape[:-2])
+        return float(positions(call.node.inputs[0]) * window)
+
 
 class SeparableConvolution(DenseLike):
     """SeparableConv1D, SeparableConv2D: depthwise, then pointwise, with nothing in between."""
@@ -226,10 +230,6 @@ class SeparableConvolution(DenseLike):
 
     def folds_any_constant(self, call):
         return False
-
-    def row_macs(self, call):
-        reads = int((~self.folded(call)).sum())
-        return self.column_macs(call) * reads if reads else float("inf")
 
     def column_macs(self, call):
         return float(positions(call.node.outputs[0]) * call.layer.depth_multiplier)

@@ -83,6 +83,9 @@ class Identity(SameChannels):
     def commutes(self, call, binary):
         return True
 
+    def row_macs(self, call):
+        return 0.0
+
     def constants(self, call):
         return [Channels(call.input.axis, call.input.constants.copy())]
 

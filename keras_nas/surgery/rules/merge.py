@@ -134,7 +134,7 @@ class Merge(Rule):
         ]
 
     def row_macs(self, call):
-        return 2.0 * positions(call.node.outputs[0])
+        return positions(call.node.outputs[0])
 
     def build(self, call, builder):
         node, produced = call.node, call.produces[0]

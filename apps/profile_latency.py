@@ -5,6 +5,7 @@ r"""Measures single operations on this host or a phone and writes the latency ta
         --benchmark_binary=android_aarch64_benchmark_model
     python -m apps.profile_latency --operations=conv,depthwise_conv --sizes=32,16 --kernels=1,3 \
         --channels=16,32,64 --output=host.json
+    python -m apps.profile_latency --models=big.keras --output=host.json --align_prices=prices.json
 
 --models takes exactly the operations of these networks and narrower ones; the other form takes a
 grid. Each measured point is written down at once: the same command goes on where it was stopped.
@@ -38,6 +39,12 @@ class ProfileLatencyConfig:
     """What to measure, where, and where to write it."""
 
     output: str = setting("", "The table to write, a JSON file.")
+    align_prices: str = setting(
+        "",
+        "A JSON file to write besides: what this device's gathers, partitions and kernels cost, "
+        "which align='auto' weighs joins by (--align_prices of apps.search). Of the first of "
+        "`dtypes` and `threads`.",
+    )
     models: tuple[str, ...] = setting((), "The full networks, .keras files.")
     size: tuple[int, ...] = setting((), "Height and width for networks that leave them open.")
     points: int = setting(16, "Points for each condition (with --models).")
@@ -78,6 +85,8 @@ class ProfileLatencyConfig:
         for path in self.models:
             check_model_file(path, "models")
         check_output_file(self.output)
+        if self.align_prices:
+            check_output_file(self.align_prices, "align_prices")
 
     def grid(self) -> list[GridPoint]:
         """Returns the points to measure."""
@@ -111,6 +120,7 @@ def main() -> None:
     config.check_paths()
     load_tensorflow()
     from export.latency.profile import LatencyProfileConfig, profile, residuals_table
+    from keras_nas.costs import align_prices_of
 
     settings = LatencyProfileConfig(config.output, batch=config.batch, statistic=config.statistic)
     measure = config.benchmark(config_flags.read(PhoneConfig()))
@@ -124,6 +134,10 @@ def main() -> None:
         shown.add_row(*row)
     console.print(shown)
     console.print(config.output)
+    if config.align_prices:
+        prices = align_prices_of(table, config.dtypes[0], config.threads[0])
+        prices.save(config.align_prices)
+        console.print(config.align_prices)
 
 
 if __name__ == "__main__":

@@ -18,13 +18,14 @@ import itertools
 from collections.abc import Iterable, Sequence
 
 from keras_nas.costs.latency_condition import IMAGE_CHANNELS, Condition
-from keras_nas.costs.latency_operations import TimedOperation, timed_operations
+from keras_nas.costs.latency_operations import CUT_CHANNELS, TimedOperation, timed_operations
 from keras_nas.errors import UsageError
-from keras_nas.graph import read
+from keras_nas.graph import Graph, read
 from keras_nas.loading import load_model
 
 _PRODUCTS = ("conv", "transposed_conv", "dense")
 _POOLS = ("max_pool", "average_pool")
+_JOINS = ("add", "multiply", "concatenate")
 _LEAST_SHARE = 0.25
 _MOST_COPIES = 32
 _MOST_FLOPS = 1_000_000_000
@@ -80,6 +81,43 @@ def grid_of_operations(
     return grid
 
 
+def grid_of_moves(
+    graph: Graph, operations: Iterable[TimedOperation], points: int = 3
+) -> list[GridPoint]:
+    """Returns the points of what surgery may write where channels meet.
+
+    Gathers, slices and pads of the largest tensor that is joined (added, multiplied or put beside
+    others), gathers of the smallest too, and a partition. Nothing where there is no join.
+
+    Args:
+        graph: The full network's.
+        operations: What it runs.
+        points: Widths of each.
+    """
+    meeting = {node.name for node in graph.nodes if len(node.inputs) > 1}
+    joins = [
+        op
+        for op in operations
+        if op.name in meeting
+        and op.condition.operation in _JOINS
+        and op.condition.height * op.condition.width > 1
+    ]
+    if not joins:
+        return []
+    joins.sort(key=lambda op: (op.condition.height * op.condition.width, op.out_channels))
+    grid: dict[GridPoint, None] = {}
+    for op, kinds in ((joins[-1], ("gather", "slice", "pad")), (joins[0], ("gather",))):
+        for kind, share in itertools.product(kinds, range(points)):
+            condition = dataclasses.replace(op.condition, operation=kind)
+            width = max(1, round(op.out_channels * (points - share) / points))
+            held = width + 1 if kind == "slice" else max(1, width - (kind == "pad"))
+            grid[GridPoint(condition, held, width, _COPIES_WITHOUT_WEIGHTS)] = None
+    known = joins[0].condition
+    cut = Condition("partition", 1, 1, dtype=known.dtype, threads=known.threads)
+    grid[GridPoint(cut, CUT_CHANNELS, CUT_CHANNELS, _MOST_COPIES)] = None
+    return list(grid)
+
+
 def grid_of_models(
     paths: Sequence[str],
     size: Sequence[int] = (),
@@ -88,7 +126,7 @@ def grid_of_models(
     points: int = 16,
     round_to: int = 1,
 ) -> list[GridPoint]:
-    """Returns `grid_of_operations` of the networks in these .keras files.
+    """Returns `grid_of_operations` and `grid_of_moves` of the networks in these .keras files.
 
     Args:
         paths: The files of the full networks.
@@ -104,8 +142,10 @@ def grid_of_models(
         model = load_model(path)
         shapes = [_closed(tensor.shape, size, path) for tensor in model.inputs]
         for dtype, count in itertools.product(dtypes, threads):
-            operations = timed_operations(read(model, shapes), dtype, count)
+            graph = read(model, shapes)
+            operations = timed_operations(graph, dtype, count)
             grid |= dict.fromkeys(grid_of_operations(operations, points, round_to))
+            grid |= dict.fromkeys(grid_of_moves(graph, operations))
     return list(grid)
 
 

@@ -12,7 +12,7 @@ import statistics
 import time
 from collections.abc import Callable
 
-from export.latency.grid import grid_of_operations
+from export.latency.grid import grid_of_moves, grid_of_operations
 from export.latency.profile import Benchmark, LatencyProfileConfig, fill, open_points, time_of
 from keras_nas.costs import LatencyTable, timed_operations
 from keras_nas.errors import KerasNasError
@@ -56,7 +56,8 @@ def profile_network(
         KerasNasError: An operation of the network is not known, the file or no point could be
             measured, or the device was lost.
     """
-    grid = grid_of_operations(timed_operations(graph), points, round_to)
+    operations = timed_operations(graph)
+    grid = [*grid_of_operations(operations, points, round_to), *grid_of_moves(graph, operations)]
     measured = open_points(grid, benchmark, config)
     missing = [point for point in grid if point not in measured]
     sample = missing[:: max(1, len(missing) // SAMPLE)][:SAMPLE]

@@ -19,7 +19,7 @@ from keras_nas.costs.latency_condition import Condition
 from keras_nas.errors import UsageError
 
 _TWO_INPUTS = ("add", "multiply", "concatenate")
-_FREE_OUTPUT = ("conv", "transposed_conv", "dense")
+_FREE_OUTPUT = ("conv", "transposed_conv", "dense", "gather", "slice", "pad")
 _SCALE = 0.05
 _BUILTIN = schema.BuiltinOperator
 _OPTIONS = schema.BuiltinOptions
@@ -31,13 +31,14 @@ def build(
     """Returns a .tflite file that computes one operation `copies` times from one input.
 
     The file has one input (two for "add", "multiply" and "concatenate") of batch size 1 and an
-    output for each copy.
+    output for each copy. Of "partition" the copies stand behind each other, a gather and a sum
+    each, of which the delegate takes the second: as many partitions, and one output.
 
     Args:
         condition: The operation and its sizes.
         in_channels, out_channels: Channels of input and output, which are equal for all operations
-            but "conv", "transposed_conv", "dense", "concatenate" (each input has half of the
-            output's) and "depth_to_space".
+            but "conv", "transposed_conv", "dense", "gather", "slice" (fewer), "pad" (more: zeros
+            behind them), "concatenate" (each input has half of the output's) and "depth_to_space".
         copies: How often the operation stands in the file.
         seed: For the constants' random values.
 
@@ -105,14 +106,25 @@ class _Writer:
 
     def add(self, inputs: list[int]) -> None:
         """Adds one copy of the operation with constants of its own."""
+        if self._op.operation == "partition":
+            self._run(0, self._operands(self._outputs or inputs))
+            total = self._run(1, 2 * self._operators[-1].outputs)
+            total.builtinOptionsType = _OPTIONS.AddOptions
+            total.builtinOptions = schema.AddOptionsT()
+            self._outputs = total.outputs
+        else:
+            self._outputs += self._run(0, self._operands(inputs)).outputs
+
+    def _run(self, code: int, operands: list[int]) -> Any:
+        """Adds an operator by the number of its code."""
         operator = schema.OperatorT()
-        operator.opcodeIndex = 0
-        operator.inputs = self._operands(inputs)
+        operator.opcodeIndex = code
+        operator.inputs = operands
         operator.outputs = [self.activation(*self.output_shape)]
         operator.builtinOptionsType = self._kind
         operator.builtinOptions = self._options
         self._operators.append(operator)
-        self._outputs += operator.outputs
+        return operator
 
     def model(self, inputs: list[int]) -> Any:
         """Returns the finished file's `ModelT`."""
@@ -120,12 +132,12 @@ class _Writer:
         graph.tensors, graph.operators = self._tensors, self._operators
         graph.inputs, graph.outputs = inputs, self._outputs
         graph.name = b"main"
-        code = schema.OperatorCodeT()
-        code.builtinCode, code.version = self._code, _version(self._op)
-        code.deprecatedBuiltinCode = min(self._code, 127)
+        codes = [_operator_code(self._code, _version(self._op))]
+        if self._op.operation == "partition":
+            codes.append(_operator_code(_BUILTIN.ADD, 2 if self._op.dtype == "int8" else 1))
         model = schema.ModelT()
         model.version, model.description = 3, b"keras_nas latency grid"
-        model.operatorCodes, model.subgraphs, model.buffers = [code], [graph], self._buffers
+        model.operatorCodes, model.subgraphs, model.buffers = codes, [graph], self._buffers
         return model
 
     def _operands(self, inputs: list[int]) -> list[int]:
@@ -150,7 +162,15 @@ class _Writer:
         if op.operation == "pad":
             rows, columns = op.kernel[0] - 1, op.kernel[1] - 1
             widths = [[0, 0], [rows // 2, rows - rows // 2], [columns // 2, columns - columns // 2]]
-            return [self._constant(np.array([*widths, [0, 0]], np.int32))]
+            behind = [0, op.out_channels - op.in_channels]
+            return [self._constant(np.array([*widths, behind], np.int32))]
+        if op.operation in ("gather", "partition"):
+            places = np.linspace(0, op.in_channels - 1, op.out_channels).round()
+            return [self._constant(places[::-1].astype(np.int32))]
+        if op.operation == "slice":
+            ends = [1, op.height, op.width, op.out_channels]
+            bounds = ([0, 0, 0, 0], ends, [1, 1, 1, 1])
+            return [self._constant(np.array(bound, np.int32)) for bound in bounds]
         if op.operation == "resize":
             return [self._constant(np.array(op.output_size, np.int32))]
         if op.operation == "global_average_pool":
@@ -227,6 +247,12 @@ def _operator(op: _Op) -> tuple[int, int, Any]:
         options = schema.ConcatenationOptionsT()
         options.axis = 3
         return _BUILTIN.CONCATENATION, _OPTIONS.ConcatenationOptions, options
+    if op.operation in ("gather", "partition"):
+        options = schema.GatherOptionsT()
+        options.axis = 3
+        return _BUILTIN.GATHER, _OPTIONS.GatherOptions, options
+    if op.operation == "slice":
+        return _BUILTIN.STRIDED_SLICE, _OPTIONS.StridedSliceOptions, schema.StridedSliceOptionsT()
     if op.operation == "softmax":
         options = schema.SoftmaxOptionsT()
         options.beta = 1.0
@@ -258,6 +284,13 @@ def _operator(op: _Op) -> tuple[int, int, Any]:
     }
     code, kind, make = plain[op.operation]
     return code, kind, make()
+
+
+def _operator_code(builtin: int, version: int) -> Any:
+    code = schema.OperatorCodeT()
+    code.builtinCode, code.version = builtin, version
+    code.deprecatedBuiltinCode = min(builtin, 127)
+    return code
 
 
 def _strided(options: Any, op: _Op) -> Any:

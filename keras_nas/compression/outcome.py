@@ -160,7 +160,7 @@ def costs_of(
 def _by_table(graph: Graph, config: CompressConfig) -> float:
     """A network's milliseconds by the table; nan, which is logged, where surgery left more in it.
 
-    What was searched is not lost for an operation, such as a gather, that no table has.
+    What was searched is not lost for an operation that the table lacks.
     """
     table = LatencyTable.load(Path(config.latency_table))
     try:

@@ -19,6 +19,9 @@ OPERATIONS = (
     "add",
     "multiply",
     "concatenate",
+    "gather",
+    "slice",
+    "partition",
     "relu",
     "leaky_relu",
     "prelu",
@@ -33,6 +36,8 @@ OPERATIONS = (
 DTYPES = LATENCY_DTYPES
 IMAGE_CHANNELS = 4
 """The most channels of an input that is taken for an image: kernels for such are others."""
+MOVES = ("gather", "slice", "pad", "partition")
+"""What surgery may write where channels meet; a partition is what a gather cuts off."""
 _PRODUCTS = ("conv", "depthwise_conv", "transposed_conv", "dense")
 _SCALING = ("resize", "transposed_conv", "depth_to_space")
 
@@ -42,7 +47,8 @@ class Condition:
     """One kind of operation at one size (FGNAS, "Latency": the time is affine in the flops then).
 
     Attributes:
-        operation: One of `OPERATIONS`.
+        operation: One of `OPERATIONS`. "gather" and "slice" choose among channels, "pad" may put
+            zeros behind them, "partition" is one more part that the delegate's graph is cut in.
         height, width: Of the input; 1 and 1 for "dense".
         kernel: Height and width of the window; 1 and 1 where there is none. For "pad" one more
             than the rows and columns added.
@@ -116,6 +122,8 @@ class Condition:
             return 2 * rows * columns * window * (in_channels // self.groups) * out_channels
         if self.operation in ("max_pool", "average_pool"):
             return rows * columns * math.prod(self.kernel) * out_channels
+        if self.operation in ("gather", "slice"):
+            return rows * columns * out_channels
         return max(rows * columns * out_channels, self.height * self.width * in_channels)
 
     def weights(self, in_channels: int, out_channels: int) -> int:

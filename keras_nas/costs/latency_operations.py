@@ -2,8 +2,8 @@
 
 The converter folds and fuses, and so does this: a BatchNormalization that alone reads a
 convolution (or Dense) vanishes into it, a ReLU or ReLU6 that alone reads a convolution, an Add, a
-Multiply or a pooling vanishes too, and views (Reshape, Dropout, …) cost nothing. Nor do the
-gathers and pads of a planned network, of which no time is known.
+Multiply or a pooling vanishes too, and views (Reshape, Dropout, …) cost nothing. Each gather cuts
+XNNPACK's graph once more.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ _ACTIVATIONS: dict[str, tuple[str, ...]] = {
 _MERGES = {"Add": "add", "Subtract": "add", "Multiply": "multiply", "Maximum": "add"}
 _POOLS = {"MaxPooling2D": "max_pool", "AveragePooling2D": "average_pool"}
 _TAKES_NORMALIZATION, _TAKES_ACTIVATION = 2, 1
+CUT_CHANNELS = 8
+"""Of the tensor at which a partition is timed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +98,7 @@ class _Reader:
         if len(node.inputs) != 1 or len(node.inputs[0].readers) > 1:
             source = 0
         if isinstance(node.operation, Alignment):
-            self._pass_on(0)
+            self._align(node, node.operation)
         elif is_view(node.operation):
             self._pass_on(source)
         elif name == "BatchNormalization":
@@ -121,6 +123,22 @@ class _Reader:
         settings = {**self.settings, **settings}
         condition = Condition(operation, height, width, **settings)
         self.found.append(TimedOperation(self._node.name, condition, in_channels, out_channels))
+
+    def move(self, operation: str, in_channels: int, out_channels: int) -> None:
+        """Notes an operation that chooses among channels, and the partition that a gather makes."""
+        _, height, width, _ = self.shape(self._node.outputs[0])
+        condition = Condition(operation, height, width, **self.settings)
+        found = TimedOperation(self._node.name, condition, in_channels, out_channels)
+        self.found.append(found)
+        if operation == "gather":
+            cut = Condition("partition", 1, 1, **self.settings)
+            self.found.append(TimedOperation(self._node.name, cut, CUT_CHANNELS, CUT_CHANNELS))
+
+    def _align(self, node: Node, alignment: Alignment) -> None:
+        before = self.shape(node.inputs[0])[3] if node.inputs else 0
+        for what, channels in alignment.steps:
+            self.move(what, before, channels)
+            before = channels
 
     def shape(self, value: Value) -> tuple[int, int, int, int]:
         """Batch 1, height, width and channels; what is not four-dimensional becomes 1×n."""
@@ -283,6 +301,13 @@ def _pad(reader: _Reader, node: Node) -> None:
     reader.add("pad", node.inputs[0], node.outputs[0], kernel=kernel)
 
 
+def _chosen(reader: _Reader, node: Node) -> None:
+    """`ops.take` or indexing: among the channels a gather or a slice."""
+    before, after = reader.shape(node.inputs[0]), reader.shape(node.outputs[0])
+    moved = "gather" if kind(node.operation) == "ops.Take" else "slice"
+    reader.move(moved, before[3], after[3])
+
+
 def _resize(reader: _Reader, node: Node) -> None:
     before, after = reader.shape(node.inputs[0]), reader.shape(node.outputs[0])
     factor = (max(1, after[1] // before[1]), max(1, after[2] // before[2]))
@@ -308,6 +333,8 @@ _RULES: dict[str, Callable[[_Reader, Node], None]] = {
     "PReLU": _prelu,
     "ZeroPadding2D": _pad,
     "ops.Pad": _pad,
+    "ops.Take": _chosen,
+    "ops.GetItem": _chosen,
     "UpSampling2D": _resize,
     "Resizing": _resize,
     "ops.Resize": _resize,

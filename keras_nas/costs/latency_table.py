@@ -12,9 +12,16 @@ from typing import Any
 import keras
 from absl import logging
 
-from keras_nas.costs.latency_condition import DTYPES, IMAGE_CHANNELS, OPERATIONS, Condition
+from keras_nas.costs.latency_condition import (
+    DTYPES,
+    IMAGE_CHANNELS,
+    MOVES,
+    OPERATIONS,
+    Condition,
+)
 from keras_nas.costs.latency_fit import TILES, Fit, Point, fit
 from keras_nas.costs.latency_operations import TimedOperation, timed_operations
+from keras_nas.costs.table_prices import assumed_fit
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.files import atomic_write_text
 from keras_nas.graph import Graph, read
@@ -82,6 +89,10 @@ class LatencyTable:
         `fits` has the lines through the points, `image_fits` those of a condition's images where
         there are both.
 
+        For what surgery writes at joins (gathers, slices, pads of channels, partitions) that of
+        another size always stands in, and where the table has none, the default of `AlignPrices` by
+        its ratio to the kernels that were measured.
+
         Args:
             condition: The condition.
             interpolate: Whether the fit of the nearest condition of the same operation, dtype and
@@ -97,8 +108,13 @@ class LatencyTable:
             fits = self.image_fits if image and condition in self.image_fits else self.fits
             return fits[condition].times(self.calibration)
         alike = [known for known in self.fits if _key(known) == _key(condition)]
+        nearest = min(
+            alike, key=lambda known: (_distance(known, condition), known), default=condition
+        )
+        if condition.operation in MOVES and condition.kernel == (1, 1):
+            found = self.fits[nearest] if alike else assumed_fit(self, condition)
+            return found.times(self.calibration)
         if interpolate and alike:
-            nearest = min(alike, key=lambda known: (_distance(known, condition), known))
             logging.log_first_n(
                 logging.WARNING, "No latency was measured for %s: taking that of %s.", 100,
                 condition, nearest,

@@ -40,7 +40,7 @@ class Latency:
         return cls(LatencyTable.load(Path(path)), interpolate=interpolate) if path else None
 
     def of(self, graph: Graph) -> float:
-        """The milliseconds of a network that surgery plans, but for its gathers and pads.
+        """The milliseconds of a network that surgery plans, its gathers and pads included.
 
         Args:
             graph: As `surgery.planned_graph` has it.
@@ -54,9 +54,10 @@ class Latency:
 class Budget:
     """What masks cost in one resource or several, and the most that they may cost in each.
 
-    Macs, flops and params are those of `surgery.predict_costs`, milliseconds those of `Latency.of`.
-    Bytes of the .tflite and of its activations' arena are those of `keras_nas.costs.tflite_bytes`
-    and `arena_bytes` of the same network.
+    Macs, flops and params are those of `surgery.predict_costs`, milliseconds those of the planned
+    network with all that surgery writes at joins (`Latency.of`). Bytes of the .tflite and of its
+    activations' arena are those of `keras_nas.costs.tflite_bytes` and `arena_bytes` of the same
+    network.
 
     Args:
         model: A gated functional model. Its scaled edges stay as they are.

@@ -105,8 +105,8 @@ def timed_prices(
 ) -> dict[Node, Price]:
     """The nodes that cost time, read off a latency table: ms = slope · flops + intercept.
 
-    Linear in the channels: between the full width and none, the tiles of kernels are left out.
-    `keras_nas.importance.Budget` counts them.
+    Linear in the channels: between the full width and nothing a kernel's tiles are left out, as are
+    the gathers that surgery writes at joins. `importance.Budget` counts both.
 
     Args:
         plan: The analysis of the gated graph with every gate open.

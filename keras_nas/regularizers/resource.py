@@ -30,7 +30,8 @@ class Resource:
     The value is exact: that of `surgery.predict_costs(supernet, Architecture.from_gates(supernet),
     align="pad")` under the gates' present masks, with branches that die behind other branches,
     constants that fold and channels that nobody reads. With a latency table it is the sum of the
-    fitted lines over the operations that are left, at the channels that are left.
+    fitted lines over the operations that are left, at the channels that are left; gathers at joins
+    and the tiles of kernels are for `importance.Budget` to count.
 
     The gradient is the paper's: that of Σ φ(γ_in, γ_out), with γ_out = ‖G‖₁ and γ_in = ‖h(Σ G)‖₁
     (see `RelaxedCounts`), φ the same formulas, and G with the gates' own gradients.

@@ -25,8 +25,8 @@ def alignment_prices() -> Any:
     """The setting of what align="auto" weighs by."""
     return setting(
         "",
-        "The prices that align='auto' weighs by, a JSON file of your device; by default those of "
-        "an x86 core.",
+        "The prices that align='auto' weighs by, a JSON file of your device that "
+        "apps.profile_latency --align_prices writes; by default those of an x86 core.",
         decides=LATER_STAGES,
     )
 

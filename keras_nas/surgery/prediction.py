@@ -14,6 +14,7 @@ from keras_nas.graph import Graph, Node, Value
 from keras_nas.graph.ir import map_values
 from keras_nas.layers import Gate
 from keras_nas.record import ArchitectureRecord
+from keras_nas.surgery.align import steps
 from keras_nas.surgery.build import make_plan
 from keras_nas.surgery.plan import Plan
 
@@ -146,5 +147,7 @@ class _Planned:
             shape = self.plan.sample_shape(value, int(wanted.sum()))
             source = [self.values[value]] if held.any() else []
             name = f"{value.source}_aligned_{len(self.aligned)}"
-            (self.aligned[key],) = self._node(name, name, Alignment(), source, [shape], [value])
+            written = steps(held, wanted) if held.any() else []
+            moves = Alignment(tuple((step.what, len(step.places)) for step in written))
+            (self.aligned[key],) = self._node(name, name, moves, source, [shape], [value])
         return self.aligned[key]

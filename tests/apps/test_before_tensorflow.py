@@ -225,6 +225,12 @@ ERRORS = [
     ("profile_latency", ["--output=x", "--points=0"], 2, "`points` must be 1 or more"),
     ("profile_latency", ["--output=x", "--models=none.keras"], 1, "none.keras, which does not"),
     ("profile_latency", ["--output=file/x", "--operations=conv"], 1, "`output's folder` must be"),
+    (
+        "profile_latency",
+        ["--output=x", "--operations=conv", "--align_prices=file/x"],
+        1,
+        "`align_prices's folder` must be",
+    ),
     ("report", [], 2, "Give the folders of one run or more"),
     ("report", ["none"], 1, "none holds no run"),
     ("fetch_data", ["--task=mnist"], 2, "value should be one of"),

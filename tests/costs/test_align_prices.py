@@ -1,4 +1,4 @@
-"""The table that surgery weighs joins by: widths and its file."""
+"""The table that surgery weighs joins by: widths, its file, and prices of a latency table."""
 
 from __future__ import annotations
 
@@ -6,8 +6,14 @@ import json
 
 import pytest
 
-from keras_nas.costs import AlignPrices
+from keras_nas.costs import AlignPrices, Condition, LatencyTable, align_prices_of
+from keras_nas.costs.latency_fit import Point
 from keras_nas.errors import KerasNasError, UsageError
+
+
+def line(slope_ns: float, intercept_ns: float = 0.0) -> list[Point]:
+    """Points of so many nanoseconds a unit of work."""
+    return [Point(1, 1, work, 1e-6 * (slope_ns * work + intercept_ns)) for work in (1000, 9000)]
 
 
 def test_widths_are_multiples_of_the_tile():
@@ -31,3 +37,35 @@ def test_the_file_gives_the_table_back(tmp_path):
 def test_wrong_prices_are_refused(bad):
     with pytest.raises(UsageError, match=f"`{next(iter(bad))}` must be"):
         AlignPrices(**bad)
+
+
+def test_prices_of_a_latency_table_by_hand():
+    """Work of a convolution is two a multiply-add; fits are weighed by their points' work."""
+    table = LatencyTable(
+        "a phone",
+        "a runtime 1.0",
+        {
+            Condition("gather", 8, 8): line(3.0, 500.0),
+            Condition("conv", 8, 8, (3, 3)): line(0.02),
+            Condition("conv", 4, 4, (3, 3)): line(0.04),
+            Condition("conv", 8, 8): line(0.01),
+            Condition("conv", 8, 8, dtype="int8"): line(7.0),
+            Condition("partition", 1, 1): [Point(8, 8, 8, 1e-3)],
+        },
+    )
+    prices = align_prices_of(table)
+    assert prices.gather == pytest.approx(3.0)
+    assert prices.conv == pytest.approx(0.06)
+    assert prices.pointwise == pytest.approx(0.02)
+    assert prices.partition == pytest.approx(1000.0)
+    assert prices.pad == pytest.approx(0.06 / AlignPrices().conv * AlignPrices().pad)
+    assert prices.tile == 1
+    assert prices.source.startswith(
+        "a phone, a runtime 1.0, float32, 1 threads; pad, slice, elementwise, depthwise, dense by"
+    )
+
+
+def test_a_table_without_kernels_has_no_prices():
+    table = LatencyTable("a phone", "a runtime", {Condition("gather", 8, 8): line(1.0)})
+    with pytest.raises(KerasNasError, match="must have times of a convolution or dense layer"):
+        align_prices_of(table)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from keras_nas.costs import Condition, LatencyTable, TimedOperation, layer_costs
+from keras_nas.costs import AlignPrices, Condition, LatencyTable, TimedOperation, layer_costs
 from keras_nas.costs.latency_fit import TILES, Point, fit
 from keras_nas.errors import KerasNasError
 
@@ -153,6 +153,37 @@ def test_predicts_the_sum_over_the_operations():
         known.predict(model, dtype="int8")
 
 
+def gathering() -> keras.Model:
+    """8×8×3 ─ conv 3×3 (4) ─ channels 3 and 0 ─ conv 3×3 (5)."""
+    inputs = keras.Input((8, 8, 3), batch_size=1)
+    x = keras.layers.Conv2D(4, 3, padding="same", name="a")(inputs)
+    x = keras.ops.take(x, np.array([3, 0]), axis=-1)
+    return keras.Model(inputs, keras.layers.Conv2D(5, 3, padding="same", name="b")(x))
+
+
+def test_a_gather_costs_its_elements_and_a_partition():
+    measured = {
+        CONV: points(1e-6, 0.5, 1000, 50_000),
+        Condition("gather", 4, 4): points(2e-6, 0.125, 100, 1000),
+        Condition("partition", 1, 1): [Point(8, 8, 8, 0.25)],
+    }
+    known = LatencyTable("d", "r", measured)
+    work = 2 * 64 * 9 * (12 + 10)
+    expected = 1e-6 * work + 2 * 0.5 + 2e-6 * (64 * 2) + 0.125 + 0.25
+    assert known.predict(gathering()) == pytest.approx(expected)
+
+
+def test_a_gather_that_was_not_measured_keeps_the_defaults_ratio_to_a_kernel(caplog):
+    """1e-6 ms a flop are 2 ns a multiply-add, 2 / 0.075 times the default's."""
+    known = LatencyTable("d", "r", {CONV: points(1e-6, 0.5, 1000, 50_000)})
+    prices, scale = AlignPrices(), 2 / AlignPrices().conv
+    moved = 1e-6 * scale * (prices.gather * 128 + prices.partition)
+    with caplog.at_level(logging.WARNING, "absl"):
+        found = known.predict(gathering())
+    assert found == pytest.approx(1e-6 * 2 * 64 * 9 * 22 + 2 * 0.5 + moved)
+    assert "has no gather: taking" in caplog.text
+
+
 def test_a_calibrated_table_predicts_what_the_network_took(tmp_path):
     layers = keras.layers
     model = keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(4, 3, padding="same")])
@@ -226,6 +257,9 @@ def test_a_file_that_is_no_json_is_refused(tmp_path):
         (Condition("resize", 4, 4, stride=(2, 2)), (3, 3), 64 * 3),
         (Condition("depth_to_space", 4, 4, stride=(2, 2)), (12, 3), 16 * 12),
         (Condition("pad", 4, 4, (3, 3)), (2, 2), 36 * 2),
+        (Condition("pad", 4, 4), (2, 3), 16 * 3),
+        (Condition("gather", 4, 4), (7, 3), 16 * 3),
+        (Condition("slice", 4, 4), (7, 3), 16 * 3),
     ],
 )
 def test_flops_by_hand(condition, channels, flops):

@@ -13,6 +13,8 @@ from export.tflite import convert
 from keras_nas.costs import timed_operations
 from keras_nas.errors import KerasNasError
 from keras_nas.graph import read
+from tests.importance.nets import gated, resnet
+from tests.surgery.rebuilt import close_some
 
 layers = keras.layers
 NAMES = {
@@ -90,6 +92,27 @@ def test_the_same_operations_as_in_the_converted_file(build, tmp_path):
         if name not in VIEWS:
             converted[NAMES.get(name, name.lower())] += count
     assert found == converted
+
+
+@pytest.mark.parametrize("align", ["auto", "pad"])
+def test_what_surgery_writes_at_joins_is_timed_before_and_after_it(align, tmp_path):
+    supernet = gated(resnet())
+    close_some(supernet, 0.5, 4)
+    architecture = kn.Architecture.from_gates(supernet, align=align)
+    small = kn.surgery.build(supernet, architecture, align=align)
+    plan = kn.surgery.make_plan(supernet, architecture, align=align)
+    built = timed_operations(read(small, [(1, 8, 8, 3)]))
+    planned = timed_operations(kn.surgery.planned_graph(plan))
+    assert collections.Counter(map(_work, planned)) == collections.Counter(map(_work, built))
+    found = collections.Counter(operation.condition.operation for operation in built)
+    converted = convert(small, tmp_path / "small.tflite").operators
+    assert found["gather"] == found["partition"] == converted.get("GATHER", 0)
+    assert found["pad"] == converted.get("PAD", 0)
+    assert align == "auto" or (found["gather"] and found["pad"])
+
+
+def _work(operation):
+    return operation.condition, operation.in_channels, operation.out_channels
 
 
 def test_a_normalisation_whose_convolution_is_read_elsewhere_is_timed():

@@ -303,6 +303,22 @@ def test_milliseconds_are_those_of_the_built_network_tiles_included(name):
     assert budget.costs(masks)["latency_ms"] == pytest.approx(table.predict(small))
 
 
+@pytest.mark.parametrize("align", ["auto", "pad"])
+def test_milliseconds_count_what_surgery_writes_at_joins(align):
+    supernet = gated(resnet())
+    operations = timed_operations(kn.graph.read(resnet(), [(1, 8, 8, 3)]))
+    points = {o.condition: [Point(1, 1, 1000, 1e-3), Point(1, 1, 2000, 1.5e-3)] for o in operations}
+    points[Condition("gather", 8, 8)] = [Point(1, 1, 100, 1e-3)]
+    table = LatencyTable("host", "test", points)
+    budget = Budget(supernet, {"latency_ms": "0.5x"}, Latency(table), align)
+    close_some(supernet, 0.5, 4)
+    masks = {gate.name: gate.mask() for gate in kn.gates.find(supernet)}
+    small = kn.surgery.build(
+        supernet, kn.Architecture.from_gates(supernet, align=align), align=align
+    )
+    assert budget.costs(masks)["latency_ms"] == pytest.approx(table.predict(small))
+
+
 def test_scaled_edges_are_left_as_they_are():
     inputs = keras.Input((8, 8, 3))
     x = layers.Conv2D(6, 3, padding="same", name="a")(inputs)

@@ -102,8 +102,8 @@ class FgnasStage(TrainStage):
         )
         self.protection = Protection(self.gates, self.dependence)
         self.units = Units(supernet, self.gates, config.min_share)
-        self.latency = importance.Latency.load(config.latency_table, config.interpolate)
         self.prices = prices_of(config)
+        self.latency = importance.Latency.load(config.latency_table, config.interpolate)
         self.rounding = surgery.Rounding(
             supernet, config.round_to, config.round_streams, config.align, self.prices
         )

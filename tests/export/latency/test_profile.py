@@ -10,7 +10,13 @@ import pytest
 
 import keras_nas as kn
 from export.benchmark_config import HostBenchmarkConfig
-from export.latency.grid import GridPoint, grid_of_models, grid_of_operations, grid_of_sizes
+from export.latency.grid import (
+    GridPoint,
+    grid_of_models,
+    grid_of_moves,
+    grid_of_operations,
+    grid_of_sizes,
+)
 from export.latency.points import LatencyPoints
 from export.latency.profile import LatencyProfileConfig, on_host, profile, residuals_table
 from keras_nas.costs import Condition, LatencyTable, timed_operations
@@ -66,6 +72,34 @@ def test_a_file_holds_the_weights_of_the_network():
     operations.append(TimedOperation("dense", Condition("dense", 1, 1), 64, 256))
     copies = {p.condition.operation: p.copies for p in grid_of_operations(operations, points=1)}
     assert copies == {"add": 8, "conv": 5, "dense": 12}  # (5 · 9 · 64² + 64 · 256) / (64 · 256)
+
+
+def test_joins_ask_for_gathers_pads_slices_and_a_partition():
+    """Of the largest joined tensor three widths of each, of the smallest gathers."""
+    layers = keras.layers
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Normalization(mean=[1.0] * 3, variance=[4.0] * 3)(inputs)
+    x = layers.Conv2D(12, 3, padding="same")(x)
+    y = layers.MaxPooling2D()(layers.Add()([x, layers.Conv2D(12, 1)(x)]))
+    y = layers.Concatenate()([y, layers.ReLU()(y)])
+    pooled = layers.GlobalAveragePooling2D(keepdims=True)(y)
+    excited = layers.Multiply()([pooled, layers.Conv2D(24, 1)(pooled)])
+
+    def moves(outputs):
+        graph = read(keras.Model(inputs, outputs), [(1, 8, 8, 3)])
+        return [
+            (p.condition.operation, p.condition.height, p.in_channels, p.out_channels)
+            for p in grid_of_moves(graph, timed_operations(graph))
+        ]
+
+    assert moves(excited) == [
+        ("gather", 8, 12, 12), ("gather", 8, 8, 8), ("gather", 8, 4, 4),
+        ("slice", 8, 13, 12), ("slice", 8, 9, 8), ("slice", 8, 5, 4),
+        ("pad", 8, 11, 12), ("pad", 8, 7, 8), ("pad", 8, 3, 4),
+        ("gather", 4, 24, 24), ("gather", 4, 16, 16), ("gather", 4, 8, 8),
+        ("partition", 1, 8, 8),
+    ]  # fmt: skip
+    assert moves(x) == []
 
 
 def test_channels_go_together():

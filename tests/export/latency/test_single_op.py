@@ -8,6 +8,7 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from export import flatbuffer
+from export.accelerators.xnnpack import xnnpack_coverage
 from export.latency.single_op import build
 from keras_nas.costs.latency_condition import DTYPES, OPERATIONS, Condition
 from keras_nas.errors import KerasNasError
@@ -21,6 +22,8 @@ SIZES = {
     "average_pool": ({"kernel": (2, 2), "stride": (2, 2)}, 16, 16),
     "concatenate": ({}, 16, 32),
     "pad": ({"kernel": (3, 3)}, 16, 16),
+    "gather": ({}, 16, 12),
+    "slice": ({}, 16, 12),
     "resize": ({"stride": (2, 2)}, 16, 16),
     "depth_to_space": ({"stride": (2, 2)}, 16, 4),
 }
@@ -53,7 +56,7 @@ def test_litert_runs_every_operation(operation, dtype):
         for detail in interpreter.get_input_details()
     ]
     outputs = run(content, *inputs)
-    assert len(outputs) == 3
+    assert len(outputs) == (1 if operation == "partition" else 3)
     size = (1, 1) if operation == "dense" else condition.output_size
     expected = (1, out_channels) if operation == "dense" else (1, *size, out_channels)
     assert outputs[0].shape == expected
@@ -65,6 +68,27 @@ def test_the_copies_have_constants_of_their_own():
     content = build(Condition("dense", 1, 1), 8, 8, copies=2)
     first, second = run(content, np.ones((1, 8)))
     assert np.abs(first - second).max() > 0.1
+
+
+def test_what_surgery_writes_at_joins_moves_channels():
+    image = np.random.default_rng(2).normal(size=(1, 3, 2, 5))
+    (gathered,) = run(build(Condition("gather", 3, 2), 5, 3), image)
+    np.testing.assert_array_equal(gathered, image.astype("float32")[..., [4, 2, 0]])
+    (sliced,) = run(build(Condition("slice", 3, 2), 5, 3), image)
+    np.testing.assert_array_equal(sliced, image.astype("float32")[..., :3])
+    (padded,) = run(build(Condition("pad", 3, 2), 5, 7), image)
+    np.testing.assert_array_equal(padded[..., :5], image.astype("float32"))
+    assert padded.shape[-1] == 7
+    assert not padded[..., 5:].any()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_each_copy_of_a_partition_is_one(dtype):
+    content = build(Condition("partition", 1, 1, dtype=dtype), 8, 8, copies=5)
+    interpreter = Interpreter(model_content=content)
+    interpreter.allocate_tensors()
+    found = xnnpack_coverage(interpreter)
+    assert (found.nodes, found.taken, found.partitions) == (10, 5, 5)
 
 
 @pytest.mark.parametrize(

@@ -99,9 +99,10 @@ def land(
 
 def _filled(found: Counts, order, widths, price, target: float) -> Counts:
     """Takes the next steps while they fit; of those that cost little, many at a time."""
+    places = [np.flatnonzero(order == group).tolist() for group in range(len(widths))]
     refused: set[int] = set()
     while True:
-        steps = list(_next_steps(found, order, widths, refused))
+        steps = list(_next_steps(found, places, widths, refused))
         after = functools.partial(_after, found, steps)
         many = 1
         while many <= len(steps) and price(after(many)) < ENOUGH * target:
@@ -118,9 +119,8 @@ def _filled(found: Counts, order, widths, price, target: float) -> Counts:
         found = after(taken - 1)
 
 
-def _next_steps(found: Counts, order, widths, refused: set[int]) -> Iterator[tuple[int, int]]:
+def _next_steps(found: Counts, places, widths, refused: set[int]) -> Iterator[tuple[int, int]]:
     """Groups to be wider and what they then keep, by where in the order their next unit stands."""
-    places = [np.flatnonzero(order == group).tolist() for group in range(len(widths))]
     next_units = [
         (places[group][count], group)
         for group, count in enumerate(found)

@@ -23,7 +23,6 @@ EXTRAS = {
     "ai_edge_litert": "export",
     "flatbuffers": "export",
     "nibabel": "data",
-    "scipy": "data",
     "tensorflow_datasets": "data",
     "tensorflow_lite_support": "metadata",
     "tensorflow_model_optimization": "export",

@@ -56,8 +56,9 @@ def grid_of_operations(
 ) -> list[GridPoint]:
     """Returns the points that a network and its pruned forms need.
 
-    Each operation is taken at its full width, and narrowed to between a quarter and the whole on
-    either side; an input of up to 4 channels is an image and keeps them.
+    A condition's widest operation is taken at its full width, and all are narrowed to between a
+    quarter and the whole on either side, each differently, since many may have the same width; an
+    input of up to 4 channels is an image and keeps them.
 
     Args:
         operations: What the full network runs (`keras_nas.costs.timed_operations`).
@@ -74,8 +75,8 @@ def grid_of_operations(
         widest = [found[condition][key] for key in sorted(found[condition], reverse=True)]
         chosen: dict[GridPoint, None] = {}
         for number in range(max(points, 1)):
-            op, step = widest[number % len(widest)], number // len(widest)
-            shares = _shares(step)
+            step, place = divmod(number, len(widest))
+            op, shares = widest[place], _shares(step + place)
             chosen[_narrowed(op, *shares, round_to, _copies(op, weights))] = None
         grid += chosen
     return grid

@@ -193,14 +193,23 @@ def on_android(config: AndroidBenchmarkConfig) -> Benchmark:
 def residuals_table(table: LatencyTable) -> list[tuple[str, ...]]:
     """Returns a heading and a row of text for each condition: its fit and how well it fits."""
     rows: list[tuple[str, ...]] = [
-        ("condition", "points", "most ms", "µs + µs/Mflop", "tile", "rms µs", "worst %")
+        (
+            "condition",
+            "points",
+            "most ms",
+            "µs + µs/Mflop",
+            "tile",
+            "µs an end",
+            "rms µs",
+            "worst %",
+        )
     ]
     for name, measured, fit in table.named_fits():
         widest = max(point.ms for point in measured)
         line = f"{1e3 * fit.intercept:.1f} + {1e9 * fit.slope:.2f}"
         rows.append(
             (name, str(fit.points), f"{widest:.4f}", line, str(fit.tile),
-             f"{1e3 * fit.rms_ms:.1f}", f"{100 * fit.worst:.0f}")
+             f"{1e3 * fit.end:.2f}", f"{1e3 * fit.rms_ms:.1f}", f"{100 * fit.worst:.0f}")
         )  # fmt: skip
     return rows
 

@@ -38,6 +38,8 @@ IMAGE_CHANNELS = 4
 """The most channels of an input that is taken for an image: kernels for such are others."""
 MOVES = ("gather", "slice", "pad", "partition")
 """What surgery may write where channels meet; a partition is what a gather cuts off."""
+VECTOR = 4
+"""Input channels that a kernel reads at once."""
 _PRODUCTS = ("conv", "depthwise_conv", "transposed_conv", "dense")
 _SCALING = ("resize", "transposed_conv", "depth_to_space")
 
@@ -125,6 +127,22 @@ class Condition:
         if self.operation in ("gather", "slice"):
             return rows * columns * out_channels
         return max(rows * columns * out_channels, self.height * self.width * in_channels)
+
+    def ends(self, in_channels: int, out_channels: int, tile: int) -> int:
+        """How often, at each place, a kernel has to read or write a part of a vector.
+
+        For a depthwise convolution once, where its channels are no multiple of the tile; for other
+        products once a tile of outputs, where the inputs of a group are no multiple of `VECTOR`.
+
+        Args:
+            in_channels, out_channels: Channels of the input and of the output.
+            tile: Output channels that are computed at once.
+        """
+        if self.operation == "depthwise_conv":
+            return int(out_channels % tile > 0)
+        if self.operation in _PRODUCTS and (in_channels // self.groups) % VECTOR:
+            return -(-out_channels // tile)
+        return 0
 
     def weights(self, in_channels: int, out_channels: int) -> int:
         """The number of values in the operation's kernel; 0 where it has none."""

@@ -1,11 +1,12 @@
-"""Fitting ms = a · flops + b to measured points (FGNAS, the latency model), tile by tile."""
+"""Fitting ms = a · flops + b to measured points (FGNAS, the latency model), with tiles and ends."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from scipy.optimize import nnls
 
 from keras_nas.errors import UsageError
 
@@ -27,9 +28,13 @@ class Point:
     ms: float
 
 
+Ends = Callable[[Point, int], int]
+"""How often a point ends amid a vector, with a tile; see `Condition.ends`."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Fit:
-    """ms = slope · flops + intercept, with the flops of the next multiple of `tile` channels.
+    """ms = slope · flops + end · ends + intercept, the flops those of whole tiles of channels.
 
     Attributes:
         slope: Milliseconds a flop, 0 or more.
@@ -38,6 +43,7 @@ class Fit:
         rms_ms: Root of the mean squared residual.
         worst: The largest residual as a share of its point's time.
         tile: Output channels that are computed at once; fewer take as long.
+        end: Milliseconds of each of `Condition.ends`, 0 or more.
     """
 
     slope: float
@@ -46,15 +52,18 @@ class Fit:
     rms_ms: float
     worst: float
     tile: int = 1
+    end: float = 0.0
 
-    def __call__(self, flops: float, out_channels: int = 0) -> float:
+    def __call__(self, flops: float, out_channels: int = 0, ends: int = 0) -> float:
         """Returns the milliseconds for this work.
 
         Args:
             flops: As `Condition.flops` has it.
             out_channels: Those that it makes; 0 for a multiple of `tile`.
+            ends: As `Condition.ends` has it of them and `tile`.
         """
-        return self.slope * filled(flops, out_channels, self.tile) + self.intercept
+        work = self.slope * filled(flops, out_channels, self.tile)
+        return work + self.end * ends + self.intercept
 
     def times(self, factor: float) -> Fit:
         """Returns the fit of points whose times are so many times as long."""
@@ -63,6 +72,7 @@ class Fit:
             slope=factor * self.slope,
             intercept=factor * self.intercept,
             rms_ms=factor * self.rms_ms,
+            end=factor * self.end,
         )
 
 
@@ -76,16 +86,20 @@ def filled(flops: float, out_channels: int, tile: int) -> float:
     return flops * (-(-out_channels // tile) * tile) / out_channels
 
 
-def fit(points: Sequence[Point], tiles: Sequence[int] = (1,)) -> Fit:
-    """Fits the line that has the least squared relative residuals, with neither part below 0.
+def fit(
+    points: Sequence[Point], tiles: Sequence[int] = (1,), ends: Ends = lambda point, tile: 0
+) -> Fit:
+    """Fits what has the least squared relative residuals, with no part below 0.
 
     Relative, since the points of one condition span two orders of magnitude, and a search needs
     the narrow layers as right as the wide ones. With one work only, the line passes through the
-    origin. A larger tile is taken where it leaves clearly less than the one before.
+    origin. A larger tile is taken where it leaves clearly less than the one before; without tiles
+    (a tile of 1) nothing ends amid a vector, nor is it told where all points do or none.
 
     Args:
         points: What was measured.
         tiles: What the tile may be, ascending.
+        ends: How often a point ends amid a vector, with a tile.
 
     Raises:
         KerasNasError: There is no point, or a time or work is not above 0.
@@ -94,43 +108,42 @@ def fit(points: Sequence[Point], tiles: Sequence[int] = (1,)) -> Fit:
         raise UsageError("`points` must hold a point or more. Received: points=[]")
     if any(point.flops <= 0 or not point.ms > 0 for point in points):
         raise UsageError(f"`points` must have flops and ms above 0. Received: {list(points)}")
-    best, least = _fit_with(points, tiles[0])
+    best, least = _fit_with(points, tiles[0], ends)
     for tile in tiles[1:]:
-        found, squares = _fit_with(points, tile)
+        found, squares = _fit_with(points, tile, ends)
         if squares < _GAIN * least - _EXACT:
             best, least = found, squares
     return best
 
 
-def _fit_with(points: Sequence[Point], tile: int) -> tuple[Fit, float]:
+def _fit_with(points: Sequence[Point], tile: int, ends: Ends) -> tuple[Fit, float]:
     """The fit with this tile, and the sum of its squared relative residuals."""
     works = [filled(point.flops, point.out_channels, tile) for point in points]
-    flops = np.array(works, np.float64)
     ms = np.array([point.ms for point in points], np.float64)
-    slope, intercept = _line(flops / ms, 1 / ms, alone=len(set(works)) == 1)
-    residuals = slope * flops + intercept - ms
+    columns = {"slope": np.array(works, np.float64)}
+    if len(set(works)) > 1:
+        columns["intercept"] = np.ones_like(ms)
+    ended = np.array([ends(point, tile) for point in points], np.float64)
+    if tile > 1 and ended.any() and not ended.all():
+        columns["end"] = ended
+    parts = _least_squares(columns, ms)
+    residuals = sum(parts[name] * column for name, column in columns.items()) - ms
     relative = residuals / ms
     found = Fit(
-        slope,
-        intercept,
+        parts["slope"],
+        parts.get("intercept", 0.0),
         len(points),
         float(np.sqrt(np.mean(residuals**2))),
         float(np.max(np.abs(relative))),
         tile,
+        parts.get("end", 0.0),
     )
     return found, float(relative @ relative)
 
 
-def _line(x: np.ndarray, y: np.ndarray, alone: bool) -> tuple[float, float]:
-    """Minimises Σ (a·x + b·y − 1)² over a, b ≥ 0; over a only if `alone`."""
-    only_slope = float(x.sum() / (x @ x))
-    if alone:
-        return only_slope, 0.0
-    scale = float(x.max())
-    design = np.stack([x / scale, y], axis=1)
-    (slope, intercept), *_ = np.linalg.lstsq(design, np.ones_like(x), rcond=None)
-    if intercept < 0:
-        return only_slope, 0.0
-    if slope < 0:
-        return 0.0, float(y.sum() / (y @ y))
-    return float(slope / scale), float(intercept)
+def _least_squares(columns: Mapping[str, np.ndarray], ms: np.ndarray) -> dict[str, float]:
+    """Minimises Σ (Σ part · column / ms − 1)² over parts of 0 or more, by the column's name."""
+    scales = {name: float(column.max()) for name, column in columns.items()}
+    design = np.stack([columns[name] / scales[name] / ms for name in columns], axis=1)
+    parts, _ = nnls(design, np.ones_like(ms))
+    return {name: float(part / scales[name]) for name, part in zip(columns, parts, strict=True)}

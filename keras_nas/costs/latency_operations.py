@@ -60,6 +60,10 @@ class TimedOperation:
         """Its work; see `Condition.flops`."""
         return self.condition.flops(self.in_channels, self.out_channels)
 
+    def ends(self, tile: int) -> int:
+        """How often it ends amid a vector; see `Condition.ends`."""
+        return self.condition.ends(self.in_channels, self.out_channels, tile)
+
 
 def timed_operations(
     graph: Graph, dtype: str = "float32", threads: int = 1

@@ -35,7 +35,8 @@ class LatencyTable:
     """One device's times by condition, each with its affine fit ms = a · flops + b.
 
     Kernels compute several output channels at once: where the points show it, the flops are those
-    of the next multiple. A convolution that reads an image has a fit of its own.
+    of the next multiple, and what is read or written in parts of a vector costs extra
+    (`Condition.ends`). A convolution that reads an image has a fit of its own.
 
     Example:
 
@@ -157,7 +158,7 @@ class LatencyTable:
     def milliseconds(self, operation: TimedOperation, interpolate: bool = False) -> float:
         """Returns the predicted time of one operation; raises as `fit`."""
         found = self.fit(operation.condition, interpolate, operation.in_channels)
-        return found(operation.flops, operation.out_channels)
+        return found(operation.flops, operation.out_channels, operation.ends(found.tile))
 
     def predict(
         self,
@@ -266,7 +267,13 @@ def _by_input(condition: Condition, points: Sequence[Point]) -> tuple[list[Point
 
 
 def _fit(condition: Condition, points: Sequence[Point]) -> Fit:
-    return fit(points, TILES if condition.operation in _TILED else (1,))
+    if condition.operation not in _TILED:
+        return fit(points)
+
+    def ends(point: Point, tile: int) -> int:
+        return condition.ends(point.in_channels, point.out_channels, tile)
+
+    return fit(points, TILES, ends)
 
 
 def _plain(condition: Condition) -> dict[str, Any]:
@@ -301,6 +308,7 @@ _PAIR = {"type": "array", "items": _COUNT, "minItems": 2, "maxItems": 2}
 _FIT = with_optional(
     exactly(slope=_NUMBER, intercept=_NUMBER, points=_COUNT, rms_ms=_NUMBER, worst=_NUMBER),
     tile=_COUNT,
+    end=_NUMBER,
 )
 
 JSON_SCHEMA: dict[str, Any] = {

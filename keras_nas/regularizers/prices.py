@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 
 from keras_nas.costs import LatencyTable
-from keras_nas.costs.latency_fit import filled
 from keras_nas.costs.latency_operations import timed_operations
 from keras_nas.costs.layer_costs import layer_costs
 from keras_nas.graph import Graph, Node
@@ -103,10 +102,10 @@ def _counted(plan: Plan, node: Node, what: str) -> Price:
 def timed_prices(
     plan: Plan, original: Graph, table: LatencyTable, dtype: str, threads: int, interpolate: bool
 ) -> dict[Node, Price]:
-    """The nodes that cost time, read off a latency table: ms = slope · flops + intercept.
+    """The nodes that cost time, read off a latency table.
 
-    Linear in the channels: between the full width and nothing a kernel's tiles are left out, as are
-    the gathers that surgery writes at joins. `importance.Budget` counts both.
+    Linear in the channels: between the full width and nothing a kernel's tiles and ends of vectors
+    are left out, as are the gathers that surgery writes at joins. `importance.Budget` counts all.
 
     Args:
         plan: The analysis of the gated graph with every gate open.
@@ -122,14 +121,15 @@ def timed_prices(
     for operation in timed_operations(original, dtype, threads):
         node = nodes[operation.name]
         found = table.fit(operation.condition, interpolate, operation.in_channels)
-        slope = found.slope * filled(operation.flops, operation.out_channels, found.tile)
+        time = found(operation.flops, operation.out_channels, operation.ends(found.tile))
+        work = time - found.intercept
         full_in, full_out = (plan.channels[value] for value in (node.inputs[0], node.outputs[0]))
         if is_opaque(plan.rules[node]) or full_in is None or full_out is None:
-            price = Price(fixed=found.intercept + slope)
+            price = Price(fixed=time)
         elif operation.condition.operation in _PRODUCTS:
             pairs = full_in.count * full_out.count
-            price = Price(fixed=found.intercept, product=slope / pairs)
+            price = Price(fixed=found.intercept, product=work / pairs)
         else:
-            price = Price(fixed=found.intercept, written=slope / full_out.count)
+            price = Price(fixed=found.intercept, written=work / full_out.count)
         prices[node] = prices.get(node, Price()).plus(price)
     return prices

@@ -67,6 +67,62 @@ def test_a_kernel_takes_the_time_of_its_next_tile():
     assert LatencyTable.from_dict(known.to_dict()).fits == known.fits
 
 
+@pytest.mark.parametrize(
+    ("condition", "channels", "expected"),
+    [
+        (CONV, (8, 9), 0),
+        (CONV, (6, 9), 2),  # once for each of two tiles of 8
+        (CONV, (6, 8), 1),
+        (dataclasses.replace(CONV, groups=2), (12, 16), 4 // 2),  # 6 inputs a group
+        (Condition("dense", 1, 1), (7, 17), 3),
+        (Condition("depthwise_conv", 8, 8, (3, 3)), (12, 12), 1),
+        (Condition("depthwise_conv", 8, 8, (3, 3)), (16, 16), 0),
+        (Condition("add", 8, 8), (7, 7), 0),
+    ],
+)
+def test_what_ends_amid_a_vector(condition, channels, expected):
+    assert condition.ends(*channels, tile=8) == expected
+    assert TimedOperation("a", condition, *channels).ends(8) == expected
+
+
+def test_inputs_that_are_no_multiple_of_four_cost_extra_for_each_tile():
+    """0.5 ms for 8 channels read and 8 made, and 0.1 ms a tile for what ends amid a vector."""
+
+    def ms(read, made):
+        tiles = -(-made // 8)
+        return 0.5 * read / 8 * tiles + 0.1 * tiles * (read % 4 > 0)
+
+    widths = [(8, 8), (8, 9), (10, 8), (10, 20), (4, 33), (15, 16), (12, 24), (13, 5)]
+    measured = [Point(r, m, CONV.flops(r, m), ms(r, m)) for r, m in widths]
+    known = LatencyTable("a phone", "a runtime 1.0", {CONV: measured})
+    found = known.fit(CONV)
+    assert (found.tile, found.end) == (8, pytest.approx(0.1))
+    for read, made in ((8, 11), (11, 8), (6, 40)):
+        time = known.milliseconds(TimedOperation("a", CONV, read, made))
+        assert time == pytest.approx(ms(read, made))
+    assert found.times(2).end == pytest.approx(0.2)
+    assert LatencyTable.from_dict(known.to_dict()).fits == known.fits
+
+
+def test_a_depthwise_kernel_costs_extra_off_its_tile():
+    """0.1 ms a channel in tiles of 8, and 2 ms where the last is not full."""
+    condition = Condition("depthwise_conv", 8, 8, (3, 3))
+    measured = [
+        Point(n, n, condition.flops(n, n), 0.8 * -(-n // 8) + 2 * (n % 8 > 0))
+        for n in (8, 9, 12, 16, 20, 24, 30)
+    ]
+    known = LatencyTable("a phone", "a runtime 1.0", {condition: measured})
+    times = [known.milliseconds(TimedOperation("a", condition, n, n)) for n in (32, 33)]
+    assert times == pytest.approx([3.2, 6.0])
+
+
+@pytest.mark.parametrize("widths", [(5, 9, 13, 22), (8, 12, 20, 32)])
+def test_what_no_point_tells_apart_is_not_fitted(widths):
+    """All inputs end amid a vector, or none: no time of it could be told from the others'."""
+    measured = [Point(n, 16, CONV.flops(n, 16), 0.25 + 0.5 * n) for n in widths]
+    assert LatencyTable("a phone", "a runtime 1.0", {CONV: measured}).fit(CONV).end == 0
+
+
 @given(st.lists(st.integers(1, 100), min_size=2, max_size=12), st.floats(1e-6, 1e-2))
 def test_a_straight_line_has_no_tile(widths, slope):
     assert fit([Point(8, n, 100 * n, slope * n) for n in widths], TILES).tile == 1

@@ -58,6 +58,14 @@ def test_an_image_keeps_its_channels():
     assert {point.in_channels for point in grid} == {3}
 
 
+def test_layers_of_one_condition_are_narrowed_differently():
+    """Growing layers of 12 channels each: were all taken whole, no width but 12 would be known."""
+    operations = [TimedOperation(str(n), CONV, 24 + 12 * n, 12) for n in range(13)]
+    made = [point.out_channels for point in grid_of_operations(operations, points=16)]
+    assert len(made) == 16
+    assert {7, 8, 9, 10} < set(made)
+
+
 def test_operations_of_one_condition_share_its_points():
     operations = [TimedOperation(str(n), CONV, 8 * n, 16) for n in range(1, 13)]
     assert len(grid_of_operations(operations, points=10)) == 10

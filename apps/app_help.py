@@ -31,7 +31,7 @@ class HelpFlag(app.HelpFlag):
 
     def parse(self, argument):
         if self._parse(argument):
-            print(_help_text(self._headings))
+            print(_help_text(self._headings), flush=True)
             sys.exit(0)
 
 

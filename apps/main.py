@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -112,6 +113,9 @@ def _parse(argv: Sequence[str]) -> list[str]:
         print(_one_line(error), file=sys.stderr)
         sys.exit(2)
     except SystemExit:  # absl's help flags end with 1
+        sys.exit(0)
+    except BrokenPipeError:  # of `--help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
 
 

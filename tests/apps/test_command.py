@@ -35,6 +35,19 @@ def test_every_app_is_a_subcommand_with_one_line_of_what_it_does() -> None:
     assert all(len(what) > 20 for what in found.values())
 
 
+@pytest.mark.parametrize("app", ["search", "fetch_data"])
+def test_help_that_nobody_reads_to_its_end_is_no_error(app) -> None:
+    """As of `--help | head`."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    with os.fdopen(writes, "w") as closed:
+        done = subprocess.run(
+            [sys.executable, "-m", "apps", app, "--help"],
+            cwd=ROOT, stdout=closed, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["help"]], ids=["none", "flag", "word"])
 def test_the_list_of_subcommands(arguments, monkeypatch, capsys) -> None:
     monkeypatch.setattr(sys, "argv", ["keras-nas", *arguments])

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from apps.compress_latency import MEASUREMENT
 from apps.main import run as run_app
-from benchmarks.pruned_speed import NETWORKS, pruned
+from benchmarks.pruned_speed import define_pruning_flags, pruned_by_flags
 from export.benchmark_config import HostBenchmarkConfig
 from export.host_benchmark import benchmark
 from export.latency.network import profile_network
@@ -37,9 +37,7 @@ MOST_ERROR = 0.08
 
 def define_flags() -> None:
     flags.DEFINE_string("folder", "runs/pruned_latency", "Where points, files and results stand.")
-    flags.DEFINE_list("networks", list(NETWORKS), "Networks of benchmarks.pruned_speed.")
-    flags.DEFINE_string("target_macs", "0.5x", "What is left of the macs.")
-    flags.DEFINE_integer("round_to", 8, "Widths of groups are multiples of it.", lower_bound=1)
+    define_pruning_flags()
     flags.DEFINE_integer("points", 16, "Points of each operation.", lower_bound=1)
 
 
@@ -74,15 +72,15 @@ def mean_error(rows: list[dict]) -> float:
 
 
 def _compared(network: str, folder: Path) -> list[dict]:
-    given = flags.FLAGS
-    models = pruned(NETWORKS[network](), given.target_macs, given.round_to)
+    models = pruned_by_flags(network)
     paths = {way: str(folder / f"{network}_{way}.tflite") for way in models}
     for way, model in models.items():
         convert(model, paths[way])
     shape = [(1, *models["full"].inputs[0].shape[1:])]
     config = LatencyProfileConfig(str(folder / f"{network}.json"), statistic="quartile")
     full = read(models["full"], shape)
-    table = profile_network(full, paths["full"], on_host(MEASUREMENT), config, points=given.points)
+    points = flags.FLAGS.points
+    table = profile_network(full, paths["full"], on_host(MEASUREMENT), config, points=points)
     settings = HostBenchmarkConfig(runs=60, rounds=12, profile=False, memory=False)
     found = {each.model.path: each for each in benchmark(list(paths.values()), settings).results}
     return [

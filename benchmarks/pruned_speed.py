@@ -86,13 +86,18 @@ class Row:
 
 def define_flags() -> None:
     flags.DEFINE_string("folder", "runs/pruned_speed", "Where files and results stand.")
-    flags.DEFINE_list("networks", list(NETWORKS), "Which networks.")
+    define_pruning_flags()
     flags.DEFINE_list("formats", ["float32", "int8"], "Which files.")
     flags.DEFINE_list("threads", ["1", "2"], "Numbers of threads.")
-    flags.DEFINE_string("target_macs", "0.5x", "What is left of the macs.")
-    flags.DEFINE_integer("round_to", 8, "Widths of groups are multiples of it.", lower_bound=1)
     flags.DEFINE_integer("runs", 60, "Timed runs of each file.", lower_bound=1)
     flags.DEFINE_integer("rounds", 12, "Blocks of them, taking turns.", lower_bound=1)
+
+
+def define_pruning_flags() -> None:
+    """What `pruned` prunes, and how."""
+    flags.DEFINE_list("networks", list(NETWORKS), "Which networks.")
+    flags.DEFINE_string("target_macs", "0.5x", "What is left of the macs.")
+    flags.DEFINE_integer("round_to", 8, "Widths of groups are multiples of it.", lower_bound=1)
 
 
 def main() -> None:
@@ -100,7 +105,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     for network in flags.FLAGS.networks:
-        models = pruned(NETWORKS[network](), flags.FLAGS.target_macs, flags.FLAGS.round_to)
+        models = pruned_by_flags(network)
         for kind in flags.FLAGS.formats:
             rows += _timed(network, models, kind, folder)
             text = json.dumps([dataclasses.asdict(row) for row in rows], indent=1)
@@ -110,6 +115,11 @@ def main() -> None:
         print(f"BAD: {line}")
     if failed:
         sys.exit(1)
+
+
+def pruned_by_flags(network: str) -> dict[str, keras.Model]:
+    """`pruned` of one of `NETWORKS`."""
+    return pruned(NETWORKS[network](), flags.FLAGS.target_macs, flags.FLAGS.round_to)
 
 
 def pruned(model: keras.Model, target: str, round_to: int = 8) -> dict[str, keras.Model]:

@@ -193,17 +193,9 @@ def on_android(config: AndroidBenchmarkConfig) -> Benchmark:
 def residuals_table(table: LatencyTable) -> list[tuple[str, ...]]:
     """Returns a heading and a row of text for each condition: its fit and how well it fits."""
     rows: list[tuple[str, ...]] = [
-        (
-            "condition",
-            "points",
-            "most ms",
-            "µs + µs/Mflop",
-            "tile",
-            "µs an end",
-            "rms µs",
-            "worst %",
-        )
-    ]
+        ("condition", "points", "most ms", "µs + µs/Mflop", "tile",
+         "µs an end", "rms µs", "worst %")
+    ]  # fmt: skip
     for name, measured, fit in table.named_fits():
         widest = max(point.ms for point in measured)
         line = f"{1e3 * fit.intercept:.1f} + {1e9 * fit.slope:.2f}"

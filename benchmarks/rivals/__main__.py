@@ -17,6 +17,8 @@ files' milliseconds (those of a network timed in turns), size and size compresse
 results.json, and for each network a plot against macs and one against milliseconds. A star marks a
 network whose macs are more than 2 % off the target: it counts on neither side. `tfmot_sparsity`
 always has one, since zeros in kernels save no macs: its target is the share of the params left.
+Sony's toolkit takes part as `mct` where `--mct_python` names an environment that has it; see
+benchmarks/rivals/mct_script.py.
 """
 
 from __future__ import annotations
@@ -48,9 +50,15 @@ _ENTRANTS = flags.DEFINE_list("entrants", [], "Entrants; all by default.")
 _TARGETS = flags.DEFINE_list("targets", ["0.5", "0.3", "0.15"], "Shares of the macs.")
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds.")
 _EXAMPLES = flags.DEFINE_integer("train_examples", 6000, "Images to learn from.", lower_bound=64)
+_SIZE = flags.DEFINE_integer(
+    "image_size", None, "The side of pictures, where not that of each network.", lower_bound=1
+)
 _WEIGHTS = flags.DEFINE_integer("weights_epochs", 12, "Epochs of the full network.", lower_bound=1)
 _EPOCHS = flags.DEFINE_integer("epochs", 8, "Epochs that follow, all together.", lower_bound=2)
 _DISTILL = flags.DEFINE_float("distill_weight", 0.0, "Weight of the full network's soft targets.")
+_MCT = flags.DEFINE_string(
+    "mct_python", None, "Python of the environment of the entrant mct; see rivals/mct_script.py."
+)
 _TWICE = flags.DEFINE_bool("twice", True, "Train the full network for twice its epochs too.")
 _MEASURE = flags.DEFINE_bool("measure", True, "Measure the .tflite files.")
 _QUICK = flags.DEFINE_bool("quick", False, "One network, target and seed, few images and epochs.")
@@ -73,11 +81,14 @@ def main() -> None:
         model_file=_MODEL_FILE.value,
         test_dirs=tuple(_TEST_DIRS.value),
         train_examples=_EXAMPLES.value,
+        image_size=_SIZE.value,
         weights_epochs=_WEIGHTS.value,
         epochs=_EPOCHS.value,
         distill_weight=_DISTILL.value,
+        mct_python=_MCT.value,
     )
-    names = _ENTRANTS.value or [name for name in ENTRANTS if name not in REFERENCES]
+    left_out = REFERENCES if _MCT.value else (*REFERENCES, "mct")
+    names = _ENTRANTS.value or [name for name in ENTRANTS if name not in left_out]
     networks, targets, seeds = _NETWORKS.value, _targets(), [int(seed) for seed in _SEEDS.value]
     if _QUICK.value:
         contest = dataclasses.replace(contest, **QUICK)
@@ -126,7 +137,7 @@ def _check(flag: str, given: list[str], known: Any) -> None:
 def _check_same(contest: Any) -> None:
     """Refuses a folder whose cells were played under other settings."""
     path = contest.folder / "contest.json"
-    settings = {**dataclasses.asdict(contest), "folder": None}
+    settings = {**dataclasses.asdict(contest), "folder": None, "mct_python": None}
     settings["test_dirs"] = list(contest.test_dirs)
     if path.exists():
         before = json.loads(path.read_text(encoding="utf-8"))

@@ -61,10 +61,12 @@ class Contest:
         test_dirs: Folders of pictures that super-resolution is measured on besides.
         train_examples: Images to learn from; for super-resolution patches an epoch.
         batch_size: Images a step.
+        image_size: The side of pictures; None for that of each network's own.
         weights_epochs: Epochs of the full network.
         epochs: Epochs that follow, for a search and its finetuning together.
         distill_weight: The weight of the full network's soft targets, for every entrant that
             starts from it; 0 for none.
+        mct_python: The Python of the environment that the entrant `mct` works in.
     """
 
     folder: Path
@@ -74,9 +76,11 @@ class Contest:
     test_dirs: tuple[str, ...] = ()
     train_examples: int = 6000
     batch_size: int = 64
+    image_size: int | None = None
     weights_epochs: int = 12
     epochs: int = 8
     distill_weight: float = 0.0
+    mct_python: str | None = None
 
     def cell_path(self, cell: Cell) -> Path:
         """Where a cell's network stands."""
@@ -115,6 +119,8 @@ class Contest:
             **NETWORKS[network].options,
             "seed": seed,
         }
+        if self.image_size is not None:
+            options["image_size"] = self.image_size
         options["steps_per_epoch"] = max(1, self.train_examples // options["batch_size"])
         known = registry.options(self.data)
         return _load(self.data, **{name: options[name] for name in sorted(known & set(options))})
@@ -144,25 +150,33 @@ class Start:
         self.task = make_task(self.data, self.fresh())
         keras.utils.set_random_seed(seed)
 
+    @property
+    def all_epochs(self) -> int:
+        """Those of the full network and those that follow."""
+        return self.contest.weights_epochs + self.contest.epochs
+
     def fresh(self) -> keras.Model:
         """The full network before its epochs, with new weights or those that others trained."""
         return self.kind.build(self.data, self.contest.model_file)
 
     def from_scratch(self, epochs: int) -> TrainConfig:
         """How everybody trains new weights."""
-        return self._cosine(epochs, self.kind.learning_rate)
+        return self._cosine(epochs, self.kind.learning_rate, self.kind.optimizer)
 
     def of_weights(self, epochs: int) -> TrainConfig:
         """How the full network is trained: from scratch, unless others did so before."""
-        return self._cosine(epochs, self.kind.weights_learning_rate or self.kind.learning_rate)
+        kind = self.kind
+        rate = kind.weights_learning_rate or kind.learning_rate
+        return self._cosine(epochs, rate, kind.optimizer)
 
     def finetuning(self, epochs: int) -> TrainConfig:
         """How everybody trains the weights that pruning left."""
-        return self._cosine(epochs, self.kind.finetune_learning_rate)
+        optimizer = self.kind.finetune_optimizer or self.kind.optimizer
+        return self._cosine(epochs, self.kind.finetune_learning_rate, optimizer)
 
-    def _cosine(self, epochs: int, learning_rate: float) -> TrainConfig:
+    def _cosine(self, epochs: int, learning_rate: float, optimizer: str) -> TrainConfig:
         return TrainConfig(
-            epochs=epochs, optimizer=self.kind.optimizer, learning_rate=learning_rate,
+            epochs=epochs, optimizer=optimizer, learning_rate=learning_rate,
             schedule="cosine", weight_decay=self.kind.weight_decay,
         )  # fmt: skip
 

@@ -1,12 +1,15 @@
 """Who takes part: each takes a trained network and a target, and gives the network it would ship.
 
 Everyone spends the same epochs. `uniform` and the `…_scratch` entrants train their network from
-scratch for the full network's epochs and those that follow; the others start from the full network.
+scratch for the full network's epochs and those that follow, along one schedule; so do the
+`…_early` ones, which begin with the full network and take its channels after the first of these
+epochs. The others start from the trained full network.
 Scores take tied channels together, and BatchNormalization is estimated anew after each surgery.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +26,9 @@ STATISTICS_BATCHES = 20
 
 ENTRANTS: dict[str, Entrant] = {}
 REFERENCES = ("full", "full_twice")
-OURS = ("dnal", "dnal_streams", "fgnas", "fgnas_streams")
+OURS = ("dnal", "dnal_early", "dnal_streams", "fgnas", "fgnas_early", "fgnas_streams")
+EARLY = 0.3
+"""The share of all epochs that the full network has where channels go early; a search as many."""
 
 
 def entrant(function: Entrant) -> Entrant:
@@ -35,7 +40,11 @@ def entrant(function: Entrant) -> Entrant:
 def _pruned(
     start: Start, target: str, criterion: Callable | str, ranking: str, kind: str = "full", **more
 ) -> keras.Model:
-    supernet = kn.gates.insert(start.trained(kind, **more), ScaledSigmoidGate)
+    return _cut(start.trained(kind, **more), target, criterion, ranking)
+
+
+def _cut(model: keras.Model, target: str, criterion: Callable | str, ranking: str) -> keras.Model:
+    supernet = kn.gates.insert(model, ScaledSigmoidGate)
     scores = kn.importance.score(supernet, criterion)
     architecture = kn.importance.prune(supernet, scores, target_macs=target, ranking=ranking)
     return kn.surgery.build(supernet, architecture)
@@ -49,8 +58,18 @@ def _finetuned(start: Start, small: keras.Model) -> keras.Model:
 
 def _from_scratch(start: Start, small: keras.Model) -> keras.Model:
     """A new network of the same layers, trained for all the epochs there are."""
-    epochs = start.contest.weights_epochs + start.contest.epochs
-    return start.train(keras.models.clone_model(small), start.from_scratch(epochs))
+    return start.train(keras.models.clone_model(small), start.from_scratch(start.all_epochs))
+
+
+def early(start: Start) -> tuple[TrainConfig, TrainConfig, TrainConfig]:
+    """One schedule in three parts: the full network, the search, and what is found."""
+    first = max(1, round(EARLY * start.all_epochs))
+    last = start.all_epochs - 2 * first
+
+    def part(epochs: int, begin: int) -> TrainConfig:
+        return start.from_scratch(epochs).part_of(start.all_epochs, begin)
+
+    return part(first, 0), part(first, first), part(last, 2 * first)
 
 
 @entrant
@@ -75,6 +94,17 @@ def uniform(start: Start, target: str) -> keras.Model:
 def l1(start: Start, target: str) -> keras.Model:
     """The kernels' L1 norms, the same share in all layers."""
     return _finetuned(start, _pruned(start, target, "l1", "layer"))
+
+
+@entrant
+def l1_early(start: Start, target: str) -> keras.Model:
+    """L1 after the first epochs, on one schedule with what follows."""
+    first, search, last = early(start)
+    model = start.train(start.fresh(), first)
+    small = _cut(model, target, "l1", "layer")
+    kn.statistics.reestimate(small, start.data.train.epoch(0), STATISTICS_BATCHES)
+    rest = dataclasses.replace(search, epochs=search.epochs + last.epochs)
+    return start.train(small, rest)
 
 
 @entrant
@@ -115,9 +145,30 @@ def tfmot_sparsity(start: Start, target: str) -> keras.Model:
 
 
 @entrant
+def mct(start: Start, target: str) -> keras.Model:
+    """Sony's toolkit, which takes channels inside of blocks only; see `prune_by_mct`."""
+    from benchmarks.rivals.mct import prune_by_mct
+
+    return _finetuned(start, prune_by_mct(start, target))
+
+
+@entrant
 def dnal(start: Start, target: str) -> keras.Model:
     """DNAL by its defaults, half of the epochs while channels fade."""
     return _dnal(start, target, "branches")
+
+
+@entrant
+def dnal_early(start: Start, target: str) -> keras.Model:
+    """DNAL from new weights: all of its stages on one schedule."""
+    first, search, last = early(start)
+    config = kn.search.DnalConfig(
+        target_macs=target, weights=first,
+        architecture=TrainConfig(epochs=search.epochs, weight_decay=0.0),
+        finetune=dataclasses.replace(last, schedule_start=search.schedule_start),
+        reestimate_batches=STATISTICS_BATCHES,
+    )  # fmt: skip
+    return _searched(start, kn.search.dnal, config, start.fresh())
 
 
 @entrant
@@ -133,6 +184,17 @@ def fgnas(start: Start, target: str) -> keras.Model:
 
 
 @entrant
+def fgnas_early(start: Start, target: str) -> keras.Model:
+    """FGNAS from new weights: all of its stages on one schedule."""
+    first, search, last = early(start)
+    config = kn.search.FgnasConfig(
+        target_macs=target, weights=first, search=search, finetune=last,
+        reestimate_batches=STATISTICS_BATCHES,
+    )  # fmt: skip
+    return _searched(start, kn.search.fgnas, config, start.fresh())
+
+
+@entrant
 def fgnas_streams(start: Start, target: str) -> keras.Model:
     """FGNAS with one gate for all layers that write a stream."""
     return _fgnas(start, target, "groups")
@@ -144,7 +206,7 @@ def _dnal(start: Start, target: str, streams: str) -> keras.Model:
         target_macs=target, streams=streams, **_stages(start, start.finetuning(finetune)),
         architecture=TrainConfig(epochs=search, weight_decay=0.0),
     )  # fmt: skip
-    return _searched(start, kn.search.dnal, config)
+    return _searched(start, kn.search.dnal, config, start.trained())
 
 
 def _fgnas(start: Start, target: str, streams: str) -> keras.Model:
@@ -154,7 +216,7 @@ def _fgnas(start: Start, target: str, streams: str) -> keras.Model:
         target_macs=target, streams=streams, **_stages(start, last),
         search=start.finetuning(search).part_of(start.contest.epochs),
     )  # fmt: skip
-    return _searched(start, kn.search.fgnas, config)
+    return _searched(start, kn.search.fgnas, config, start.trained())
 
 
 def _epochs(start: Start) -> tuple[int, int]:
@@ -173,11 +235,9 @@ def _stages(start: Start, finetune: TrainConfig) -> dict[str, Any]:
     }
 
 
-def _searched(start: Start, search: Callable, config: Any) -> keras.Model:
+def _searched(start: Start, search: Callable, config: Any, model: keras.Model) -> keras.Model:
     session = kn.search.Session(progress="off")
-    result = search(
-        start.trained(), start.data.train, config=config, task=start.task, session=session
-    )
+    result = search(model, start.data.train, config=config, task=start.task, session=session)
     return result.small
 
 

@@ -171,11 +171,15 @@ class DnalConfig(GatedSettings):
     def continued(self, start: int) -> TrainConfig:
         """`finetune` as a part of one schedule with a fading stage 2.
 
+        Where `finetune` names a longer schedule (`schedule_epochs`), its `schedule_start` is the
+        epoch of it with which stage 2 begins: the weights' stage may be the part before.
+
         Args:
             start: The epoch, counted from the beginning of stage 2, at which the part begins.
         """
-        if self.finetune.schedule_epochs:
-            return self.finetune
+        whole = self.finetune.schedule_epochs
+        if whole:
+            return self.finetune.part_of(whole, self.finetune.schedule_start + start)
         if self.total_epochs:
             return self.finetune.part_of(self.total_epochs - self.weight_epochs, start)
         return self.finetune.part_of(self.architecture.epochs + self.finetune.epochs, start)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 
 import keras
@@ -10,7 +11,7 @@ from rich.console import Console
 
 import keras_nas as kn
 from benchmarks.rivals.contest import Cell, Contest, Start, play
-from benchmarks.rivals.entrants import ENTRANTS
+from benchmarks.rivals.entrants import ENTRANTS, early
 from benchmarks.rivals.results import (
     margins,
     metrics_of,
@@ -119,6 +120,17 @@ def test_a_cell_is_played_once_and_fairly_from_the_one_trained_network(contest):
     before = kn.load_model(trained).get_weights()
     again = Start(contest, "small_resnet", 0).trained().get_weights()
     assert all((a == b).all() for a, b in zip(before, again, strict=True))
+
+
+def test_those_that_begin_early_share_one_schedule_and_meet_the_target(contest):
+    contest = dataclasses.replace(contest, weights_epochs=2, epochs=2)
+    parts = early(Start(contest, "small_resnet", 0))
+    assert [part.epochs for part in parts] == [1, 1, 2]
+    assert [part.schedule_start for part in parts] == [0, 1, 2]
+    assert {part.schedule_epochs for part in parts} == {4}
+    played = play(contest, Cell("small_resnet", "dnal_early", 0.5, 0), ENTRANTS["dnal_early"])
+    assert played["fair"]
+    assert not (contest.folder / "trained").exists()
 
 
 def test_sparse_weights_save_no_macs_and_only_compress_better(contest):

@@ -95,6 +95,15 @@ def test_finetuning_goes_on_along_the_schedule_that_the_stage_began():
         assert float(later.learning_rate) == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_longer_schedule_is_entered_where_it_says_and_gone_on_with():
+    """The first two of six epochs were the full network's."""
+    finetune = dataclasses.replace(CONFIG.finetune.part_of(6, 2), epochs=2)
+    config = dataclasses.replace(CONFIG, finetune=finetune)
+    assert config.continued(0) == finetune
+    method = Dnal(config)
+    assert (method.finetuning.schedule_epochs, method.finetuning.schedule_start) == (6, 4)
+
+
 def test_a_target_alone_makes_a_search_that_lands_on_it_and_leaves_each_layer_its_share():
     found = dnal(small_net(), data(), config=CONFIG, session=QUIET)
     costs = found.architecture.costs

@@ -7,7 +7,8 @@ one and two threads. Two ways are a search's: gates on branches, nothing rounded
 gate for each stream, multiples of `--round_to`, no gathers ("groups"). Two are what a person would
 do by hand: every width times one number ("uniform"), and that in multiples of 8 ("uniform_8").
 Which channels go is chance, since no time depends on it; a search's layers give up shares as uneven
-as a search leaves them. `yield` is speed-up times macs: 1 where all that is saved arrives.
+as a search leaves them. `yield` is speed-up times macs: 1 where all that is saved arrives. Files
+are written as by `apps.export --accelerator=xnnpack`.
 
 The marks are for "groups": a yield of 0.85 (VGG 0.92), no slower than "uniform" at the same macs,
 no gather, one part of XNNPACK. It wants a quiet machine, and writes results.json.
@@ -32,6 +33,8 @@ from apps.main import run as run_app
 from export import flatbuffer
 from export.accelerators.coverage import of as coverage_of
 from export.accelerators.file_graph import FileGraph
+from export.accelerators.rewriting import rewrite_for_xnnpack
+from export.accelerators.xnnpack import XNNPACK_IN_FLOAT
 from export.benchmark_config import HostBenchmarkConfig
 from export.benchmark_schema import BenchmarkResult
 from export.host_benchmark import benchmark
@@ -153,7 +156,7 @@ def _timed(network: str, models: dict[str, keras.Model], kind: str, folder: Path
     shape = (8, *models["full"].inputs[0].shape[1:])
     images = np.random.default_rng(1).uniform(-1, 1, shape).astype("float32")
     for way, model in models.items():
-        convert(model, paths[way], kind, representative_data=images if kind == "int8" else None)
+        _write(model, paths[way], kind, images)
     given = flags.FLAGS
     settings = HostBenchmarkConfig(
         threads=tuple(map(int, given.threads)), runs=given.runs, rounds=given.rounds,
@@ -170,6 +173,14 @@ def _timed(network: str, models: dict[str, keras.Model], kind: str, folder: Path
         for threads in settings.threads
         for way, path in paths.items()
     ]  # fmt: skip
+
+
+def _write(model: keras.Model, path: str, kind: str, images: np.ndarray) -> None:
+    if kind == "int8":
+        fitting, _ = rewrite_for_xnnpack(model)
+        convert(fitting, path, kind, representative_data=images, in_float=XNNPACK_IN_FLOAT)
+    else:
+        convert(model, path, kind)
 
 
 def _row(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,9 @@ def widen_dead_ranges(content: bytes) -> bytes:
     return flatbuffer.write(model)
 
 
-def quantize(content: bytes, format_: str, io_dtype: str, float_fallback: bool) -> bytes:
+def quantize(
+    content: bytes, format_: str, io_dtype: str, float_fallback: bool, in_float: Sequence[str] = ()
+) -> bytes:
     """Quantises a float .tflite by the ranges that it holds.
 
     Args:
@@ -68,6 +71,7 @@ def quantize(content: bytes, format_: str, io_dtype: str, float_fallback: bool) 
         io_dtype: The type of the inputs and outputs.
         float_fallback: Whether "int16x8" may keep operations without integer kernel in float32;
             "int8" always does.
+        in_float: Operations that "int8" keeps in float32.
 
     Raises:
         RuntimeError: An operation cannot be quantised.
@@ -77,8 +81,11 @@ def quantize(content: bytes, format_: str, io_dtype: str, float_fallback: bool) 
         content = _with_flat_biases(content)
     if format_ == "int8":
         return _with_integer_splits(
-            tflite_convert.mlir_quantize(content, input_data_type=outside, output_data_type=outside)
-        )
+            tflite_convert.mlir_quantize(
+                content, input_data_type=outside, output_data_type=outside,
+                denylisted_ops=list(in_float) or None,
+            )
+        )  # fmt: skip
     number = np.dtype(outside.as_numpy_dtype).num
     wrapper = calibrator.Calibrator(content)._calibrator
     return wrapper.QuantizeModel(

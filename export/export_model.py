@@ -11,7 +11,8 @@ from typing import Any
 import keras
 
 from export import metadata, parity, quantization, tflite
-from export.accelerators.rewriting import rewrite_for_gpu
+from export.accelerators.rewriting import rewrite_for_gpu, rewrite_for_xnnpack
+from export.accelerators.xnnpack import XNNPACK_IN_FLOAT
 from export.errors import ExportError
 from export.export_options import NEED_DATA, ExportOptions
 from export.parity import Parity
@@ -67,7 +68,7 @@ def export_model(
     if card is not None:
         metadata.load("metadata_schema_py_generated")
     with atomic_path(path) as temporary:
-        fitting, notes = _fitting(model, options)
+        fitting, notes = _fitting(model, format, options)
         source = _trained_for(fitting, format, data, options)
         exported = tflite.convert(
             source,
@@ -79,6 +80,7 @@ def export_model(
             input_shape=options.input_shape,
             sizes=options.sizes,
             float_fallback=options.float_fallback,
+            in_float=XNNPACK_IN_FLOAT if _is_for_xnnpack(format, options) else (),
         )
         if card is not None:
             metadata.write(temporary, card)
@@ -88,13 +90,25 @@ def export_model(
     return dataclasses.replace(exported, path=Path(path), size_bytes=size), found
 
 
-def _fitting(model: keras.Model, options: ExportOptions) -> tuple[keras.Model, list[str]]:
+def _is_for_xnnpack(format_: str, options: ExportOptions) -> bool:
+    return options.accelerator == "xnnpack" and format_ == "int8"
+
+
+def _fitting(
+    model: keras.Model, format_: str, options: ExportOptions
+) -> tuple[keras.Model, list[str]]:
     """The model, or one that computes the same in what the accelerator has, and notes of it."""
-    if options.accelerator == "none":
-        return model, []
-    rewritten, counts = rewrite_for_gpu(model, options.input_shape)
-    listed = ", ".join(f"{name} ×{count}" for name, count in counts.items())
-    return rewritten, [f"rewritten for the GPU delegate: {listed or 'nothing'}"]
+    if options.accelerator == "gpu":
+        rewritten, counts = rewrite_for_gpu(model, options.input_shape)
+        return rewritten, [f"rewritten for the GPU delegate: {_listed(counts)}"]
+    if _is_for_xnnpack(format_, options):
+        rewritten, counts = rewrite_for_xnnpack(model, options.input_shape)
+        return rewritten, [f"rewritten for XNNPACK: {_listed(counts)}; softmax in float32"]
+    return model, []
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} ×{count}" for name, count in counts.items()) or "nothing"
 
 
 def _refuse_quantized(model: keras.Model):

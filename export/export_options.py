@@ -19,7 +19,7 @@ IO_DTYPES = {
 }
 NEED_DATA = ("int8", "int16x8", "qat")
 """The formats that need data for their ranges."""
-ACCELERATORS = ("none", "gpu")
+ACCELERATORS = ("none", "gpu", "xnnpack")
 """What a model can be rewritten for."""
 METADATA_TASKS = ("classification", "segmentation", "image_to_image")
 METRIC_NAMES = ("top1", "psnr", "mean_iou")
@@ -45,7 +45,10 @@ class ExportOptions:
     input_shape: tuple[int | None, ...] | None = None
     sizes: tuple[tuple[int, int], ...] | None = None
     accelerator: str = setting(
-        "none", "Write what this accelerator does not take in operations that it has.", ACCELERATORS
+        "none",
+        "Write what this accelerator does not take in operations that it has; for xnnpack (the "
+        "processor's) that is in int8 files alone, with their softmax in float32.",
+        ACCELERATORS,
     )
     float_fallback: bool = setting(False, "Keep operations without integer kernel in float32.")
     parity_samples: int | None = setting(1000, "Held-out samples to compare on.")

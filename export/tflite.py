@@ -67,6 +67,7 @@ def convert(
     input_shape: Shape | Sequence[Shape] | None = None,
     sizes: Sequence[tuple[int, int]] | None = None,
     float_fallback: bool = False,
+    in_float: Sequence[str] = (),
 ) -> ExportedModel:
     """Writes `model` as a .tflite of built-in operations, at once or not at all.
 
@@ -96,6 +97,8 @@ def convert(
             dynamic then (`resize_tensor_input`), and every size is tried before it is written.
         float_fallback: Keep operations that have no integer kernel in float32, in place of the
             error.
+        in_float: Operations by their names in .tflite, such as "SOFTMAX", that "int8" leaves in
+            float32 although they have an integer kernel.
 
     Raises:
         UnsupportedOperationError: An operation has no built-in kernel, or no integer one.
@@ -110,14 +113,14 @@ def convert(
         _refuse_loops(traced, format)
     content = _convert(
         traced,
-        _converter(traced, format, io_dtype, float_fallback),
+        _converter(traced, format, io_dtype, float_fallback, in_float),
         _calibration(traced, format, representative_data, representative_samples),
     )
     content = flatbuffer.add_signature(content, traced.input_names, traced.output_names)
     parsed = flatbuffer.read(content)
     _refuse_foreign_operators(parsed, traced)
     if format in ("int8", "int16x8", "qat") and not float_fallback:
-        _refuse_float_operators(parsed, format)
+        _refuse_float_operators(parsed, format, in_float)
     for size in sizes or ():
         _try_size(content, size)
     atomic_write_bytes(path, content)
@@ -168,7 +171,11 @@ def _dynamic_shapes(model: keras.Model, input_shape: Shape | Sequence[Shape] | N
 
 
 def _converter(
-    traced: TracedModel, format_: str, io_dtype: str, float_fallback: bool
+    traced: TracedModel,
+    format_: str,
+    io_dtype: str,
+    float_fallback: bool,
+    in_float: Sequence[str],
 ) -> Callable[[_Samples | None], bytes]:
     """Returns the conversion, as a function of the samples that set ranges."""
     converter = tf.lite.TFLiteConverter.from_concrete_functions([traced.function], traced.function)
@@ -187,7 +194,7 @@ def _converter(
     def convert_measured(samples_: _Samples | None) -> bytes:
         converter.representative_dataset = samples_
         measured = calibration.widen_dead_ranges(converter.convert())
-        return calibration.quantize(measured, format_, io_dtype, float_fallback)
+        return calibration.quantize(measured, format_, io_dtype, float_fallback, in_float)
 
     return convert_measured
 
@@ -263,8 +270,8 @@ def _refuse_foreign_operators(parsed: Any, traced: TracedModel) -> None:
         raise UnsupportedOperationError(_foreign_message(names, traced), names)
 
 
-def _refuse_float_operators(parsed: Any, format_: str) -> None:
-    names = flatbuffer.float_operators(parsed)
+def _refuse_float_operators(parsed: Any, format_: str, in_float: Sequence[str]) -> None:
+    names = [name for name in flatbuffer.float_operators(parsed) if name not in in_float]
     if names:
         raise UnsupportedOperationError(_unquantized_message(names, format_), names)
 

@@ -1,4 +1,4 @@
-"""Forms of Keras operations that TFLite's converter makes documented GPU operations of.
+"""Forms of Keras operations that TFLite's converter makes an accelerator's operations of.
 
 Each takes the operation, what it reads and the name of what it makes, and returns the result, or
 None where the operation's own form is taken already or cannot be replaced.
@@ -100,6 +100,23 @@ def _prelu(operation: Any, x: Any, name: str) -> Any:
     return _named(ops.add(layers.ReLU(name=f"{name}_above", dtype=x.dtype)(x), below), name)
 
 
+def _average(operation: Any, x: Any, name: str) -> Any:
+    """AVERAGE_POOL_2D as a DEPTHWISE_CONV_2D of one weight, where no window leaves the picture."""
+    size, strides = operation.pool_size, operation.strides
+    if operation.data_format != "channels_last" or None in x.shape[1:]:
+        return None
+    sides = x.shape[1:3]
+    fits = size == strides and all(side % step == 0 for side, step in zip(sides, size, strict=True))
+    if (operation.padding == "same" and not fits) or strides[0] != strides[1]:
+        return None
+    one = keras.initializers.Constant(1 / (size[0] * size[1]))
+    layer = layers.DepthwiseConv2D(
+        size, strides, use_bias=False, depthwise_initializer=one, name=name,
+        dtype=operation.dtype_policy,
+    )  # fmt: skip
+    return layer(x)
+
+
 def _dense(operation: Any, x: Any, name: str) -> Any:
     """FULLY_CONNECTED of version 5, a Dense layer over pixels, as the 1×1 convolution it is."""
     if len(x.shape) != 4 or operation.quantization_mode or operation.lora_enabled:
@@ -149,7 +166,10 @@ REWRITES: dict[str, Rewrite] = {
     "ops.LeakyRelu": _leaky_relu,
     "ops.Mean": _mean,
 }
-"""By the kind of the operation, see `keras_nas.graph.kinds.kind`."""
+"""Of the GPU delegate, by the kind of the operation; see `keras_nas.graph.kinds.kind`."""
+
+XNNPACK_REWRITES: dict[str, Rewrite] = {"AveragePooling2D": _average}
+"""Of XNNPACK in int8, which has MEAN but no AVERAGE_POOL_2D."""
 
 ACTIVATIONS: dict[str, Callable[[Any, str], Any]] = {
     "hard_silu": hard_silu,

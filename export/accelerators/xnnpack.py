@@ -7,6 +7,8 @@ from typing import Any
 
 from export.accelerators.coverage import Coverage, count_left
 
+XNNPACK_IN_FLOAT = ("SOFTMAX",)
+"""What it takes in float32 and not in int8, and no other operation stands for."""
 _DELEGATE = "DELEGATE"
 
 

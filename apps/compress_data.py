@@ -17,7 +17,7 @@ from keras_nas.data.registry import options, task_of
 from keras_nas.errors import UsageError
 from keras_nas.runs.config import STAGES, TFLITE_STAGES, RunConfig
 from keras_nas.runs.data import load_data
-from keras_nas.runs.preflight import check_fits
+from keras_nas.runs.preflight import check_fits, side_of
 from keras_nas.tasks import make_task
 from keras_nas.tasks.pixel_guess import candidates_for, guess_pixels
 from keras_nas.training.evaluation import Evaluator
@@ -107,7 +107,7 @@ def _run_config(config: CompressAppConfig, model: keras.Model) -> RunConfig:
         data_dir=place,
         batch_size=config.batch_size or BATCH_SIZES[task],
         train_examples=config.train_examples,
-        image_size=(config.image_size or _side(model)) if "image_size" in options(name) else 0,
+        image_size=(config.image_size or side_of(model)) if "image_size" in options(name) else 0,
         pictures=_pictures(config.pictures, model, options(name)),
         validation_share=config.validation_share,
         augment=config.augment != "no",
@@ -137,13 +137,6 @@ def _pictures(
     if pictures.channels or "channels" not in known or channels not in (1, 3):
         return pictures
     return dataclasses.replace(pictures, channels=channels)
-
-
-def _side(model: keras.Model) -> int:
-    """The longer side of the model's pictures; 0 where it is open."""
-    inputs = getattr(model, "inputs", None)
-    shape = inputs[0].shape if inputs else ()
-    return max(size or 0 for size in shape[1:3]) if len(shape) == 4 else 0
 
 
 def _scale(model: keras.Model) -> int:

@@ -24,7 +24,7 @@ from keras_nas.data import load
 from keras_nas.data.registry import options
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.loading import load_model
-from keras_nas.runs.preflight import check_fits
+from keras_nas.runs.preflight import check_fits, side_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,13 +121,16 @@ def _source(config: ExportConfig, model: keras.Model) -> _Source:
         config.pictures.options(config.data, frozenset())
         metric = None if config.metric == "none" else config.metric
         return _Source(_npz(Path(config.data), metric, config.seed))
+    known = options(config.data)
+    side = {"image_size": side_of(model) or None} if "image_size" in known else {}
     loaded = load(
         config.data,
         data_dir=config.data_dir or None,
         seed=config.seed,
         augment=False,
         validation_share=0.0,
-        **config.pictures.options(config.data, options(config.data)),
+        **side,
+        **config.pictures.options(config.data, known),
     )
     if config.metadata and loaded.normalization.bgr:
         raise UsageError(

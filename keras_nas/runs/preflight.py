@@ -75,6 +75,13 @@ def check_fits(model: keras.Model, run_data: DataSet, name: str) -> None:
     make_task(run_data, model).check_fits(run_data, model, where)
 
 
+def side_of(model: keras.Model) -> int:
+    """The longer side of the pictures that a network takes; 0 where it is open."""
+    inputs = getattr(model, "inputs", None)
+    shape = inputs[0].shape if inputs else ()
+    return max(size or 0 for size in shape[1:3]) if len(shape) == 4 else 0
+
+
 def _check_input(model: keras.Model, run_data: DataSet, where: str) -> None:
     inputs = getattr(model, "inputs", None)
     if not inputs:

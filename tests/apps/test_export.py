@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import keras
 import numpy as np
+import PIL.Image
 import pytest
 
 from apps.export_config import ExportConfig
@@ -66,6 +68,24 @@ def test_a_line_says_what_each_accelerator_takes(files, tmp_path):
     ]
 
 
+def test_pictures_are_brought_to_the_size_that_the_model_takes(files, tmp_path):
+    generator = np.random.default_rng(1)
+    for number, name in itertools.product(range(70), ("dark", "bright")):
+        split = "train" if number < 64 else "test"
+        folder = tmp_path / "pictures" / split / name
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = generator.integers(0, 256, (12, 12, 3)).astype("uint8")
+        PIL.Image.fromarray(pixels).save(folder / f"{number}.png")
+    ((exported, parity),) = export_file(
+        config(
+            files, data="class_folders", data_dir=str(tmp_path / "pictures"),
+            formats=("int8",), output_dir=str(tmp_path),
+        )
+    )  # fmt: skip
+    assert exported.input_shapes == {"image": (1, 8, 8, 3)}
+    assert parity.samples == 12
+
+
 def test_metadata_name_labels_author_and_costs(files, tmp_path):
     export_file(
         config(
@@ -97,7 +117,7 @@ def test_without_data_integer_formats_are_refused(files, tmp_path):
         ({"output_dir": __file__}, KerasNasError, "`output_dir` must be a folder"),
         ({"labels": "absent.txt"}, KerasNasError, "`labels` must be a file"),
         ({"data_dir": "absent"}, KerasNasError, "`data_dir` must be the folder"),
-        ({"data": "fashion_mnist"}, UsageError, "takes inputs of 8×8×3, and the data has 28×28×1"),
+        ({"data": "fashion_mnist"}, UsageError, "takes inputs of 8×8×3, and the data has 8×8×1"),
         ({"model": "absent.keras"}, KerasNasError, "absent.keras, which does not exist"),
         ({"data": "mnist"}, UsageError, "`data` must be one of"),
         ({"data": "absent.npz"}, KerasNasError, "Cannot read the data absent.npz"),

@@ -3,7 +3,7 @@ r"""Runs a search for each value of a setting, and makes the Pareto report.
     python -m apps.sweep --run_dir=runs/sweep --vary=lambda_a --values=1e-5,1e-4,2e-4 \
         --model=resnet20_cifar --data=cifar10
     python -m apps.sweep --flagfile=apps/flagfiles/demo_dnal.cfg --run_dir=runs/demo_sweep \
-        --vary=lambda_a --values=5e-4,1e-3,2e-3
+        --vary=target_macs --values=0.5x,0.39x,0.25x
 
 The weight stage is run once where it does not depend on the setting. The same command again does
 what is not done yet. The page is report.html in --run_dir.

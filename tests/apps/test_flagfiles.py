@@ -11,8 +11,8 @@ import pytest
 
 import keras_nas as kn
 from keras_nas.models import DsoSpace
-from keras_nas.search import FgnasConfig
-from keras_nas.settings import unflatten
+from keras_nas.search import DnalConfig, FgnasConfig
+from keras_nas.settings import flatten, unflatten
 from tests.source_tree import ROOT
 from tests.training.nets import PAPER
 
@@ -37,7 +37,8 @@ print(json.dumps(found))
 DNAL, DSO, FGNAS = (sorted(FOLDER.glob(f"{method}_*.cfg")) for method in ("dnal", "dso", "fgnas"))
 DSO_CIFAR = [path for path in DSO if path.stem.startswith("dso_cifar10_")]
 DSO_OTHERS = [path for path in DSO if path not in DSO_CIFAR]
-FGNAS_DEMOS = ("demo_fgnas", "demo_edsr", "demo_vgg", "demo_latency")
+STEERED_BY_LAMBDA = ("demo_edsr", "demo_vgg", "demo_latency")
+RECOMMENDED = {"demo_dnal": DnalConfig, "demo_fgnas": FgnasConfig}
 TABLES = {
     "vgg16_cifar10": ("1e-5", "5e-5", "1e-4", "2e-4", "3e-4", "4e-4", "5e-4"),
     "resnet56_cifar10": ("1e-5", "5e-5", "1e-4", "2e-4", "3e-4", "4e-4", "5e-4"),
@@ -170,12 +171,26 @@ def test_mobilenet_v2_is_trained_without_dropout_on_imagenet(parsed):
 def test_the_demo_is_the_one_that_make_runs(parsed):
     values = parsed["demo_dnal"]
     assert values["data"] == "fashion_mnist"
-    assert (values["streams"], values["round_streams"]) == ("branches", False)
+    assert (values["streams"], values["round_to"]) == ("groups", 8)
     assert values["baseline_epochs"] == 0
     assert values["stages"] == [
         "weights", "baseline", "architecture", "surgery", "finetune", "export", "benchmark",
     ]  # fmt: skip
     assert "--flagfile=apps/flagfiles/demo_dnal.cfg" in (ROOT / "Makefile").read_text()
+
+
+@pytest.mark.parametrize("stem", RECOMMENDED)
+def test_demo_searches_by_the_defaults(parsed, stem):
+    """Beside its stages' epochs and rates it says what to reach and how widths are rounded."""
+    defaults = json.loads(json.dumps(flatten(RECOMMENDED[stem]())))
+    stages = ("weights_", "architecture_", "search_", "finetune_")
+    changed = {
+        name
+        for name, value in defaults.items()
+        if parsed[stem][name] != value and not name.startswith(stages)
+    }
+    assert changed
+    assert changed <= {"target_macs", "target_flops", "streams", "round_to"}
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.cfg")), ids=lambda path: path.stem)
@@ -298,8 +313,8 @@ def test_fgnas_settings_are_the_papers(parsed, row):
         assert (values["weights_epochs"], values["weights_boundaries"]) == (400, [200, 300])
 
 
-def test_gates_are_led_by_lambda_alone_in_the_papers_rows_and_the_demos(parsed):
-    for stem in [*(path.stem for path in FGNAS), *FGNAS_DEMOS]:
+def test_gates_are_led_by_lambda_alone_in_the_papers_rows_and_some_demos(parsed):
+    for stem in [*(path.stem for path in FGNAS), *STEERED_BY_LAMBDA]:
         assert {name: parsed[stem][name] for name in PAPER} == PAPER
 
 

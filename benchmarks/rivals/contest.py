@@ -171,8 +171,7 @@ class Start:
 
     def finetuning(self, epochs: int) -> TrainConfig:
         """How everybody trains the weights that pruning left."""
-        optimizer = self.kind.finetune_optimizer or self.kind.optimizer
-        return self._cosine(epochs, self.kind.finetune_learning_rate, optimizer)
+        return self._cosine(epochs, self.kind.finetune_learning_rate, self.kind.optimizer)
 
     def _cosine(self, epochs: int, learning_rate: float, optimizer: str) -> TrainConfig:
         return TrainConfig(

@@ -27,8 +27,7 @@ class Network:
         task: What it is for.
         data: Of `keras_nas.data.load`, where the command names none.
         options: Of the data, before those of the command.
-        optimizer: In training from scratch, and of the full network.
-        finetune_optimizer: In what follows pruning; None for the same.
+        optimizer: In every training.
         learning_rate: The first of a cosine, in training from scratch.
         weights_learning_rate: Likewise for the full network, where others trained it before; None
             where it starts from scratch.
@@ -42,7 +41,6 @@ class Network:
     data: str = "fashion_mnist"
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     optimizer: str = "sgd"
-    finetune_optimizer: str | None = None
     learning_rate: float = 0.05
     weights_learning_rate: float | None = None
     finetune_learning_rate: float = 0.05
@@ -99,7 +97,7 @@ NETWORKS: dict[str, Network] = {
     "mobilenet": Network(_of_zoo("mobilenet_v2", **HALF_MOBILENET, head_width=320, dropout=0.0)),
     **{
         f"{name.lower()}_64": Network(
-            _application(name), optimizer="adam", finetune_optimizer="sgd", learning_rate=1e-3
+            _application(name), optimizer="adam", learning_rate=1e-3, finetune_learning_rate=1e-3
         )
         for name in ("MobileNetV2", "ResNet50", "EfficientNetB0")
     },
@@ -125,5 +123,5 @@ NETWORKS: dict[str, Network] = {
 }  # fmt: skip
 """`small_resnet`, `small_vgg` and `edsr` are the demos'; ResNet-20 has projections at its strides;
 MobileNetV2, also under `camvid`'s DeepLabv3, is half as wide; `…_64` are keras.applications', deep
-and whole, and trained by Adam as most would do (12 epochs of SGD leave EfficientNetB0 at 60 %);
-`mlperf_resnet8` others trained."""
+and whole, and trained by Adam as most would do (12 epochs of SGD leave EfficientNetB0 at 60 %, and
+from 0.05 SGD forgets what Adam has taught it); `mlperf_resnet8` others trained."""

@@ -33,12 +33,11 @@ from apps.main import run as run_app
 from export import flatbuffer
 from export.accelerators.coverage import of as coverage_of
 from export.accelerators.file_graph import FileGraph
-from export.accelerators.rewriting import rewrite_for_xnnpack
-from export.accelerators.xnnpack import XNNPACK_IN_FLOAT
 from export.benchmark_config import HostBenchmarkConfig
 from export.benchmark_schema import BenchmarkResult
+from export.export_model import ExportData, export_model
+from export.export_options import ExportOptions
 from export.host_benchmark import benchmark
-from export.tflite import convert
 from keras_nas.files import atomic_write_text
 
 NETWORKS: dict[str, Callable[[], keras.Model]] = {
@@ -54,6 +53,7 @@ YIELD = 0.85
 """The mark for "groups", where `LEAST_YIELD` has none."""
 UNEVEN = 0.35
 """Standard deviation of the logarithm of a layer's worth: shares of about 0.35 to 1 at half."""
+WRITTEN = ExportOptions(accelerator="xnnpack", parity_samples=8)
 GATHERS = ("GATHER", "GATHER_ND", "PAD", "PADV2", "SLICE", "STRIDED_SLICE")
 """Operations that surgery could have written; those of the full network do not count."""
 
@@ -156,7 +156,7 @@ def _timed(network: str, models: dict[str, keras.Model], kind: str, folder: Path
     shape = (8, *models["full"].inputs[0].shape[1:])
     images = np.random.default_rng(1).uniform(-1, 1, shape).astype("float32")
     for way, model in models.items():
-        _write(model, paths[way], kind, images)
+        export_model(model, paths[way], kind, data=ExportData(train=images), options=WRITTEN)
     given = flags.FLAGS
     settings = HostBenchmarkConfig(
         threads=tuple(map(int, given.threads)), runs=given.runs, rounds=given.rounds,
@@ -173,14 +173,6 @@ def _timed(network: str, models: dict[str, keras.Model], kind: str, folder: Path
         for threads in settings.threads
         for way, path in paths.items()
     ]  # fmt: skip
-
-
-def _write(model: keras.Model, path: str, kind: str, images: np.ndarray) -> None:
-    if kind == "int8":
-        fitting, _ = rewrite_for_xnnpack(model)
-        convert(fitting, path, kind, representative_data=images, in_float=XNNPACK_IN_FLOAT)
-    else:
-        convert(model, path, kind)
 
 
 def _row(

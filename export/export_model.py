@@ -68,7 +68,7 @@ def export_model(
     if card is not None:
         metadata.load("metadata_schema_py_generated")
     with atomic_path(path) as temporary:
-        fitting, notes = _fitting(model, format, options)
+        fitting, in_float, notes = _fitting(model, format, options)
         source = _trained_for(fitting, format, data, options)
         exported = tflite.convert(
             source,
@@ -80,7 +80,7 @@ def export_model(
             input_shape=options.input_shape,
             sizes=options.sizes,
             float_fallback=options.float_fallback,
-            in_float=XNNPACK_IN_FLOAT if _is_for_xnnpack(format, options) else (),
+            in_float=in_float,
         )
         if card is not None:
             metadata.write(temporary, card)
@@ -90,21 +90,19 @@ def export_model(
     return dataclasses.replace(exported, path=Path(path), size_bytes=size), found
 
 
-def _is_for_xnnpack(format_: str, options: ExportOptions) -> bool:
-    return options.accelerator == "xnnpack" and format_ == "int8"
-
-
 def _fitting(
     model: keras.Model, format_: str, options: ExportOptions
-) -> tuple[keras.Model, list[str]]:
-    """The model, or one that computes the same in what the accelerator has, and notes of it."""
+) -> tuple[keras.Model, tuple[str, ...], list[str]]:
+    """The model, or one that computes the same in what the accelerator has; what stays in float32
+    for it; and notes of both."""
     if options.accelerator == "gpu":
         rewritten, counts = rewrite_for_gpu(model, options.input_shape)
-        return rewritten, [f"rewritten for the GPU delegate: {_listed(counts)}"]
-    if _is_for_xnnpack(format_, options):
+        return rewritten, (), [f"rewritten for the GPU delegate: {_listed(counts)}"]
+    if options.accelerator == "xnnpack" and format_ == "int8":
         rewritten, counts = rewrite_for_xnnpack(model, options.input_shape)
-        return rewritten, [f"rewritten for XNNPACK: {_listed(counts)}; softmax in float32"]
-    return model, []
+        note = f"rewritten for XNNPACK: {_listed(counts)}; softmax in float32"
+        return rewritten, XNNPACK_IN_FLOAT, [note]
+    return model, (), []
 
 
 def _listed(counts: dict[str, int]) -> str:

@@ -22,13 +22,15 @@ from keras_nas.training.session import SessionSettings
 from tests.apps.compress_settings import settings
 from tests.apps.trained_place import make, net
 
-BUDGET = CompressConfig(target_latency_ms="0.8x", epochs=2)
+SIDE = 96
+"""Of pictures at which time goes with the channels, on whatever host."""
+BUDGET = CompressConfig(target_latency_ms="0.9x", epochs=2)
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     root = tmp_path_factory.mktemp("place")
-    make(root)
+    make(root, SIDE)
     return root
 
 
@@ -63,7 +65,7 @@ def test_a_table_of_this_host_is_made_first_and_the_files_time_is_judged(place, 
     announced = (
         f"Latency table: 12 operations of the network and of narrower ones on {table.device}"
     )
-    for line in (announced, "the original takes ", "Asked: latency_ms=0.8x."):
+    for line in (announced, "the original takes ", "Asked: latency_ms=0.9x."):
         assert -1 < said.find(line) < start, line
     rows = {row.name: row for row in outcome.rows}
     assert "time by table" not in rows
@@ -71,8 +73,8 @@ def test_a_table_of_this_host_is_made_first_and_the_files_time_is_judged(place, 
     assert (row.original, row.small) == tuple(
         results["rows"][f"{name}.tflite"]["latency_ms"] for name in ("original", "small")
     )
-    assert row.asked == pytest.approx(0.8 * row.original)
-    assert row.predicted <= 0.8 * table.predict(net())
+    assert row.asked == pytest.approx(0.9 * row.original)
+    assert row.predicted <= 0.9 * table.predict(net(SIDE))
     assert f"(table: {row.predicted:.3f} ms)" in row.cells()[-1]
 
 
@@ -118,17 +120,17 @@ def test_a_table_that_takes_too_long_is_said_and_its_points_stay(place, monkeypa
     config = asked(place, output=str(tmp_path / "small"), latency_points=3)
     said: list[str] = []
     with pytest.raises(UsageError, match=r"`minutes` must leave .* fewer `latency_points` than 3"):
-        with_table(config, net(), (), 0.0, said.append)
+        with_table(config, net(SIDE), (), 0.0, said.append)
     assert len(said) == 1
     points = tmp_path / "small" / "latency_points_host.jsonl"
     before = points.read_text()
     monkeypatch.setattr("apps.compress_latency.PROGRESS_SECONDS", 0.0)
-    budget = with_table(config, net(), (), float("inf"), said.append)
+    budget = with_table(config, net(SIDE), (), float("inf"), said.append)
     assert budget.latency_table == str(tmp_path / "small" / "latency_table.json")
     assert points.read_text().startswith(before)
     assert any(re.fullmatch(r"Latency table: (\d+) of \1 points\.", line) for line in said)
     again = dataclasses.replace(config, session=SessionSettings(overwrite=True))
-    with_table(again, net(), (), float("inf"), said.append)
+    with_table(again, net(SIDE), (), float("inf"), said.append)
     assert not points.read_text().startswith(before)
 
 

@@ -15,20 +15,20 @@ from keras_nas.tasks import Classification
 COLOURS = {"dark": 60, "middle": 120, "bright": 190}
 
 
-def write_pictures(root, part, each, seed):
-    """Grey noise about one of three levels, 12×12 pixels, in a folder for each."""
+def write_pictures(root, part, each, seed, side=12):
+    """Grey noise about one of three levels, square pictures, in a folder for each level."""
     random = np.random.default_rng(seed)
     for name, level in COLOURS.items():
         folder = root / part / name
         folder.mkdir(parents=True)
         for number in range(each):
-            pixels = random.normal(level, 25, (12, 12, 3)).clip(0, 255).astype("uint8")
+            pixels = random.normal(level, 25, (side, side, 3)).clip(0, 255).astype("uint8")
             PIL.Image.fromarray(pixels).save(folder / f"{number}.png")
 
 
-def net():
-    """Two convolutions for 12×12 colour pictures of 0 to 255, and logits of three classes."""
-    inputs = keras.Input((12, 12, 3), name="image")
+def net(side=12):
+    """Two convolutions for square colour pictures of 0 to 255, and logits of three classes."""
+    inputs = keras.Input((side, side, 3), name="image")
     x = keras.layers.Rescaling(1 / 50, -2.5, name="rescaling")(inputs)
     for name in ("a", "b"):
         x = keras.layers.Conv2D(16, 3, 2, "same", use_bias=False, name=f"{name}_conv")(x)
@@ -38,16 +38,21 @@ def net():
     return keras.Model(inputs, keras.layers.Dense(3, name="classifier")(x), name="net")
 
 
-def make(root: Path) -> keras.Model:
-    """Writes `root`/photos (train and test) and `root`/model.keras, and returns the model."""
-    write_pictures(root / "photos", "train", 60, 0)
-    write_pictures(root / "photos", "test", 20, 1)
+def make(root: Path, side: int = 12) -> keras.Model:
+    """Writes `root`/photos (train and test) and `root`/model.keras, and returns the model.
+
+    Args:
+        root: A folder.
+        side: Of the pictures: at 12 the model takes some microseconds, most of them not arithmetic.
+    """
+    write_pictures(root / "photos", "train", 60, 0, side)
+    write_pictures(root / "photos", "test", 20, 1, side)
     data = load(
         "class_folders", data_dir=root / "photos", batch_size=16, validation_share=0.0,
         pixels="0..255",
     )  # fmt: skip
     keras.utils.set_random_seed(0)
-    model = net()
+    model = net(side)
     train(
         model, data.train, None, TrainConfig(epochs=4, learning_rate=0.05),
         task=Classification.of(model), session=Session(progress="off"),

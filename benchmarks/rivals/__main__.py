@@ -11,11 +11,13 @@ r"""What is found, against what people would use instead, at equal macs and equa
 Trains each network once a seed, then lets every entrant take it to every target. `mlperf_resnet8`
 starts from what others trained, and its epochs are the finetuning on the data. Whatever stands in
 the folder is not done again, so a command that was stopped goes on, and cells may be played by
-several commands one after the other. Prints a table of the task's metric with its spread (top-1,
-PSNR, mean IoU), and of the .tflite
+several commands one after the other: tables and plots have all of these networks that stands there.
+Prints a table of the task's metric with its spread (top-1, PSNR, mean IoU), and of the .tflite
 files' milliseconds (those of a network timed in turns), size and size compressed; writes
-results.json, and for each network a plot against macs and one against milliseconds. A star marks a
-network whose macs are more than 2 % off the target: it counts on neither side. `tfmot_sparsity`
+results.json, and for each network a plot against macs and one against milliseconds. The tables end
+with how far ours are ahead: of the rivals with as many macs, and of what rivals have in the same
+time, read off the line between their networks. A star marks a network whose macs are more than 2 %
+off the target: it counts on neither side, as does who has fewer seeds than others. `tfmot_sparsity`
 always has one, since zeros in kernels save no macs: its target is the share of the params left.
 Sony's toolkit takes part as `mct` where `--mct_python` names an environment that has it; see
 benchmarks/rivals/mct_script.py.
@@ -105,19 +107,18 @@ def main() -> None:
         ]
         if name not in NETWORKS[network].without
     ]
-    rows = []
     for number, cell in enumerate(cells, start=1):
         row = play(contest, cell, ENTRANTS[cell.entrant])
-        rows.append(row)
         print(
             f"{number}/{len(cells)}  {cell.name}  {row_text(row)}  {row['share']:.3f}x macs",
             file=sys.stderr,
             flush=True,
         )
+    rows = contest.played(networks)
     if _MEASURE.value:
         from benchmarks.rivals.timing import measure_all
 
-        measure_all(contest, cells, rows)
+        measure_all(contest, rows)
     _write(contest.folder, networks, rows)
 
 
@@ -156,8 +157,8 @@ def _write(folder: Path, networks: list[str], rows: list[dict[str, Any]]) -> Non
 
     atomic_write_text(folder / "results.json", json.dumps(rows, indent=1))
     console = Console()
-    for metric in results.metrics_of(rows):
-        found = results.standings(rows, metric)
+    of_metrics = {name: results.standings(rows, name) for name in results.metrics_of(rows)}
+    for metric, found in of_metrics.items():
         for network, against in itertools.product(networks, ("macs", "latency_ms")):
             if any(each.network == network and getattr(each, against) for each in found):
                 save(
@@ -167,6 +168,7 @@ def _write(folder: Path, networks: list[str], rows: list[dict[str, Any]]) -> Non
         console.print(f"{results.quality_of(metric).label}:")
         print("\n".join(results.references(found)))
         console.print(results.results_table(found))
+    found = next(iter(of_metrics.values()))
     for name, what in results.MEASURED.items():
         if any(getattr(each, name) for each in found):
             console.print(f"{what}:")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,11 @@ class Cell:
     entrant: str
     target: float
     seed: int
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Cell:
+        """That of a row that `play` gave."""
+        return cls(row["network"], row["entrant"], row["target"], row["seed"])
 
     @property
     def name(self) -> str:
@@ -90,6 +95,18 @@ class Contest:
     def distill(self) -> DistillConfig | None:
         """How the entrants that start from the full network learn from it; None for not at all."""
         return DistillConfig(weight=self.distill_weight) if self.distill_weight else None
+
+    def played(self, networks: Sequence[str]) -> list[dict[str, Any]]:
+        """The rows of all cells of some networks that stand in the folder, whoever played them.
+
+        They come by network, target (the largest first), entrant and seed.
+        """
+        rows = [json.loads(path.read_text("utf-8")) for path in self.folder.glob("cells/*.json")]
+        order = {name: number for number, name in enumerate(networks)}
+        return sorted(
+            (row for row in rows if row["network"] in order),
+            key=lambda row: (order[row["network"]], -row["target"], row["entrant"], row["seed"]),
+        )
 
     def check(self, networks: Sequence[str]) -> None:
         """Refuses networks that the data is not for.

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from rich import box
@@ -52,6 +53,11 @@ class Standing:
     size_bytes: float | None
     gzip_bytes: float | None
     fair: bool
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is of a learned method, or has the widths of one."""
+        return self.entrant.removesuffix("_scratch") in OURS
 
     @property
     def mean(self) -> float:
@@ -104,17 +110,65 @@ def _standing(key: tuple, metric: str, group: Sequence[Mapping[str, Any]]) -> St
 
 
 def margins(found: Sequence[Standing]) -> dict[tuple[str, float], float]:
-    """By network and target: our best mean minus the rivals' best, of those with equal macs."""
-    cells: dict[tuple[str, float], dict[bool, list[float]]] = {}
+    """By network and target: our best mean minus the rivals' best, of those with equal macs.
+
+    Who has fewer seeds than another of the cell does not count.
+    """
+    ahead = {}
+    for key, cell in _comparable(found).items():
+        ours, rivals = ([each.mean for each in cell if each.ours is side] for side in (True, False))
+        if ours and rivals:
+            ahead[key] = max(ours) - max(rivals)
+    return ahead
+
+
+def margins_in_time(found: Sequence[Standing]) -> dict[tuple[str, float], float]:
+    """By network and target: how far ours are above what the rivals have in the same time.
+
+    What a rival has in a time is read off the lines between its networks, the full one included; in
+    less time than its fastest takes it has what that one has. Of ours, the one that is furthest
+    ahead counts; of the rivals, the best.
+    """
+    cells = _comparable([each for each in found if each.latency_ms is not None])
+    ahead = {}
+    for (network, target), cell in cells.items():
+        lines = _lines(cells, network, found)
+        ours = [each for each in cell if each.ours]
+        if ours and lines:
+            ahead[network, target] = max(
+                each.mean - max(float(np.interp(each.latency_ms, *line)) for line in lines)
+                for each in ours
+            )
+    return ahead
+
+
+def _lines(
+    cells: Mapping[tuple[str, float], Sequence[Standing]], network: str, found: Sequence[Standing]
+) -> list[tuple[list[float], list[float]]]:
+    """The rivals' milliseconds, rising, and their means; each ends with the full network's."""
+    rivals: dict[str, list[Standing]] = {}
+    for each in (each for cell in cells.values() for each in cell):
+        if each.network == network and not each.ours:
+            rivals.setdefault(each.entrant, []).append(each)
+    full = [each for each in found if (each.network, each.entrant) == (network, "full")]
+    lines = []
+    for points in rivals.values():
+        measured = [each for each in (*points, *full) if each.latency_ms is not None]
+        rising = sorted((each.latency_ms, each.mean) for each in measured)
+        lines.append(([ms for ms, _ in rising], [mean for _, mean in rising]))
+    return lines
+
+
+def _comparable(found: Sequence[Standing]) -> dict[tuple[str, float], list[Standing]]:
+    """By network and target: those with the target's macs, and with as many seeds as anybody."""
+    cells: dict[tuple[str, float], list[Standing]] = {}
     for each in found:
         if each.entrant not in REFERENCES and each.fair:
-            sides = cells.setdefault((each.network, each.target), {True: [], False: []})
-            sides[each.entrant.removesuffix("_scratch") in OURS].append(each.mean)
-    return {
-        key: max(sides[True]) - max(sides[False])
-        for key, sides in cells.items()
-        if sides[True] and sides[False]
-    }
+            cells.setdefault((each.network, each.target), []).append(each)
+    for key, cell in cells.items():
+        seeds = max(len(each.values) for each in cell)
+        cells[key] = [each for each in cell if len(each.values) == seeds]
+    return cells
 
 
 def results_table(found: Sequence[Standing], shown: str = "quality") -> Table:
@@ -123,27 +177,38 @@ def results_table(found: Sequence[Standing], shown: str = "quality") -> Table:
     Args:
         found: The standings.
         shown: `"quality"`: mean ± spread, with a star where macs are more than 2 % off the target;
-            or one of `MEASURED`.
+            or one of `MEASURED`. The quality's and the time's end with how far ours are ahead.
     """
     played = [each for each in found if each.entrant not in REFERENCES]
     entrants = list(dict.fromkeys(each.entrant for each in played))
-    first, last = ([], ["ours − best rival"]) if shown == "quality" else (["full"], [])
+    first = [] if shown == "quality" else ["full"]
+    last = _last_column(found, shown)
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, collapse_padding=True)
     table.add_column("network", no_wrap=True)
     table.add_column("macs", justify="right", no_wrap=True)
     for name in (*first, *entrants, *last):
         table.add_column(name, justify="right")
     cells = {(each.network, each.target, each.entrant): each for each in found}
-    ahead = margins(played)
     for network, target in dict.fromkeys((each.network, each.target) for each in played):
         full = [cells.get((network, 1.0, name)) for name in first]
         row = [cells.get((network, target, name)) for name in entrants]
         texts = ["" if each is None else _cell(each, shown) for each in (*full, *row)]
-        margin = ahead.get((network, target))
-        if last:
+        for ahead in last.values():
+            margin = ahead.get((network, target))
             texts.append("" if margin is None else _signed(margin, found[0].metric))
         table.add_row(network, f"{target:g}×", *texts)
     return table
+
+
+def _last_column(
+    found: Sequence[Standing], shown: str
+) -> dict[str, dict[tuple[str, float], float]]:
+    """How far ours are ahead, under the column's name; nothing where that is not shown."""
+    if shown == "quality":
+        return {"ours − best rival": margins(found)}
+    if shown == "latency_ms":
+        return {"ours − best rival in that time": margins_in_time(found)}
+    return {}
 
 
 def references(found: Sequence[Standing]) -> list[str]:
@@ -196,7 +261,7 @@ def plot(found: Sequence[Standing], network: str, against: str = "macs") -> Figu
             if each.entrant == name
         )
         places, means, spreads = zip(*points, strict=True)
-        ours = name.removesuffix("_scratch") in OURS
+        ours = any(each.ours for each in chosen if each.entrant == name)
         axes.errorbar(
             places, means, spreads, label=name, marker="o", capsize=3,
             color=COLORS[index % len(COLORS)], linewidth=2.4 if ours else 1.2,

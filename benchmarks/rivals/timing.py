@@ -16,7 +16,7 @@ from export.tflite import convert
 from keras_nas.files import atomic_write_text
 
 
-def measure_all(contest: Contest, cells: Sequence[Cell], rows: Sequence[dict[str, Any]]) -> None:
+def measure_all(contest: Contest, rows: Sequence[dict[str, Any]]) -> None:
     """Puts what the float32 .tflite files are like into the rows and their files.
 
     `size_bytes` and `gzip_bytes` are of the file as it is and compressed, `latency_ms` is the
@@ -24,13 +24,14 @@ def measure_all(contest: Contest, cells: Sequence[Cell], rows: Sequence[dict[str
     as one of them was not.
     """
     config = HostBenchmarkConfig(profile=False, memory=False, rounds=6, runs=20)
-    for network in dict.fromkeys(cell.network for cell in cells):
-        own = [pair for pair in zip(cells, rows, strict=True) if pair[0].network == network]
-        if all({"latency_ms", "gzip_bytes"} <= row.keys() for _, row in own):
+    for network in dict.fromkeys(row["network"] for row in rows):
+        own = [row for row in rows if row["network"] == network]
+        if all({"latency_ms", "gzip_bytes"} <= row.keys() for row in own):
             continue
-        paths = [_converted(contest, cell) for cell, _ in own]
+        cells = [Cell.of(row) for row in own]
+        paths = [_converted(contest, cell) for cell in cells]
         results = benchmark(list(map(str, paths)), config).results
-        for (cell, row), path, result in zip(own, paths, results, strict=True):
+        for cell, row, path, result in zip(cells, own, paths, results, strict=True):
             content = path.read_bytes()
             row["latency_ms"] = result.central_ms
             row["size_bytes"], row["gzip_bytes"] = len(content), len(gzip.compress(content))

@@ -14,6 +14,7 @@ from benchmarks.rivals.contest import Cell, Contest, Start, play
 from benchmarks.rivals.entrants import ENTRANTS, early
 from benchmarks.rivals.results import (
     margins,
+    margins_in_time,
     metrics_of,
     plot,
     quality_of,
@@ -52,6 +53,28 @@ def test_our_best_mean_is_set_against_the_rivals_best():
 def test_unequal_macs_count_on_neither_side():
     rows = [*ROWS, row("tfmot_sparsity", 0.99, fair=False), row("dnal_scratch", 0.99, fair=False)]
     assert margins(standings(rows)) == {("net", 0.5): pytest.approx(0.84 - 0.82)}
+
+
+def test_who_has_fewer_seeds_than_others_does_not_count():
+    rows = [*ROWS, row("slimming", 0.99), row("dnal_early", 0.99)]
+    assert margins(standings(rows)) == {("net", 0.5): pytest.approx(0.84 - 0.82)}
+
+
+def test_in_time_a_rival_has_what_lies_between_its_networks():
+    rows = [
+        row("full", 0.90, 1.0, latency_ms=1.0),
+        row("l1", 0.80, 0.5, latency_ms=0.5), row("l1", 0.70, 0.25, latency_ms=0.3),
+        row("uniform", 0.83, 0.5, latency_ms=0.6), row("uniform", 0.60, 0.25, latency_ms=0.5),
+        row("dnal", 0.85, 0.5, latency_ms=0.75), row("fgnas", 0.82, 0.5, latency_ms=0.4),
+        row("dnal", 0.72, 0.25, latency_ms=0.2),
+    ]  # fmt: skip
+    between = 0.83 + (0.90 - 0.83) * 0.15 / 0.4  # uniform's at 0.75 ms; l1 has 0.85 there
+    assert between > 0.85
+    ahead = margins_in_time(standings(rows))
+    assert ahead[("net", 0.5)] == pytest.approx(0.82 - 0.75)  # fgnas; l1 at 0.4 ms has 0.75
+    assert ahead[("net", 0.25)] == pytest.approx(0.72 - 0.70)  # nobody is as fast
+    assert "+7.00" in shown(results_table(standings(rows), "latency_ms"))
+    assert margins_in_time(standings(ROWS)) == {}
 
 
 def test_the_table_has_means_spreads_and_a_star_for_unequal_macs():
@@ -116,6 +139,8 @@ def test_a_cell_is_played_once_and_fairly_from_the_one_trained_network(contest):
         raise AssertionError("played again")
 
     assert play(contest, cell, never) == first
+    assert contest.played(["small_resnet"]) == [first]
+    assert contest.played(["mobilenet"]) == []
     (trained,) = (contest.folder / "trained").iterdir()
     before = kn.load_model(trained).get_weights()
     again = Start(contest, "small_resnet", 0).trained().get_weights()
@@ -134,16 +159,18 @@ def test_those_that_begin_early_share_one_schedule_and_meet_the_target(contest):
 
 
 def test_sparse_weights_save_no_macs_and_only_compress_better(contest):
-    cells = [Cell("small_resnet", name, 0.5, 0) for name in ("tfmot_sparsity", "full")]
-    sparse, full = rows = [play(contest, cell, ENTRANTS[cell.entrant]) for cell in cells]
+    cells = [Cell("small_resnet", name, 0.5, 0) for name in ("full", "tfmot_sparsity")]
+    for cell in cells:
+        play(contest, cell, ENTRANTS[cell.entrant])
+    full, sparse = rows = contest.played(["small_resnet"])
     assert sparse["macs"] == full["macs"]
     assert not sparse["fair"]
     assert sparse["nonzero_params"] == pytest.approx(0.5 * full["params"], rel=0.01)
-    measure_all(contest, cells, rows)
+    measure_all(contest, rows)
     assert sparse["size_bytes"] == pytest.approx(full["size_bytes"], rel=0.01)
     assert sparse["gzip_bytes"] < 0.75 * full["gzip_bytes"]
     assert min(sparse["latency_ms"], full["latency_ms"]) > 0
-    assert play(contest, cells[0], ENTRANTS["full"]) == sparse
+    assert play(contest, cells[1], ENTRANTS["full"]) == sparse
 
 
 def test_sparsity_that_kernels_alone_cannot_reach_is_refused():

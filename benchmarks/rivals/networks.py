@@ -103,7 +103,7 @@ NETWORKS: dict[str, Network] = {
     },
     "mlperf_resnet8": Network(
         of_pixels, data="class_folders", optimizer="adam", learning_rate=1e-3,
-        weights_learning_rate=3e-4, finetune_learning_rate=1e-3, weight_decay=2e-4,
+        weights_learning_rate=3e-4, finetune_learning_rate=4e-3, weight_decay=2e-4,
     ),
     "edsr": Network(
         _edsr, "super_resolution", "photographs",

@@ -129,10 +129,11 @@ def margins_in_time(found: Sequence[Standing]) -> dict[tuple[str, float], float]
     less time than its fastest takes it has what that one has. Of ours, the one that is furthest
     ahead counts; of the rivals, the best.
     """
-    cells = _comparable([each for each in found if each.latency_ms is not None])
+    measured = [each for each in found if each.latency_ms is not None]
+    cells = _comparable(measured)
     ahead = {}
     for (network, target), cell in cells.items():
-        lines = _lines(cells, network, found)
+        lines = _lines([each for each in measured if each.network == network], cells)
         ours = [each for each in cell if each.ours]
         if ours and lines:
             ahead[network, target] = max(
@@ -143,18 +144,17 @@ def margins_in_time(found: Sequence[Standing]) -> dict[tuple[str, float], float]
 
 
 def _lines(
-    cells: Mapping[tuple[str, float], Sequence[Standing]], network: str, found: Sequence[Standing]
+    measured: Sequence[Standing], cells: Mapping[tuple[str, float], Sequence[Standing]]
 ) -> list[tuple[list[float], list[float]]]:
-    """The rivals' milliseconds, rising, and their means; each ends with the full network's."""
+    """A network's rivals: their milliseconds, rising, and their means, with the full network's."""
     rivals: dict[str, list[Standing]] = {}
-    for each in (each for cell in cells.values() for each in cell):
-        if each.network == network and not each.ours:
-            rivals.setdefault(each.entrant, []).append(each)
-    full = [each for each in found if (each.network, each.entrant) == (network, "full")]
+    for each in measured:
+        if not each.ours and each in cells.get((each.network, each.target), ()):
+            full = [other for other in measured if other.entrant == "full"]
+            rivals.setdefault(each.entrant, full).append(each)
     lines = []
     for points in rivals.values():
-        measured = [each for each in (*points, *full) if each.latency_ms is not None]
-        rising = sorted((each.latency_ms, each.mean) for each in measured)
+        rising = sorted((each.latency_ms, each.mean) for each in points)
         lines.append(([ms for ms, _ in rising], [mean for _, mean in rising]))
     return lines
 

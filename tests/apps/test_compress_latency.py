@@ -24,7 +24,7 @@ from tests.apps.trained_place import make, net
 
 SIDE = 96
 """Of pictures at which time goes with the channels, on whatever host."""
-BUDGET = CompressConfig(target_latency_ms="0.9x", epochs=2)
+BUDGET = CompressConfig(target_latency_ms="0.8x", epochs=2)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_a_table_of_this_host_is_made_first_and_the_files_time_is_judged(place, 
     announced = (
         f"Latency table: 12 operations of the network and of narrower ones on {table.device}"
     )
-    for line in (announced, "the original takes ", "Asked: latency_ms=0.9x."):
+    for line in (announced, "the original takes ", "Asked: latency_ms=0.8x."):
         assert -1 < said.find(line) < start, line
     rows = {row.name: row for row in outcome.rows}
     assert "time by table" not in rows
@@ -73,8 +73,8 @@ def test_a_table_of_this_host_is_made_first_and_the_files_time_is_judged(place, 
     assert (row.original, row.small) == tuple(
         results["rows"][f"{name}.tflite"]["latency_ms"] for name in ("original", "small")
     )
-    assert row.asked == pytest.approx(0.9 * row.original)
-    assert row.predicted <= 0.9 * table.predict(net(SIDE))
+    assert row.asked == pytest.approx(0.8 * row.original)
+    assert row.predicted <= 0.8 * table.predict(net(SIDE))
     assert f"(table: {row.predicted:.3f} ms)" in row.cells()[-1]
 
 

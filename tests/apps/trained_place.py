@@ -12,10 +12,12 @@ from keras_nas.data import load
 from keras_nas.search import Session, TrainConfig, train
 from keras_nas.tasks import Classification
 
+SIDE = 12
+"""Of the pictures, where nothing else is asked for."""
 COLOURS = {"dark": 60, "middle": 120, "bright": 190}
 
 
-def write_pictures(root, part, each, seed, side=12):
+def write_pictures(root, part, each, seed, side=SIDE):
     """Grey noise about one of three levels, square pictures, in a folder for each level."""
     random = np.random.default_rng(seed)
     for name, level in COLOURS.items():
@@ -26,7 +28,7 @@ def write_pictures(root, part, each, seed, side=12):
             PIL.Image.fromarray(pixels).save(folder / f"{number}.png")
 
 
-def net(side=12):
+def net(side=SIDE):
     """Two convolutions for square colour pictures of 0 to 255, and logits of three classes."""
     inputs = keras.Input((side, side, 3), name="image")
     x = keras.layers.Rescaling(1 / 50, -2.5, name="rescaling")(inputs)
@@ -38,12 +40,12 @@ def net(side=12):
     return keras.Model(inputs, keras.layers.Dense(3, name="classifier")(x), name="net")
 
 
-def make(root: Path, side: int = 12) -> keras.Model:
+def make(root: Path, side: int = SIDE) -> keras.Model:
     """Writes `root`/photos (train and test) and `root`/model.keras, and returns the model.
 
     Args:
         root: A folder.
-        side: Of the pictures: at 12 the model takes some microseconds, most of them not arithmetic.
+        side: Of the pictures: at `SIDE` the model takes microseconds, most of them not arithmetic.
     """
     write_pictures(root / "photos", "train", 60, 0, side)
     write_pictures(root / "photos", "test", 20, 1, side)

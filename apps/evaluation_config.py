@@ -27,7 +27,7 @@ class EvaluationConfig:
     validation_share: float = setting(0.1, "Share of the training set that is held back.")
     seed: int = setting(0, "Seed of the held-back share.")
     batch_size: int = setting(128, "Batch size (of a Keras model).")
-    image_size: int = setting(0, "Side of the images in pixels; 0 for the data set's own.")
+    image_size: int = setting(0, "Side of the images in pixels; 0 for what the model takes.")
     pictures: PictureSettings = group(PictureSettings())
 
     def __post_init__(self):

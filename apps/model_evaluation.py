@@ -14,13 +14,13 @@ from keras_nas import costs, data
 from keras_nas.data.registry import options
 from keras_nas.errors import UsageError
 from keras_nas.loading import load_model
-from keras_nas.runs.preflight import check_fits
+from keras_nas.runs.preflight import check_fits, longer_side, side_of
 from keras_nas.tasks import Classification
 from keras_nas.training.evaluation import Evaluator
 
 
 def evaluate_file(config: EvaluationConfig) -> dict[str, Any]:
-    """Evaluates a model's file.
+    """Evaluates a model's file, on pictures made as large as it takes them.
 
     Returns:
         `loss` (.keras only), `top1`, `top5` as shares, `size` in bytes; for a .keras file `params`,
@@ -35,11 +35,11 @@ def evaluate_file(config: EvaluationConfig) -> dict[str, Any]:
     size = {"size": path.stat().st_size}
     if path.suffix == ".tflite":
         runner = Runner(path, threads=2)
-        loaded = _load(config)
+        loaded = _load(config, 0 if runner.dynamic else longer_side(runner.input_shapes[0]))
         check_tflite_fits(runner, path, loaded)
         return {**_evaluate(runner, _part(loaded, config)), **size}
     model = load_model(path)
-    loaded = _load(config)
+    loaded = _load(config, side_of(model))
     check_fits(model, loaded, config.data)
     examples = _part(loaded, config)
     counted = costs.count(model)
@@ -97,13 +97,13 @@ def _evaluate(
     return {metric.name: float(metric.result()) for metric in metrics}
 
 
-def _load(config: EvaluationConfig) -> data.TaskData:
+def _load(config: EvaluationConfig, side: int) -> data.TaskData:
     return data.load(
         config.data,
         data_dir=config.data_dir or None,
         batch_size=config.batch_size,
         seed=config.seed,
-        image_size=config.image_size or None,
+        image_size=config.image_size or side or None,
         validation_share=config.validation_share,
         **config.pictures.options(config.data, options(config.data)),
     )

@@ -78,7 +78,11 @@ def check_fits(model: keras.Model, run_data: DataSet, name: str) -> None:
 def side_of(model: keras.Model) -> int:
     """The longer side of the pictures that a network takes; 0 where it is open."""
     inputs = getattr(model, "inputs", None)
-    shape = inputs[0].shape if inputs else ()
+    return longer_side(inputs[0].shape if inputs else ())
+
+
+def longer_side(shape: Sequence[int | None]) -> int:
+    """The longer side of pictures of a shape `(batch, height, width, channels)`; 0 of others."""
     return max(size or 0 for size in shape[1:3]) if len(shape) == 4 else 0
 
 

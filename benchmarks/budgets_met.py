@@ -15,6 +15,7 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 from rich.console import Console
@@ -121,7 +122,7 @@ def _images(folder: Path) -> Path:
     path = folder / "images.npz"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        arrays = {}
+        arrays: dict[str, np.ndarray] = {}
         for part, count in PARTS.items():
             images, labels = fashion_mnist.load(part)
             arrays |= {f"x_{part}": images[:count], f"y_{part}": labels[:count]}
@@ -136,15 +137,17 @@ def _compressed(network: str, model: Path, resource: str, folder: Path) -> Reach
     from keras_nas.training.session import SessionSettings
 
     asked, name = BUDGETS[resource]
+    settings: dict[str, Any] = {"epochs": 2, f"target_{resource}": asked}
     output = folder / f"{network}_{resource}"
     outcome, _ = compress_file(
         CompressAppConfig(
             model=str(model), data=str(_images(folder)), output=str(output),
-            budget=CompressConfig(epochs=2, **{f"target_{resource}": asked}),
+            budget=CompressConfig(**settings),
             session=SessionSettings(resume=output.exists()),
         )
     )  # fmt: skip
     (row,) = (row for row in outcome.rows if row.name == name)
+    assert row.asked is not None
     return Reached(network, resource, row.original, row.asked, row.small)
 
 

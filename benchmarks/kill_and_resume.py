@@ -305,7 +305,7 @@ def define_flags() -> None:
 
 
 def main() -> None:
-    failed = []
+    failed: list[str] = []
     given = flags.FLAGS
     with contextlib.ExitStack() as stack:
         folder = given.work_dir or stack.enter_context(tempfile.TemporaryDirectory())

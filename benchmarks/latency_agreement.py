@@ -24,7 +24,13 @@ import keras_nas as kn
 from export.benchmark_config import HostBenchmarkConfig
 from export.host_benchmark import benchmark
 from export.latency.grid import grid_of_operations
-from export.latency.profile import LatencyProfileConfig, on_host, profile, residuals_table
+from export.latency.profile import (
+    LatencyProfileConfig,
+    on_host,
+    profile,
+    residuals_table,
+    time_of,
+)
 from export.tflite import convert
 from keras_nas.costs import LatencyTable, timed_operations
 from keras_nas.files import atomic_write_text
@@ -89,7 +95,7 @@ def main() -> int:
         macs[name] = kn.costs.count(model).macs
     settings = HostBenchmarkConfig(warmup=5, runs=60, rounds=12, profile=False, memory=False)
     results = benchmark(list(paths.values()), settings).results
-    measured = {name: result.min_ms for name, result in zip(paths, results, strict=True)}
+    measured = {name: time_of(result, "min") for name, result in zip(paths, results, strict=True)}
     return _report(measured, predicted, macs)
 
 
@@ -126,8 +132,10 @@ def _report(measured: dict[str, float], predicted: dict[str, float], macs: dict[
         f"(mark: {100 * MOST_ERROR:.0f} %) over {len(measured)} networks: "
         f"{'good' if good else 'BAD'}"
     )
-    content = {"r2": r2, "mean_absolute_percentage_error": 100 * error}
-    content |= {"measured_ms": measured, "predicted_ms": predicted, "macs": macs}
+    content = {
+        "r2": r2, "mean_absolute_percentage_error": 100 * error,
+        "measured_ms": measured, "predicted_ms": predicted, "macs": macs,
+    }  # fmt: skip
     atomic_write_text(FOLDER / "agreement.json", json.dumps(content, indent=1) + "\n")
     return 0 if good else 1
 

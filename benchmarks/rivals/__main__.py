@@ -65,7 +65,7 @@ _TWICE = flags.DEFINE_bool("twice", True, "Train the full network for twice its 
 _MEASURE = flags.DEFINE_bool("measure", True, "Measure the .tflite files.")
 _QUICK = flags.DEFINE_bool("quick", False, "One network, target and seed, few images and epochs.")
 
-QUICK = {"train_examples": 2000, "weights_epochs": 4, "epochs": 4}
+QUICK: dict[str, Any] = {"train_examples": 2000, "weights_epochs": 4, "epochs": 4}
 
 
 def main() -> None:

@@ -45,7 +45,7 @@ def prune_by_mct(start: Start, target: str) -> keras.Model:
             warnings.simplefilter("ignore", UserWarning)
             rebuild(model).save(network)
         np.save(pictures, np.asarray(next(iter(start.data.train.epoch(0)))[0])[:PICTURES])
-        command = [python, SCRIPT, network, pictures, str(macs), found]
+        command = [python, *map(str, (SCRIPT, network, pictures, macs, found))]
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
         if ended.returncode:
             raise KerasNasError(

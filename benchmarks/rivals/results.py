@@ -137,10 +137,15 @@ def margins_in_time(found: Sequence[Standing]) -> dict[tuple[str, float], float]
         ours = [each for each in cell if each.ours]
         if ours and lines:
             ahead[network, target] = max(
-                each.mean - max(float(np.interp(each.latency_ms, *line)) for line in lines)
+                each.mean - max(float(np.interp(_ms(each), *line)) for line in lines)
                 for each in ours
             )
     return ahead
+
+
+def _ms(each: Standing) -> float:
+    assert each.latency_ms is not None
+    return each.latency_ms
 
 
 def _lines(
@@ -154,7 +159,7 @@ def _lines(
             rivals.setdefault(each.entrant, full).append(each)
     lines = []
     for points in rivals.values():
-        rising = sorted((each.latency_ms, each.mean) for each in points)
+        rising = sorted((_ms(each), each.mean) for each in points)
         lines.append(([ms for ms, _ in rising], [mean for _, mean in rising]))
     return lines
 

@@ -32,6 +32,7 @@ def scores(
         model, held_out = of_any_size(model), data.validation
     found = {task.monitor: Evaluator(model, task, held_out)()[task.monitor]}
     for folder in test_dirs:
+        assert isinstance(task, SuperResolution)
         pictures = evaluate_folder(model, folder, task.scale, task.value_range)
         found[f"{task.monitor}_{Path(folder).name}"] = mean_score(pictures).psnr
     return found

@@ -137,7 +137,7 @@ def _training_step(start: Start, pruned: Any, steps: int) -> Any:
         with tf.GradientTape() as tape:
             outputs = pruned(inputs, training=True)
             loss = tf.reduce_mean(start.task.loss(targets, outputs))
-            if teacher is not None:
+            if distill is not None and teacher is not None:
                 taught = teacher(inputs, training=False)
                 distance = start.task.distill_loss(taught, outputs, distill.temperature)
                 loss += distill.weight * (tf.reduce_mean(distance) - loss)

@@ -107,7 +107,9 @@ def _run_config(config: CompressAppConfig, model: keras.Model) -> RunConfig:
         data_dir=place,
         batch_size=config.batch_size or BATCH_SIZES[task],
         train_examples=config.train_examples,
-        image_size=(config.image_size or side_of(model)) if "image_size" in options(name) else 0,
+        image_size=(
+            (config.image_size or side_of(model, task)) if "image_size" in options(name) else 0
+        ),
         pictures=_pictures(config.pictures, model, options(name)),
         validation_share=config.validation_share,
         augment=config.augment != "no",

@@ -14,9 +14,11 @@ from keras_nas import costs, data
 from keras_nas.data.registry import options
 from keras_nas.errors import UsageError
 from keras_nas.loading import load_model
-from keras_nas.runs.preflight import check_fits, longer_side, side_of
+from keras_nas.runs.preflight import check_fits, image_size_for, side_of
 from keras_nas.tasks import Classification
 from keras_nas.training.evaluation import Evaluator
+
+TASK = "classification"
 
 
 def evaluate_file(config: EvaluationConfig) -> dict[str, Any]:
@@ -35,11 +37,12 @@ def evaluate_file(config: EvaluationConfig) -> dict[str, Any]:
     size = {"size": path.stat().st_size}
     if path.suffix == ".tflite":
         runner = Runner(path, threads=2)
-        loaded = _load(config, 0 if runner.dynamic else longer_side(runner.input_shapes[0]))
+        shape = () if runner.dynamic else runner.input_shapes[0]
+        loaded = _load(config, image_size_for(shape, TASK))
         check_tflite_fits(runner, path, loaded)
         return {**_evaluate(runner, _part(loaded, config)), **size}
     model = load_model(path)
-    loaded = _load(config, side_of(model))
+    loaded = _load(config, side_of(model, TASK))
     check_fits(model, loaded, config.data)
     examples = _part(loaded, config)
     counted = costs.count(model)

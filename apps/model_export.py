@@ -21,7 +21,7 @@ from export.tflite import ExportedModel
 from keras_nas import costs
 from keras_nas.architecture import Architecture
 from keras_nas.data import load
-from keras_nas.data.registry import options
+from keras_nas.data.registry import options, task_of
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.loading import load_model
 from keras_nas.runs.preflight import check_fits, side_of
@@ -122,14 +122,14 @@ def _source(config: ExportConfig, model: keras.Model) -> _Source:
         metric = None if config.metric == "none" else config.metric
         return _Source(_npz(Path(config.data), metric, config.seed))
     known = options(config.data)
-    side = {"image_size": side_of(model) or None} if "image_size" in known else {}
+    side = side_of(model, task_of(config.data)) if "image_size" in known else 0
     loaded = load(
         config.data,
         data_dir=config.data_dir or None,
         seed=config.seed,
         augment=False,
         validation_share=0.0,
-        **side,
+        **({"image_size": side} if side else {}),
         **config.pictures.options(config.data, known),
     )
     if config.metadata and loaded.normalization.bgr:

@@ -17,8 +17,9 @@ files' milliseconds (those of a network timed in turns), size and size compresse
 results.json, and for each network a plot against macs and one against milliseconds. The tables end
 with how far ours are ahead: of the rivals with as many macs, and of what rivals have in the same
 time, read off the line between their networks. A star marks a network whose macs are more than 2 %
-off the target: it counts on neither side, as does who has fewer seeds than others. `tfmot_sparsity`
-always has one, since zeros in kernels save no macs: its target is the share of the params left.
+off the target: it counts on neither side, as does who lacks a seed that another has.
+`tfmot_sparsity` always has one, since zeros in kernels save no macs: its target is the share of the
+params left.
 Sony's toolkit takes part as `mct` where `--mct_python` names an environment that has it; see
 benchmarks/rivals/mct_script.py.
 """
@@ -97,7 +98,7 @@ def main() -> None:
         networks, targets, seeds = networks[:1], targets[:1], seeds[:1]
     _check("entrants", names, ENTRANTS)
     contest.check(networks)
-    _check_same(contest)
+    contest.claim(networks)
     cells = [
         Cell(network, name, target, seed)
         for network, seed in itertools.product(networks, seeds)
@@ -133,22 +134,6 @@ def _check(flag: str, given: list[str], known: Any) -> None:
     for name in given:
         if name not in known:
             raise UsageError(f"`{flag}` must be of {list(known)}. Received: {name!r}")
-
-
-def _check_same(contest: Any) -> None:
-    """Refuses a folder whose cells were played under other settings."""
-    path = contest.folder / "contest.json"
-    settings = {**dataclasses.asdict(contest), "folder": None, "mct_python": None}
-    settings["test_dirs"] = list(contest.test_dirs)
-    if path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        for name, value in settings.items():
-            if name in before and before[name] != value:
-                raise UsageError(
-                    f"{contest.folder} was begun with {name}={before[name]!r}: give that, or "
-                    f"another `--folder`. Received: {name}={value!r}"
-                )
-    atomic_write_text(path, json.dumps(settings, indent=1))
 
 
 def _write(folder: Path, networks: list[str], rows: list[dict[str, Any]]) -> None:

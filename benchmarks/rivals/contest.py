@@ -126,6 +126,25 @@ class Contest:
                 f"`test_dirs` must be empty for {task}. Received: {list(self.test_dirs)}"
             )
 
+    def claim(self, networks: Sequence[str]) -> None:
+        """Writes these settings and the networks' recipes into the folder's contest.json.
+
+        Raises:
+            UsageError: Its cells were played under other settings, or by other recipes.
+        """
+        path = self.folder / "contest.json"
+        settings = {**dataclasses.asdict(self), "folder": None, "mct_python": None}
+        settings["test_dirs"] = list(self.test_dirs)
+        settings |= {network: NETWORKS[network].recipe for network in networks}
+        before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        for name, value in settings.items():
+            if name in before and before[name] != value:
+                raise UsageError(
+                    f"{self.folder} was begun with {name}={before[name]!r}: give that, or another "
+                    f"`--folder`. Received: {name}={value!r}"
+                )
+        atomic_write_text(path, json.dumps(before | settings, indent=1))
+
     def load(self, network: str, seed: int) -> DataSet:
         """The data for a network, with the examples and the order of a seed."""
         options = {

@@ -47,6 +47,15 @@ class Network:
     weight_decay: float = 1e-4
     without: tuple[str, ...] = ()
 
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """What everybody's figures depend on, for JSON."""
+        names = (
+            "data", "optimizer", "learning_rate", "weights_learning_rate",
+            "finetune_learning_rate", "weight_decay",
+        )  # fmt: skip
+        return {"options": dict(self.options), **{name: getattr(self, name) for name in names}}
+
 
 def _of_zoo(name: str, **settings: Any) -> Callable[[Any, str | None], keras.Model]:
     """A network of the zoo for the data's pictures and classes."""

@@ -37,6 +37,7 @@ class Standing:
 
     Attributes:
         metric: The name of what is measured.
+        seeds: Those that were played, rising.
         values: One a seed.
         macs: The mean.
         latency_ms, size_bytes, gzip_bytes: The means of those that were measured; None if none was.
@@ -47,6 +48,7 @@ class Standing:
     entrant: str
     target: float
     metric: str
+    seeds: tuple[int, ...]
     values: tuple[float, ...]
     macs: float
     latency_ms: float | None
@@ -100,9 +102,11 @@ def standings(rows: Iterable[Mapping[str, Any]], metric: str = "top1") -> list[S
 
 def _standing(key: tuple, metric: str, group: Sequence[Mapping[str, Any]]) -> Standing:
     network, target, entrant = key
+    group = sorted(group, key=lambda row: row["seed"])
     measured = {name: [row[name] for row in group if name in row] for name in MEASURED}
     return Standing(
-        network, entrant, target, metric, tuple(row[metric] for row in group),
+        network, entrant, target, metric,
+        tuple(row["seed"] for row in group), tuple(row[metric] for row in group),
         statistics.fmean(row["macs"] for row in group),
         fair=all(row["fair"] for row in group),
         **{name: statistics.fmean(values) if values else None for name, values in measured.items()},
@@ -112,7 +116,7 @@ def _standing(key: tuple, metric: str, group: Sequence[Mapping[str, Any]]) -> St
 def margins(found: Sequence[Standing]) -> dict[tuple[str, float], float]:
     """By network and target: our best mean minus the rivals' best, of those with equal macs.
 
-    Who has fewer seeds than another of the cell does not count.
+    Who lacks a seed that another of the cell has does not count.
     """
     ahead = {}
     for key, cell in _comparable(found).items():
@@ -165,14 +169,14 @@ def _lines(
 
 
 def _comparable(found: Sequence[Standing]) -> dict[tuple[str, float], list[Standing]]:
-    """By network and target: those with the target's macs, and with as many seeds as anybody."""
+    """By network and target: those with the target's macs, and with all seeds that anybody has."""
     cells: dict[tuple[str, float], list[Standing]] = {}
     for each in found:
         if each.entrant not in REFERENCES and each.fair:
             cells.setdefault((each.network, each.target), []).append(each)
     for key, cell in cells.items():
-        seeds = max(len(each.values) for each in cell)
-        cells[key] = [each for each in cell if len(each.values) == seeds]
+        seeds = set().union(*(each.seeds for each in cell))
+        cells[key] = [each for each in cell if set(each.seeds) == seeds]
     return cells
 
 

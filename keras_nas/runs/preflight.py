@@ -75,15 +75,24 @@ def check_fits(model: keras.Model, run_data: DataSet, name: str) -> None:
     make_task(run_data, model).check_fits(run_data, model, where)
 
 
-def side_of(model: keras.Model) -> int:
-    """The longer side of the pictures that a network takes; 0 where it is open."""
+def side_of(model: keras.Model, task: str) -> int:
+    """`image_size_for` the pictures that a network takes."""
     inputs = getattr(model, "inputs", None)
-    return longer_side(inputs[0].shape if inputs else ())
+    return image_size_for(inputs[0].shape if inputs else (), task)
 
 
-def longer_side(shape: Sequence[int | None]) -> int:
-    """The longer side of pictures of a shape `(batch, height, width, channels)`; 0 of others."""
-    return max(size or 0 for size in shape[1:3]) if len(shape) == 4 else 0
+def image_size_for(shape: Sequence[int | None], task: str) -> int:
+    """The `image_size` with which data has a shape `(batch, height, width, channels)`.
+
+    Segmentation's is the longer side, which keeps the pictures' proportions; elsewhere it makes
+    squares. 0, for the data's own size, where the sides are open, or are no square's.
+    """
+    if len(shape) != 4:
+        return 0
+    height, width = (size or 0 for size in shape[1:3])
+    if task == "segmentation":
+        return max(height, width)
+    return height if height == width else 0
 
 
 def _check_input(model: keras.Model, run_data: DataSet, where: str) -> None:

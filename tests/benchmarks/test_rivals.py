@@ -12,6 +12,7 @@ from rich.console import Console
 import keras_nas as kn
 from benchmarks.rivals.contest import Cell, Contest, Start, play
 from benchmarks.rivals.entrants import ENTRANTS, early
+from benchmarks.rivals.networks import NETWORKS
 from benchmarks.rivals.results import (
     margins,
     margins_in_time,
@@ -25,18 +26,19 @@ from benchmarks.rivals.results import (
 )
 from benchmarks.rivals.sparsity import sparsity_for
 from benchmarks.rivals.timing import measure_all
-from keras_nas.errors import KerasNasError
+from keras_nas.errors import KerasNasError, UsageError
 
 
 def row(entrant, top1, target=0.5, network="net", **more):
-    seen = {"macs": 100.0 * target, "fair": True}
+    seen = {"macs": 100.0 * target, "fair": True, "seed": 0}
     return {"network": network, "entrant": entrant, "target": target, "top1": top1, **seen, **more}
 
 
 ROWS = [
-    row("full", 0.90, 1.0), row("full", 0.92, 1.0), row("full_twice", 0.92, 1.0),
-    row("l1", 0.80), row("l1", 0.82), row("uniform", 0.84), row("uniform", 0.80),
-    row("fgnas", 0.83), row("fgnas", 0.85), row("dnal", 0.80), row("dnal", 0.80, fair=False),
+    row("full", 0.90, 1.0), row("full", 0.92, 1.0, seed=1), row("full_twice", 0.92, 1.0),
+    row("l1", 0.80), row("l1", 0.82, seed=1), row("uniform", 0.84), row("uniform", 0.80, seed=1),
+    row("fgnas", 0.83), row("fgnas", 0.85, seed=1),
+    row("dnal", 0.80), row("dnal", 0.80, seed=1, fair=False),
 ]  # fmt: skip
 
 
@@ -55,9 +57,16 @@ def test_unequal_macs_count_on_neither_side():
     assert margins(standings(rows)) == {("net", 0.5): pytest.approx(0.84 - 0.82)}
 
 
-def test_who_has_fewer_seeds_than_others_does_not_count():
+def test_who_lacks_a_seed_does_not_count():
     rows = [*ROWS, row("slimming", 0.99), row("dnal_early", 0.99)]
     assert margins(standings(rows)) == {("net", 0.5): pytest.approx(0.84 - 0.82)}
+
+
+def test_as_many_seeds_are_not_the_same_seeds():
+    rows = [row("dnal", 0.80, seed=0), row("dnal", 0.90, seed=1)]
+    others = [row("l1", 0.70, seed=1), row("l1", 0.75, seed=2)]
+    assert margins(standings([*rows, *others])) == {}
+    assert margins(standings([*rows, row("l1", 0.70, seed=1), row("l1", 0.75)])) != {}
 
 
 def test_in_time_a_rival_has_what_lies_between_its_networks():
@@ -127,6 +136,18 @@ def test_each_task_is_told_by_its_own_metric():
 @pytest.fixture
 def contest(tmp_path):
     return Contest(tmp_path, train_examples=128, batch_size=64, weights_epochs=1, epochs=1)
+
+
+def test_a_folder_is_refused_to_other_settings_and_other_recipes(contest, monkeypatch):
+    contest.claim(["small_resnet"])
+    contest.claim(["small_resnet", "resnet20"])
+    with pytest.raises(UsageError, match="begun with epochs=1"):
+        dataclasses.replace(contest, epochs=2).claim(["small_resnet"])
+    other = dataclasses.replace(NETWORKS["resnet20"], finetune_learning_rate=0.01)
+    monkeypatch.setitem(NETWORKS, "resnet20", other)
+    contest.claim(["small_resnet"])
+    with pytest.raises(UsageError, match="begun with resnet20="):
+        contest.claim(["resnet20"])
 
 
 def test_a_cell_is_played_once_and_fairly_from_the_one_trained_network(contest):

@@ -1,6 +1,6 @@
 r"""Exports an unpruned and a pruned model in every format and compares size, quality and speed.
 
-    python -m benchmarks.export_matrix --original=runs/demo_dnal/original.keras \
+    python -m benchmarks.export_matrix --original=runs/demo_dnal/baseline.keras \
         --pruned=runs/demo_dnal/finetuned.keras --data=fashion_mnist --output_dir=/tmp/matrix
 
 The speed-up of each format is measured in one interleaved run of both files. "efficiency" is the

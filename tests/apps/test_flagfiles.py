@@ -11,7 +11,7 @@ import pytest
 
 import keras_nas as kn
 from keras_nas.models import DsoSpace
-from keras_nas.search import DnalConfig, FgnasConfig
+from keras_nas.search import DnalConfig, FgnasConfig, TrainConfig
 from keras_nas.settings import flatten, unflatten
 from tests.source_tree import ROOT
 from tests.training.nets import PAPER
@@ -172,7 +172,6 @@ def test_the_demo_is_the_one_that_make_runs(parsed):
     values = parsed["demo_dnal"]
     assert values["data"] == "fashion_mnist"
     assert (values["streams"], values["round_to"]) == ("groups", 8)
-    assert values["baseline_epochs"] == 0
     assert values["stages"] == [
         "weights", "baseline", "architecture", "surgery", "finetune", "export", "benchmark",
     ]  # fmt: skip
@@ -183,14 +182,34 @@ def test_the_demo_is_the_one_that_make_runs(parsed):
 def test_demo_searches_by_the_defaults(parsed, stem):
     """Beside its stages' epochs and rates it says what to reach and how widths are rounded."""
     defaults = json.loads(json.dumps(flatten(RECOMMENDED[stem]())))
-    stages = ("weights_", "architecture_", "search_", "finetune_")
+    stages = ("weights", "architecture", "search", "finetune")
+    training = {f"{stage}_{name}" for stage in stages for name in flatten(TrainConfig())}
     changed = {
         name
         for name, value in defaults.items()
-        if parsed[stem][name] != value and not name.startswith(stages)
+        if parsed[stem][name] != value and name not in training
     }
     assert changed
     assert changed <= {"target_macs", "target_flops", "streams", "round_to"}
+
+
+@pytest.mark.parametrize(("stem", "learns"), [("demo_dnal", None), ("demo_fgnas", "search")])
+def test_demo_learns_along_one_schedule_and_its_baseline_as_long(parsed, stem, learns):
+    """Each stage's part of it begins where the one before ends (DNAL's fading: in finetune's)."""
+    values = parsed[stem]
+    epochs = [
+        values[f"{name}_epochs"] for name in ("weights", learns or "architecture", "finetune")
+    ]
+    parts = [
+        (name, values[f"{name}_schedule_start"]) for name in ("weights", learns, "finetune") if name
+    ]
+    begins = [0, epochs[0], epochs[0] + epochs[1]] if learns else [0, epochs[0]]
+    assert [start for _, start in parts] == begins
+    for name, _ in parts:
+        assert values[f"{name}_schedule_epochs"] == values["baseline_epochs"] == sum(epochs)
+    assert values["baseline_schedule_epochs"] == values["baseline_schedule_start"] == 0
+    for name in ("schedule", "learning_rate", "weight_decay"):
+        assert len({values[f"{stage}_{name}"] for stage in ("baseline", *dict(parts))}) == 1
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.cfg")), ids=lambda path: path.stem)

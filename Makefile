@@ -32,7 +32,7 @@ $(INSTALLED): requirements.txt
 	else \
 	  echo "$(NEEDS_PYTHON)" >&2; exit 1; \
 	fi
-	@echo "Installing requirements.txt into $(VENV) (once; one or two minutes)"
+	@echo "Installing requirements.txt into $(VENV) (once; a few minutes, 3 GB)"
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 

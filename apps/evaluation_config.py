@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from apps.data_source import data_source
 from keras_nas.data.picture_settings import PictureSettings
-from keras_nas.data.registry import check_place, names
+from keras_nas.data.registry import check_place, task_of
 from keras_nas.errors import KerasNasError, UsageError
 from keras_nas.file_checks import (
     check_model_file,
@@ -21,8 +22,12 @@ class EvaluationConfig:
     """Which file to evaluate, and on what."""
 
     model: str = setting("", "The .keras, .h5 or .tflite file.")
-    data: str = setting("cifar10", "Data set.", lambda: names("classification"))
-    data_dir: str = setting("", "Where the data is; by default the data set's own place.")
+    data: str = setting(
+        "cifar10",
+        "A folder with a folder of pictures for each class, a .csv of paths and labels, an .npz "
+        "file; tfds:NAME; or another data set's name.",
+    )
+    data_dir: str = setting("", "Where a data set by name is; by default its own place.")
     split: str = setting("test", "Part of the data.", ("test", "validation"))
     validation_share: float = setting(0.1, "Share of the training set that is held back.")
     seed: int = setting(0, "Seed of the held-back share.")
@@ -41,11 +46,21 @@ class EvaluationConfig:
         """Looks at the model's file and the data's folder; needs no TensorFlow.
 
         Raises:
-            UsageError: If `model` names no .keras, .h5 or .tflite file.
+            UsageError: If `model` names no .keras, .h5 or .tflite file, or `data` none of classes.
             KerasNasError: If the file is missing or of another kind, or the folder is missing.
         """
         check_model_file(self.model, or_tflite=True)
-        check_place(self.data, self.data_dir)
+        name, place = self.data_source()
+        if task_of(name) != "classification":
+            raise UsageError(
+                f"`data` must be for classification; '{name}' is for {task_of(name)}. "
+                f"Received: data={self.data!r}"
+            )
+        check_place(name, place)
+
+    def data_source(self) -> tuple[str, str]:
+        """The data set's name, and where it stands; see `apps.data_source`."""
+        return data_source(self.data, self.data_dir)
 
 
 @dataclasses.dataclass(frozen=True)

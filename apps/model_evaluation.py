@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,10 @@ from keras_nas.tasks import Classification
 from keras_nas.training.evaluation import Evaluator
 
 TASK = "classification"
+GUESSING = 1.05
+"""Top-1 times classes up to which an evaluation warns."""
+
+logger = logging.getLogger(__name__)
 
 
 def evaluate_file(config: EvaluationConfig) -> dict[str, Any]:
@@ -34,23 +39,32 @@ def evaluate_file(config: EvaluationConfig) -> dict[str, Any]:
     """
     config.check_paths()
     path = Path(config.model)
-    size = {"size": path.stat().st_size}
-    if path.suffix == ".tflite":
-        runner = Runner(path, threads=2)
-        shape = () if runner.dynamic else runner.input_shapes[0]
-        loaded = _load(config, image_size_for(shape, TASK))
-        check_tflite_fits(runner, path, loaded)
-        return {**_evaluate(runner, _part(loaded, config)), **size}
+    found, loaded = (_of_tflite if path.suffix == ".tflite" else _of_keras)(path, config)
+    if found["top1"] <= GUESSING / loaded.num_classes:
+        logger.warning(
+            "top-1 %.3f is no better than guessing among %d classes. The model may want other "
+            "pixels (--pixels, now %s), or the classes in another order.",
+            found["top1"], loaded.num_classes, config.pictures.pixels,
+        )  # fmt: skip
+    return {**found, "size": path.stat().st_size}
+
+
+def _of_tflite(path: Path, config: EvaluationConfig) -> tuple[dict[str, Any], data.TaskData]:
+    runner = Runner(path, threads=2)
+    shape = () if runner.dynamic else runner.input_shapes[0]
+    loaded = _load(config, image_size_for(shape, TASK))
+    check_tflite_fits(runner, path, loaded)
+    return dict(_evaluate(runner, _part(loaded, config))), loaded
+
+
+def _of_keras(path: Path, config: EvaluationConfig) -> tuple[dict[str, Any], data.TaskData]:
     model = load_model(path)
     loaded = _load(config, side_of(model, TASK))
     check_fits(model, loaded, config.data)
-    examples = _part(loaded, config)
     counted = costs.count(model)
-    evaluated = Evaluator(model, Classification.of(model), examples)()
-    return {
-        **evaluated, **size,
-        "params": counted.params, "macs": counted.macs, "flops": counted.flops,
-    }  # fmt: skip
+    evaluated = Evaluator(model, Classification.of(model), _part(loaded, config))()
+    costs_of = {"params": counted.params, "macs": counted.macs, "flops": counted.flops}
+    return {**evaluated, **costs_of}, loaded
 
 
 def evaluate_tflite(
@@ -101,14 +115,15 @@ def _evaluate(
 
 
 def _load(config: EvaluationConfig, side: int) -> data.TaskData:
+    name, place = config.data_source()
     return data.load(
-        config.data,
-        data_dir=config.data_dir or None,
+        name,
+        data_dir=place or None,
         batch_size=config.batch_size,
         seed=config.seed,
         image_size=config.image_size or side or None,
         validation_share=config.validation_share,
-        **config.pictures.options(config.data, options(config.data)),
+        **config.pictures.options(name, options(name)),
     )
 
 

@@ -39,7 +39,7 @@ def place(tmp_path_factory):
 
 def evaluated(place, name, folder="large", **settings):
     config = EvaluationConfig(
-        model=str(place / name), data="class_folders", data_dir=str(place / folder),
+        model=str(place / name), data=str(place / folder),
         pictures=PictureSettings(pixels="0..255"), **OF_FOLDERS, **settings,
     )  # fmt: skip
     return evaluate_file(config)["top1"]
@@ -73,3 +73,32 @@ def test_pictures_that_are_no_squares_stay_as_they_are(place, kind):
 def test_a_size_that_is_asked_for_is_not_changed(place, kind):
     with pytest.raises(UsageError, match="does not fit"):
         evaluated(place, f"model.{kind}", image_size=16)
+
+
+def test_data_by_name_are_where_data_dir_says(place):
+    config = EvaluationConfig(
+        model=str(place / "model.keras"), data="class_folders", data_dir=str(place / "large"),
+        pictures=PictureSettings(pixels="0..255"), **OF_FOLDERS,
+    )  # fmt: skip
+    assert evaluate_file(config)["top1"] == evaluated(place, "model.keras")
+
+
+def test_data_of_another_task_are_refused_by_name(place, tmp_path):
+    (tmp_path / "train" / "labels").mkdir(parents=True)
+    config = EvaluationConfig(model=str(place / "model.keras"), data=str(tmp_path))
+    with pytest.raises(UsageError, match="'segmentation_folders' is for segmentation"):
+        evaluate_file(config)
+
+
+def test_who_only_guesses_is_told_of_pixels(place, caplog):
+    evaluated(place, "model.keras")
+    assert "no better than guessing among 3 classes" in caplog.text
+    assert "now 0..255" in caplog.text
+    caplog.clear()
+    trained = trained_place.make(place / "trained")
+    config = EvaluationConfig(
+        model=str(place / "trained" / "model.keras"), data=str(place / "trained" / "photos"),
+        pictures=PictureSettings(pixels="0..255"), **OF_FOLDERS,
+    )  # fmt: skip
+    assert evaluate_file(config)["top1"] > 1.05 / trained.output_shape[-1]
+    assert caplog.text == ""

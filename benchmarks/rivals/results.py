@@ -156,11 +156,11 @@ def _lines(
     measured: Sequence[Standing], cells: Mapping[tuple[str, float], Sequence[Standing]]
 ) -> list[tuple[list[float], list[float]]]:
     """A network's rivals: their milliseconds, rising, and their means, with the full network's."""
+    full = [each for each in measured if each.entrant == "full"]
     rivals: dict[str, list[Standing]] = {}
     for each in measured:
         if not each.ours and each in cells.get((each.network, each.target), ()):
-            full = [other for other in measured if other.entrant == "full"]
-            rivals.setdefault(each.entrant, full).append(each)
+            rivals.setdefault(each.entrant, [*full]).append(each)
     lines = []
     for points in rivals.values():
         rising = sorted((_ms(each), each.mean) for each in points)

@@ -53,12 +53,14 @@ def compress_file(config: CompressAppConfig) -> tuple[Outcome, Path]:
     formats = dict.fromkeys(("original", "small"), config.written)
     phone = config.phone_settings if config.phone else None
     run(run_config, settings, tflite_stages(formats, config.budget, phone))
+    budget = dataclasses.replace(config.budget, latency_table=settings.latency_table)
+    shape = getattr(settings, "resource_shape", ())
+    outcome = outcome_of_run(budget, config.written, folder, shape)
+    folder.update_results(outcome=outcome.record())
     draw_run(folder)
     page = write_html_report([config.output], folder.path / "report.html")
     say(f"Took {shown_seconds(time.monotonic() - began)}.")
-    budget = dataclasses.replace(config.budget, latency_table=settings.latency_table)
-    shape = getattr(settings, "resource_shape", ())
-    return outcome_of_run(budget, config.written, folder, shape), page
+    return outcome, page
 
 
 def _saved(config: CompressAppConfig) -> tuple[RunConfig, Any]:

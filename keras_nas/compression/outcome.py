@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 from absl import logging
@@ -26,6 +27,7 @@ SHARES = frozenset(("top1", "top5", "binary_accuracy", "miou", "pixel_accuracy")
 """The metrics that are shares, shown in per cent."""
 SHOWN = ("macs", "params")
 """The costs that are shown whatever was asked for."""
+COLUMNS = ("", "original", "small", "asked", "")
 KINDS = {"bytes": "bytes", "ram": "bytes", "latency_ms": "ms"}
 """How costs are shown that are no counts."""
 
@@ -79,6 +81,14 @@ class OutcomeRow:
         asked = "" if self.asked is None else f"≤ {_shown(self.kind, self.asked)}"
         return [self.name, _shown(self.kind, self.original), small, asked, verdict]
 
+    def record(self) -> dict[str, Any]:
+        """For JSON: the values as they are, `met`, and `shown`, the text of `cells`."""
+        small = None if math.isnan(self.small) else self.small
+        return {
+            "name": self.name, "original": self.original, "small": small, "asked": self.asked,
+            "met": self.met, "shown": self.cells(),
+        }  # fmt: skip
+
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
@@ -91,11 +101,19 @@ class Outcome:
         """Whether all that was asked for is kept to."""
         return all(row.met is not False for row in self.rows)
 
+    def record(self) -> dict[str, Any]:
+        """For results.json: `met`, the columns' names as `head`, and the rows."""
+        return {
+            "met": self.met,
+            "head": list(COLUMNS),
+            "rows": [row.record() for row in self.rows],
+        }
+
     def table(self) -> Table:
         """The rows for a console."""
         table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
-        table.add_column("", no_wrap=True)
-        for name in ("original", "small", "asked", ""):
+        table.add_column(COLUMNS[0], no_wrap=True)
+        for name in COLUMNS[1:]:
             table.add_column(name, justify="right", no_wrap=True)
         for row in self.rows:
             table.add_row(*row.cells())

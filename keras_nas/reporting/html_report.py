@@ -11,7 +11,7 @@ from keras_nas.errors import KerasNasError
 from keras_nas.files import atomic_write_text
 from keras_nas.reporting.comparison import comparison_sections
 from keras_nas.reporting.run_contents import RunContents, read_run
-from keras_nas.reporting.run_sections import sections_of
+from keras_nas.reporting.run_sections import outcome_sections, sections_of
 from keras_nas.reporting.run_tables import (
     all_settings_table,
     asked_table,
@@ -57,7 +57,7 @@ def html_page(runs: Sequence[RunContents]) -> str:
     )
     return environment.get_template(TEMPLATE).render(
         title=_title(runs),
-        comparisons=comparison_sections(runs),
+        first=[*outcome_sections(runs), *comparison_sections(runs)],
         runs=[_view(run, index) for index, run in enumerate(runs)],
         version=__version__,
     )

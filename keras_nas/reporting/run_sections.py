@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 from keras_nas.architecture import Architecture
@@ -17,7 +18,12 @@ from keras_nas.reporting.plots import (
     latency_bars,
 )
 from keras_nas.reporting.run_contents import RunContents
-from keras_nas.reporting.run_tables import Table, accelerators_table, networks_table
+from keras_nas.reporting.run_tables import (
+    Table,
+    accelerators_table,
+    networks_table,
+    outcome_table,
+)
 
 DRAWN_HERE = frozenset({"channels.png", "gates.png", "curves.png"})
 """Images of `plots.draw_run` that the page draws anew from the same files."""
@@ -55,6 +61,19 @@ def sections_of(run: RunContents) -> list[Section]:
         latency_section(run),
         accelerators_section(run),
         samples_section(run),
+    ]
+
+
+def outcome_sections(runs: Sequence[RunContents]) -> list[Section]:
+    """What was asked of each compression among some runs, and what it reached."""
+    title = "Asked and reached"
+    return [
+        Section(
+            title if len(runs) == 1 else f"{title}: {run.name}",
+            table=outcome_table(run.results["outcome"]),
+        )
+        for run in runs
+        if "outcome" in run.results
     ]
 
 

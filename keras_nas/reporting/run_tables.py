@@ -77,6 +77,15 @@ def _cost(key: str, row: Mapping[str, Any], base: Mapping[str, Any]) -> str:
     return format_cell("macs", {"macs": row[key]}, {"macs": base.get(key, 0)})
 
 
+def outcome_table(outcome: Mapping[str, Any]) -> Table:
+    """What was asked of a compression and what is reached.
+
+    Args:
+        outcome: results.json's `outcome`.
+    """
+    return Table(outcome["head"], [row["shown"] for row in outcome["rows"]])
+
+
 def accelerators_table(measurements: Sequence[Mapping[str, Any]]) -> Table:
     """What accelerators take of each measured file, one row a file and accelerator.
 

@@ -70,6 +70,9 @@ def test_a_file_and_a_folder_become_files_within_the_budget(place, compressed):
         assert (place / "small" / "plots" / plot).stat().st_size > 10_000
     results = json.loads((place / "small" / "results.json").read_text())
     assert results["rows"]["small_int8.tflite"]["top1"] > 0.6
+    assert results["outcome"] == json.loads(json.dumps(outcome.record()))
+    assert results["outcome"]["met"] is True
+    assert f"<td>{rows['macs'].cells()[2]}</td>" in page.read_text(encoding="utf-8")
     found = metadata.read(place / "small" / "small.tflite")
     assert found["files"] == {"labels.txt": "bright\ndark\nmiddle\n"}
     assert found["metadata"]["description"].startswith("Architecture found by DNAL. macs: ")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import html
+import json
+import math
 import re
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
@@ -11,9 +13,11 @@ from html.parser import HTMLParser
 import pytest
 
 from keras_nas.architecture import Architecture
+from keras_nas.compression.outcome import Outcome, OutcomeRow
 from keras_nas.errors import KerasNasError
 from keras_nas.reporting.html_report import write_html_report
 from keras_nas.reporting.run_sections import operations_by_layer
+from keras_nas.runs.folder import RunFolder
 from tests.reporting.run_files import write_config, write_run
 
 SVG = "data:image/svg+xml;base64,"
@@ -92,6 +96,23 @@ def test_the_table_has_each_network_beside_the_original(finished):
     assert rows["finetuned"][4] == "9 M (0.45×)"
     assert rows["small.tflite"][0] == "as .tflite"
     assert rows["small.tflite"][-1] == "0.250"
+
+
+def test_what_a_compression_reached_comes_first(tmp_path, finished):
+    assert "Asked and reached" not in finished.sections
+    run = write_run(tmp_path / "run")
+    missed = OutcomeRow("macs", 2e6, 1.1e6, asked=1e6)
+    unknown = OutcomeRow("time by table", 1.5, math.nan, asked=1.0, kind="ms")
+    RunFolder(run).update_results(outcome=Outcome([missed, unknown]).record())
+    page = page_of(tmp_path, run)
+    assert cells(page.sections["Asked and reached"])[1:] == [
+        ["macs", "2.00 M", "1.10 M (0.55x)", "≤ 1.00 M", "missed by 10.0 %"],
+        ["time by table", "1.500 ms", "unknown", "≤ 1.000 ms", "cannot be told"],
+    ]
+    assert next(iter(page.sections)) == "Asked and reached"
+    recorded = json.loads(RunFolder(run).results.read_text(encoding="utf-8"))["outcome"]
+    assert recorded["met"] is False
+    assert recorded["rows"][1]["small"] is None
 
 
 def test_what_was_asked_shows_what_is_not_a_default(finished):

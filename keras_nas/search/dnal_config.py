@@ -73,7 +73,8 @@ class DnalConfig(GatedSettings):
         "channels",
         "What λ_a presses. 'channels': all alike, the plain sum of Eq. (4). A resource: each "
         "channel by what it costs of it, given how far its neighbours are open, where the mean of "
-        "the full network is 1. latency_ms: by the latency table; bytes: those of the weights.",
+        "the full network is 1. latency_ms: by the latency table; bytes: those of the weights. "
+        "Channels that fade to a target do so in proportion to it.",
         PENALTIES,
         decides=LATER_STAGES,
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import tensorflow as tf
 
 from keras_nas import importance
+from keras_nas.regularizers import PricedSum
 from keras_nas.search.delta_schedule import DeltaSchedule
 from keras_nas.search.dnal_config import DnalConfig
 from keras_nas.search.dnal_stages import GateStage, JointStage
@@ -23,6 +25,8 @@ FADED = 0.9
 """The share of the stage after which the target is met; then the weights have the rest."""
 HASTE = 2.0
 """How much faster than evenly s may fall where the plan is ahead of them."""
+LEAST_PRICE = 1e-3
+"""What a channel counts for at the least where channels are priced, their mean being 1."""
 
 
 class FadingStage(JointStage):
@@ -33,8 +37,10 @@ class FadingStage(JointStage):
     has that falls evenly from the full network to the target; of several targets, that of
     `keras_nas.search.steering`. A channel fades over some tens of
     steps, and the task's gradient holds it, or lets it go, against its neighbours. The pull on all
-    s is that of a λ_a of Eq. (4) that follows the target. δ rises from 1 to 10 besides. Tied
-    channels have the mean of their s; `min_share` of each layer stay.
+    s is that of a λ_a of Eq. (4) that follows the target. Of a penalty with prices it is in
+    proportion to a channel's price (`PricedSum.prices`), so that layers of dear channels give up
+    more of them. δ rises from 1 to 10 besides. Tied channels have the mean of their s, and the mean
+    of their prices; `min_share` of each layer stay.
 
     The weights learn as in finetuning (`config.finetune`), of whose schedule this stage is the
     beginning. Records are those of `GateStage`.
@@ -60,6 +66,9 @@ class FadingStage(JointStage):
         self.full = self.resource.full()
         self.units = Units(supernet, self.gates, config.min_share)
         self.delta = DeltaSchedule(LAST_DELTA, "step")
+        self._priced = self.penalty if isinstance(self.penalty, PricedSum) else None
+        if self._priced is not None:
+            self._prices = tf.function(self._priced.prices, autograph=False)
 
     def start_logits(self):
         scores = importance.score(self.model, self.config.first_order)
@@ -80,10 +89,19 @@ class FadingStage(JointStage):
     def _fade(self, done: int, total: int) -> None:
         """Lowers all s as far as the plan asks for the step after the next `FADE_EVERY`."""
         share = min(1.0, (done + FADE_EVERY) / (FADED * total))
-        level = self.units.level(self._cost, self.full + (self.target - self.full) * share)
+        rates = self._rates()
+        level = self.units.level(self._cost, self.full + (self.target - self.full) * share, rates)
         if level is not None:
             most = HASTE * (FIRST + SPREAD) * FADE_EVERY / total
-            self.units.lower(min(level, most), floor=FIRST)
+            self.units.lower(min(level, most), FIRST, rates)
+
+    def _rates(self) -> np.ndarray | None:
+        """How fast s of each unit falls, where the penalty has prices."""
+        if self._priced is None:
+            return None
+        prices = dict(zip(self._priced.resource.gates, self._prices(), strict=True))
+        joined = np.concatenate([prices[gate].numpy() for gate in self.gates])
+        return np.maximum(self.units.means(joined), LEAST_PRICE)
 
     def _cost(self, joined: np.ndarray) -> float:
         return self.resource.cost(self.units.by_gate(joined))

@@ -55,7 +55,10 @@ class Units:
 
     def gaps(self) -> np.ndarray:
         """The mean gap of each unit: float64 `(units,)`."""
-        joined = np.concatenate([gate.scores() for gate in self._gates])
+        return self.means(np.concatenate([gate.scores() for gate in self._gates]))
+
+    def means(self, joined: np.ndarray) -> np.ndarray:
+        """The mean over each unit of what channels of all gates have: float64 `(units,)`."""
         return np.bincount(self._unit, joined, len(self._sizes)) / self._sizes
 
     def assign(self, gaps: np.ndarray) -> None:
@@ -111,37 +114,43 @@ class Units:
             lowered = gaps - (gaps[order[closed - 1]] + MARGIN)
             self.assign(np.where(stays, np.maximum(lowered, MARGIN), lowered))
 
-    def level(self, cost: Callable[[np.ndarray], float], limit: float) -> float | None:
-        """The number that a gap must reach for the cost to be within the limit.
+    def level(
+        self, cost: Callable[[np.ndarray], float], limit: float, rates: np.ndarray | None = None
+    ) -> float | None:
+        """How far the gaps have to be lowered for the cost to be within the limit.
 
-        Half way between the gaps of the last unit that has to close and the next one. Units of a
-        floor stay open, whatever their gaps.
+        Half way between what closes the last unit that has to and what closes the next one. Units
+        of a floor stay open, whatever their gaps.
 
         Args:
             cost, limit: As in `close_until`.
+            rates: How fast each unit's gap falls, float `(units,)` above 0; by default all by 1.
 
         Returns:
-            The level, or None where all units may stay open.
+            The `amount` of `lower` that does it, or None where all units may stay open.
         """
-        gaps = self.gaps()
-        order = np.flatnonzero(~self._held(gaps))
-        order = order[np.argsort(gaps[order], kind="stable")]
+        times = self.gaps() if rates is None else self.gaps() / rates
+        order = np.flatnonzero(~self._held(self.gaps()))
+        order = order[np.argsort(times[order], kind="stable")]
 
         def fits(closed: int) -> bool:
-            stays = np.ones(len(gaps), bool)
+            stays = np.ones(len(times), bool)
             stays[order[:closed]] = False
             return cost(stays[self._unit]) <= limit
 
         closed = _fewest(len(order), fits)
         if not closed:
             return None
-        ends = gaps[order[closed - 1 : closed + 1]]
+        ends = times[order[closed - 1 : closed + 1]]
         return float(ends.mean())
 
-    def lower(self, amount: float, floor: float) -> None:
-        """Lowers all gaps by a number; of each group's floor, none below `floor`."""
+    def lower(self, amount: float, floor: float, rates: np.ndarray | None = None) -> None:
+        """Lowers all gaps by a number, times each unit's rate where there are rates.
+
+        Of each group's floor, none falls below `floor`.
+        """
         gaps = self.gaps()
-        lowered = gaps - amount
+        lowered = gaps - amount * (1.0 if rates is None else rates)
         self.assign(np.where(self._held(gaps), np.maximum(lowered, floor), lowered))
 
     def _held(self, gaps: np.ndarray) -> np.ndarray:

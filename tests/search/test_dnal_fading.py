@@ -117,6 +117,35 @@ def test_a_target_alone_makes_a_search_that_lands_on_it_and_leaves_each_layer_it
         assert len(kept) >= 0.1 * found.architecture.channels[name]
 
 
+def narrowing_net():
+    """16 channels on 8×8 pixels, then 16 on 2×2: macs of the first are most of all."""
+    inputs = keras.Input((8, 8, 2))
+    x = keras.layers.Conv2D(16, 3, padding="same", activation="relu", name="fine_conv")(inputs)
+    x = keras.layers.MaxPooling2D(4)(x)
+    x = keras.layers.Conv2D(16, 1, activation="relu", name="coarse_conv")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, keras.layers.Dense(4)(x))
+
+
+def test_channels_that_cost_more_fade_faster_where_they_are_priced():
+    """Half of the macs: 9,760. Of them 8 fine channels, with 16 coarse ones, would have 9,792.
+
+    A fine channel costs 64 · 18 to make and 4 · 16 to read, a coarse one 4 · 16 and 4. The task
+    hardly moves s here.
+    """
+
+    def kept(penalty):
+        still = dataclasses.replace(CONFIG.architecture, learning_rate=1e-4)
+        config = dataclasses.replace(CONFIG, penalty=penalty, architecture=still)
+        record = run_stage(stage(config, narrowing_net()), QUIET)[-1]["kept_by_gate"]
+        return [record[f"{name}_conv_gate"] for name in ("fine", "coarse")]
+
+    fine, coarse = kept("channels")
+    assert fine == 8
+    assert abs(fine - coarse) <= 1
+    assert kept("macs") == [7, 16]
+
+
 def test_a_killed_search_resumes_to_the_same_architecture(tmp_path, monkeypatch):
     def search(directory, resume):
         keras.utils.set_random_seed(7)

@@ -119,3 +119,16 @@ def test_the_level_lies_between_the_last_that_has_to_close_and_the_next():
     few.assign(np.arange(14.0))
     few.lower(20.0, floor=1.0)
     assert (few.gaps() == 1.0).sum() == 1 + 3
+
+
+def test_units_that_fall_faster_close_before_their_gaps_are_the_lowest():
+    """Gaps 0 to 13, those from 9 on at rate 4: of 5 that close, 9 and 10 do at 2.25 and 2.5."""
+    tied, _ = units()
+    tied.assign(np.arange(14.0))
+    rates = np.where(np.arange(14) < 9, 1.0, 4.0)
+    level = tied.level(lambda mask: float(mask.sum()), 2 * 9, rates)
+    assert level == pytest.approx((2.5 + 2.75) / 2)
+    tied.lower(level, floor=1.0, rates=rates)
+    gaps = tied.gaps()
+    assert gaps.tolist() == pytest.approx((np.arange(14) - level * rates).tolist())
+    assert np.flatnonzero(gaps < 0).tolist() == [0, 1, 2, 9, 10]

@@ -64,9 +64,10 @@ def losses(strategy: tf.distribute.Strategy) -> dict[str, list[float]]:
             else:
                 model = gates.insert(model, ScaledSigmoidGate)
                 none = TrainConfig(epochs=0)
+                target = {"target_macs": "0.5x", "penalty": "macs"} if name == "fading" else {}
                 config = DnalConfig(
                     lambda_a=1e-3, delta_max=10.0, weights=none, architecture=TRAINING,
-                    finetune=TRAINING, target_macs="0.5x" if name == "fading" else 0.0,
+                    finetune=TRAINING, **target,
                 )  # fmt: skip
                 stage = kind(model, data, None, task, config)
             records = run_stage(stage, Session(progress="off"))

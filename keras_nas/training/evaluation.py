@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -31,12 +34,16 @@ class Evaluator:
         self._task = task
         self._source = data
         self._strategy = tf.distribute.get_strategy()
-        dataset = self._strategy.experimental_distribute_dataset(epoch_of(data, 0))
-        self._data = dataset
+        self._data = self._strategy.experimental_distribute_dataset(epoch_of(data, 0))
         with self._strategy.scope():
             self._loss = keras.metrics.Mean(name="loss")
             self._metrics = [self._loss, *task.metrics()]
-        self._step = tf.function(self._run, input_signature=[dataset.element_spec])
+
+    @functools.cached_property
+    def _step(self) -> Any:
+        """Concrete, since TensorFlow warns of functions that many evaluators trace once each."""
+        signature = [self._data.element_spec]
+        return tf.function(self._run, input_signature=signature).get_concrete_function()
 
     def __call__(self) -> dict[str, float]:
         """The loss and the metrics, by name."""

@@ -26,7 +26,9 @@ STATISTICS_BATCHES = 20
 
 ENTRANTS: dict[str, Entrant] = {}
 REFERENCES = ("full", "full_twice")
-OURS = ("dnal", "dnal_early", "dnal_streams", "fgnas", "fgnas_early", "fgnas_streams")
+OURS = (
+    "dnal", "dnal_early", "dnal_priced", "dnal_streams", "fgnas", "fgnas_early", "fgnas_streams",
+)  # fmt: skip
 EARLY = 0.3
 """The share of all epochs that the full network has where channels go early; a search as many."""
 
@@ -155,7 +157,13 @@ def mct(start: Start, target: str) -> keras.Model:
 @entrant
 def dnal(start: Start, target: str) -> keras.Model:
     """DNAL by its defaults, half of the epochs while channels fade."""
-    return _dnal(start, target, "branches")
+    return _dnal(start, target)
+
+
+@entrant
+def dnal_priced(start: Start, target: str) -> keras.Model:
+    """DNAL whose channels fade as fast as they cost macs."""
+    return _dnal(start, target, penalty="macs")
 
 
 @entrant
@@ -174,7 +182,7 @@ def dnal_early(start: Start, target: str) -> keras.Model:
 @entrant
 def dnal_streams(start: Start, target: str) -> keras.Model:
     """DNAL with one gate for all layers that write a stream."""
-    return _dnal(start, target, "groups")
+    return _dnal(start, target, streams="groups")
 
 
 @entrant
@@ -200,10 +208,13 @@ def fgnas_streams(start: Start, target: str) -> keras.Model:
     return _fgnas(start, target, "groups")
 
 
-def _dnal(start: Start, target: str, streams: str) -> keras.Model:
+def _dnal(
+    start: Start, target: str, streams: str = "branches", penalty: str = "channels"
+) -> keras.Model:
     search, finetune = _epochs(start)
     config = kn.search.DnalConfig(
-        target_macs=target, streams=streams, **_stages(start, start.finetuning(finetune)),
+        target_macs=target, streams=streams, penalty=penalty,
+        **_stages(start, start.finetuning(finetune)),
         architecture=TrainConfig(epochs=search, weight_decay=0.0),
     )  # fmt: skip
     return _searched(start, kn.search.dnal, config, start.trained())

@@ -102,6 +102,7 @@ def _planned(config: CompressAppConfig, say: Any) -> tuple[RunConfig, Any]:
     say(f"Asked: {asked}.")
     for line in plan.lines():
         say(line)
+    say(f"Evaluating, writing and measuring the files: up to {shown_seconds(reserved)} more.")
     return dataclasses.replace(run_config, method=plan.recipe.method), plan.recipe.settings
 
 

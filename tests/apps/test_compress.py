@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 
 import keras
 import numpy as np
@@ -50,6 +51,7 @@ def test_a_file_and_a_folder_become_files_within_the_budget(place, compressed):
     assert "top1 1 on the test pictures" in said or "top1 0.9" in said
     assert "pixels 0..255, by trying: top-1" in said
     assert "Asked: macs=0.5x, bytes=int8:0.9x." in said
+    assert re.search(r"measuring the files: up to (6\d|[7-9]\d) s more\.|up to \d+ min more", said)
     small = keras.models.load_model(place / "small" / "finetuned.keras")
     assert count(small).macs <= 0.5 * count(net()).macs
     rows = {row.name: row for row in outcome.rows}

@@ -17,11 +17,10 @@ from keras_nas.errors import UsageError
 from keras_nas.loading import load_model
 from keras_nas.runs.preflight import check_fits, image_size_for, side_of
 from keras_nas.tasks import Classification
+from keras_nas.tasks.pixel_guess import is_better_than_chance
 from keras_nas.training.evaluation import Evaluator
 
 TASK = "classification"
-GUESSING = 1.05
-"""Top-1 times classes up to which an evaluation warns."""
 
 logger = logging.getLogger(__name__)
 
@@ -40,11 +39,13 @@ def evaluate_file(config: EvaluationConfig) -> dict[str, Any]:
     config.check_paths()
     path = Path(config.model)
     found, loaded = (_of_tflite if path.suffix == ".tflite" else _of_keras)(path, config)
-    if found["top1"] <= GUESSING / loaded.num_classes:
+    counts = _class_counts(_part(loaded, config))
+    chance = max(counts) / sum(counts)
+    if not is_better_than_chance(found["top1"], chance, sum(counts)):
         logger.warning(
-            "top-1 %.3f is no better than guessing among %d classes. The model may want other "
+            "top-1 %.3f is no better than always saying one class (%.3f). The model may want other "
             "pixels (--pixels, now %s), or the classes in another order.",
-            found["top1"], loaded.num_classes, config.pictures.pixels,
+            found["top1"], chance, config.pictures.pixels,
         )  # fmt: skip
     return {**found, "size": path.stat().st_size}
 
@@ -125,6 +126,11 @@ def _load(config: EvaluationConfig, side: int) -> data.TaskData:
         validation_share=config.validation_share,
         **config.pictures.options(name, options(name)),
     )
+
+
+def _class_counts(examples: tf.data.Dataset) -> list[int]:
+    labels = np.concatenate([np.reshape(batch[1], -1) for batch in examples.as_numpy_iterator()])
+    return np.bincount(labels.astype(np.int64)).tolist()
 
 
 def _part(loaded: data.TaskData, config: EvaluationConfig) -> tf.data.Dataset:

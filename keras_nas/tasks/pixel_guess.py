@@ -26,6 +26,21 @@ _DEVIATIONS_OF_A_TIE = 2.0
 _BATCH = 64
 
 
+def is_better_than_chance(top1: float, chance: float, examples: int) -> bool:
+    """Whether a classifier knows more than which class is the most frequent.
+
+    Args:
+        top1: The share of the examples that it is right about.
+        chance: The share of the most frequent class.
+        examples: How many there are.
+
+    Returns:
+        Whether `top1` is three deviations, √(chance (1 − chance) / examples), above `chance`.
+    """
+    deviation = math.sqrt(chance * (1.0 - chance) / examples)
+    return top1 > chance + _DEVIATIONS_FROM_CHANCE * deviation
+
+
 @dataclass(frozen=True)
 class PixelGuess:
     """What came of trying a classifier on pictures in several ranges.
@@ -49,9 +64,8 @@ class PixelGuess:
 
     @property
     def better_than_chance(self) -> bool:
-        """Whether the best is three deviations, √(chance (1 − chance) / examples), above chance."""
-        deviation = math.sqrt(self.chance * (1.0 - self.chance) / self.examples)
-        return self.top1[self.pixels] > self.chance + _DEVIATIONS_FROM_CHANCE * deviation
+        """Whether the best is; see `is_better_than_chance`."""
+        return is_better_than_chance(self.top1[self.pixels], self.chance, self.examples)
 
     @property
     def certain(self) -> bool:

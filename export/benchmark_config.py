@@ -12,9 +12,10 @@ from keras_nas.settings import check_range, setting
 class HostBenchmarkConfig:
     """How to measure. Every field's meaning stands in its help text.
 
-    Each round's block of a model starts with one more untimed run, which fetches the model into the
-    caches again. Operations are timed in runs, and memory is measured in a process, of their own.
-    `seed` is that of the random inputs.
+    Each round's block of a model starts with untimed runs: one, which fetches the model into the
+    caches again, or on several threads as many as it takes until those of the model before it sleep
+    (`export.host_benchmark.SETTLE_MS`). Operations are timed in runs, and memory is measured in a
+    process, of their own. `seed` is that of the random inputs.
     """
 
     threads: tuple[int, ...] = setting((1,), "Numbers of threads.")

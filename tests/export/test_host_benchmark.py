@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import time
 
 import keras
 import numpy as np
@@ -162,6 +163,32 @@ def test_models_take_turns(float_file, uint8_file, monkeypatch):
     blocks = [turn for turn in turns[2:] if turn[1] > 1]
     assert [name for name, _ in blocks] == ["float", "uint8"] * 3
     assert [count for name, count in blocks if name == "float"] == [2, 2, 3]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_before_each_block_the_threads_of_the_model_before_it_come_to_rest(
+    float_file, uint8_file, monkeypatch, threads
+):
+    untimed = []
+    original = host_benchmark._Entrant.settle
+
+    def settle(self):
+        real, calls = self.interpreter.invoke, []
+        self.interpreter.invoke = lambda: calls.append(real())
+        start = time.perf_counter()
+        original(self)
+        untimed.append((time.perf_counter() - start, len(calls)))
+        self.interpreter.invoke = real
+
+    monkeypatch.setattr(host_benchmark._Entrant, "settle", settle)
+    config = dataclasses.replace(FAST, threads=(threads,))
+    for result in benchmark([float_file, uint8_file], config).results:
+        assert len(result.samples_ms) == config.runs
+    assert len(untimed) == 2 * config.rounds
+    if threads == 1:
+        assert all(calls == 1 for _, calls in untimed)
+    else:
+        assert all(seconds >= host_benchmark.SETTLE_MS / 1e3 for seconds, _ in untimed)
 
 
 def test_without_xnnpack_the_built_in_kernels_run(float_file):

@@ -23,6 +23,7 @@ from rich.table import Table
 
 from apps.main import load_tensorflow
 from apps.main import run as run_app
+from benchmarks.flag_checks import check_names
 from keras_nas.files import atomic_write_text
 
 NETWORKS = ["small_resnet", "mobilenet", "small_vgg"]
@@ -79,7 +80,11 @@ def define_flags() -> None:
 
 
 def main() -> None:
+    check_names("budgets", flags.FLAGS.budgets, BUDGETS)
     load_tensorflow()
+    from benchmarks.rivals.networks import NETWORKS as BUILDERS
+
+    check_names("networks", flags.FLAGS.networks, BUILDERS)
     folder = Path(flags.FLAGS.folder)
     found = []
     for network in flags.FLAGS.networks:

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from apps.compress_latency import MEASUREMENT
 from apps.main import run as run_app
-from benchmarks.pruned_speed import define_pruning_flags, pruned_by_flags
+from benchmarks.pruned_speed import chosen_networks, define_pruning_flags, pruned_by_flags
 from export.benchmark_config import HostBenchmarkConfig
 from export.host_benchmark import benchmark
 from export.latency.network import profile_network
@@ -45,7 +45,7 @@ def main() -> None:
     folder = Path(flags.FLAGS.folder)
     folder.mkdir(parents=True, exist_ok=True)
     rows: list[dict] = []
-    for network in flags.FLAGS.networks:
+    for network in chosen_networks():
         rows += _compared(network, folder)
         atomic_write_text(folder / "results.json", json.dumps(rows, indent=1) + "\n")
     table = Table("network", "way", "predicted ms", "measured ms", "error")

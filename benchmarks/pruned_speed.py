@@ -30,6 +30,7 @@ from rich.table import Table
 
 import keras_nas as kn
 from apps.main import run as run_app
+from benchmarks.flag_checks import check_names
 from export import flatbuffer
 from export.accelerators.coverage import of as coverage_of
 from export.accelerators.file_graph import FileGraph
@@ -111,7 +112,7 @@ def main() -> None:
     folder = Path(flags.FLAGS.folder)
     folder.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
-    for network in flags.FLAGS.networks:
+    for network in chosen_networks():
         models = pruned_by_flags(network)
         for kind in flags.FLAGS.formats:
             rows += _timed(network, models, kind, folder)
@@ -122,6 +123,12 @@ def main() -> None:
         print(f"BAD: {line}")
     if failed:
         sys.exit(1)
+
+
+def chosen_networks() -> list[str]:
+    """Those of the command, of `NETWORKS`."""
+    check_names("networks", flags.FLAGS.networks, NETWORKS)
+    return flags.FLAGS.networks
 
 
 def pruned_by_flags(network: str) -> dict[str, keras.Model]:

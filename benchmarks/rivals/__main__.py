@@ -38,6 +38,7 @@ from rich.console import Console
 
 from apps.main import load_tensorflow
 from apps.main import run as run_app
+from benchmarks.flag_checks import check_names
 from keras_nas.errors import UsageError
 from keras_nas.files import atomic_write_text
 
@@ -76,7 +77,7 @@ def main() -> None:
     from benchmarks.rivals.networks import NETWORKS
     from benchmarks.rivals.results import row_text
 
-    _check("networks", _NETWORKS.value, NETWORKS)
+    check_names("networks", _NETWORKS.value, NETWORKS)
     contest = Contest(
         Path(_FOLDER.value),
         data=_DATA.value or NETWORKS[_NETWORKS.value[0]].data,
@@ -96,7 +97,7 @@ def main() -> None:
     if _QUICK.value:
         contest = dataclasses.replace(contest, **QUICK)
         networks, targets, seeds = networks[:1], targets[:1], seeds[:1]
-    _check("entrants", names, ENTRANTS)
+    check_names("entrants", names, ENTRANTS)
     contest.check(networks)
     contest.claim(networks)
     cells = [
@@ -128,12 +129,6 @@ def _targets() -> list[float]:
     if not all(0 < target < 1 for target in targets):
         raise UsageError(f"`targets` must be shares between 0 and 1. Received: {_TARGETS.value}")
     return targets
-
-
-def _check(flag: str, given: list[str], known: Any) -> None:
-    for name in given:
-        if name not in known:
-            raise UsageError(f"`{flag}` must be of {list(known)}. Received: {name!r}")
 
 
 def _write(folder: Path, networks: list[str], rows: list[dict[str, Any]]) -> None:

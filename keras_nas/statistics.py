@@ -14,6 +14,7 @@ import tensorflow as tf
 from keras_nas.errors import UsageError
 from keras_nas.graph import Node, read
 from keras_nas.graph.copy import GraphBuilder, copy_graph
+from keras_nas.graph.ir import map_values
 from keras_nas.graph.kinds import kind
 
 logger = logging.getLogger(__name__)
@@ -69,7 +70,8 @@ def reestimate(
     wanted = _wanted(model, lagging_after)
     if not wanted:
         return []
-    observed = _observed(model)
+    inputs, _, moments = _observed(model)
+    observed = keras.Model(inputs, moments, name=f"{model.name}_observed")
     observe = tf.function(
         lambda inputs: observed(inputs, training=False), autograph=False, reduce_retracing=True
     )
@@ -91,6 +93,19 @@ def reestimate(
         layer.moving_mean.assign(mean)
         layer.moving_variance.assign(variance)
     return list(wanted)
+
+
+def by_batch(model: keras.Model) -> keras.Model:
+    """A copy that normalises by each batch, as `reestimate` does, and is else as in inference.
+
+    So it computes at once what the network would after its statistics were re-estimated on the
+    batch. It has the model's weights, in variables of its own.
+
+    Raises:
+        KerasNasError: If the model cannot be read.
+    """
+    inputs, outputs, _ = _observed(model)
+    return keras.Model(inputs, outputs, name=f"{model.name}_by_batch")
 
 
 def _wanted(model: keras.Model, lagging_after: int | None) -> dict[str, Any]:
@@ -133,8 +148,13 @@ class _Observer(keras.layers.Layer):
         return keras.KerasTensor(inputs.shape, dtype=self.compute_dtype), moments
 
 
-def _observed(model: keras.Model) -> keras.Model:
-    """A copy of the model that gives the moments by the layer's name, one pair a call."""
+def _observed(model: keras.Model) -> tuple[Any, Any, dict[str, list[keras.KerasTensor]]]:
+    """The ends of a copy that normalises by the batch, and the moments of each normalisation.
+
+    Returns:
+        Inputs and outputs in the model's own structures; by the layer's name, the moments of its
+        calls, each `(2, channels)`.
+    """
     graph = read(copy_graph(read(model), lambda node, tensors: tensors, model.name))
     builder = GraphBuilder(graph)
     moments: dict[str, list[keras.KerasTensor]] = {}
@@ -143,14 +163,15 @@ def _observed(model: keras.Model) -> keras.Model:
         if _is_observed(node):
             observer = _Observer(node.operation, name=f"{node.name}_observed")
             kwargs.pop("training", None)
-            outputs, found = observer(*args, **kwargs)
-            results = [outputs]
+            normalised, found = observer(*args, **kwargs)
+            results = [normalised]
             moments.setdefault(node.operation_name, []).append(found)
         else:
             results = keras.tree.flatten(node.operation(*args, **kwargs))
         builder.tensors.update(zip(node.outputs, results, strict=True))
-    inputs = keras.tree.map_structure(builder.tensors.__getitem__, graph.input_struct)
-    return keras.Model(inputs, moments, name=f"{graph.name}_observed")
+    ends = (graph.input_struct, graph.output_struct)
+    inputs, outputs = map_values(builder.tensors.__getitem__, ends)
+    return inputs, outputs, moments
 
 
 def _is_observed(node: Node) -> bool:

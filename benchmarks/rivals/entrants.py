@@ -27,10 +27,13 @@ STATISTICS_BATCHES = 20
 ENTRANTS: dict[str, Entrant] = {}
 REFERENCES = ("full", "full_twice")
 OURS = (
-    "dnal", "dnal_early", "dnal_priced", "dnal_streams", "fgnas", "fgnas_early", "fgnas_streams",
+    "dnal", "dnal_early", "dnal_early_short", "dnal_priced", "dnal_short", "dnal_streams", "fgnas",
+    "fgnas_early", "fgnas_streams",
 )  # fmt: skip
 EARLY = 0.3
 """The share of all epochs that the full network has where channels go early; a search as many."""
+BRANCHES = 2
+"""How many go whole in the `…_short` entrants."""
 
 
 def entrant(function: Entrant) -> Entrant:
@@ -170,13 +173,24 @@ def dnal_priced(start: Start, target: str) -> keras.Model:
 def dnal_early(start: Start, target: str) -> keras.Model:
     """DNAL from new weights: all of its stages on one schedule."""
     first, search, last = early(start)
-    config = kn.search.DnalConfig(
-        target_macs=target, weights=first,
-        architecture=TrainConfig(epochs=search.epochs, weight_decay=0.0),
-        finetune=dataclasses.replace(last, schedule_start=search.schedule_start),
-        reestimate_batches=STATISTICS_BATCHES,
-    )  # fmt: skip
-    return _searched(start, kn.search.dnal, config, start.fresh())
+    return _searched(
+        start, kn.search.dnal, _one_schedule(target, first, search, last), start.fresh()
+    )
+
+
+@entrant
+def dnal_short(start: Start, target: str) -> keras.Model:
+    """DNAL without those whole branches that are missed least."""
+    return _dnal(start, _macs(start, target), model=_shorter(start, start.trained()))
+
+
+@entrant
+def dnal_early_short(start: Start, target: str) -> keras.Model:
+    """DNAL on one schedule, without those branches that are missed least after its first part."""
+    first, search, last = early(start)
+    model = _shorter(start, start.train(start.fresh(), first))
+    config = _one_schedule(_macs(start, target), TrainConfig(epochs=0), search, last)
+    return _searched(start, kn.search.dnal, config, model)
 
 
 @entrant
@@ -209,7 +223,11 @@ def fgnas_streams(start: Start, target: str) -> keras.Model:
 
 
 def _dnal(
-    start: Start, target: str, streams: str = "branches", penalty: str = "channels"
+    start: Start,
+    target: str | float,
+    streams: str = "branches",
+    penalty: str = "channels",
+    model: keras.Model | None = None,
 ) -> keras.Model:
     search, finetune = _epochs(start)
     config = kn.search.DnalConfig(
@@ -217,7 +235,20 @@ def _dnal(
         **_stages(start, start.finetuning(finetune)),
         architecture=TrainConfig(epochs=search, weight_decay=0.0),
     )  # fmt: skip
-    return _searched(start, kn.search.dnal, config, start.trained())
+    whole = start.trained() if model is None else model
+    return _searched(start, kn.search.dnal, config, whole)
+
+
+def _one_schedule(
+    target: str | float, first: TrainConfig, search: TrainConfig, last: TrainConfig
+) -> kn.search.DnalConfig:
+    """DNAL's stages as the parts that `early` gives."""
+    return kn.search.DnalConfig(
+        target_macs=target, weights=first,
+        architecture=TrainConfig(epochs=search.epochs, weight_decay=0.0),
+        finetune=dataclasses.replace(last, schedule_start=search.schedule_start),
+        reestimate_batches=STATISTICS_BATCHES,
+    )  # fmt: skip
 
 
 def _fgnas(start: Start, target: str, streams: str) -> keras.Model:
@@ -228,6 +259,16 @@ def _fgnas(start: Start, target: str, streams: str) -> keras.Model:
         search=start.finetuning(search).part_of(start.contest.epochs),
     )  # fmt: skip
     return _searched(start, kn.search.fgnas, config, start.trained())
+
+
+def _shorter(start: Start, model: keras.Model) -> keras.Model:
+    data = start.data.train.epoch(0)
+    return kn.importance.shorten(model, data, start.task.loss, branches=BRANCHES).model
+
+
+def _macs(start: Start, target: str) -> float:
+    """A target as a share of the full network's, as a number."""
+    return float(target.removesuffix("x")) * kn.costs.count(start.fresh()).macs
 
 
 def _epochs(start: Start) -> tuple[int, int]:

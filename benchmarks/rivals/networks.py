@@ -102,7 +102,9 @@ SMALL = {"image_size": 16}
 NETWORKS: dict[str, Network] = {
     "small_resnet": Network(_of_zoo("small_resnet"), options=SMALL),
     "resnet20": Network(_of_zoo("resnet20_cifar", shortcut="projection"), options=SMALL),
-    "small_vgg": Network(_of_zoo("small_vgg"), options=SMALL),
+    "small_vgg": Network(
+        _of_zoo("small_vgg"), options=SMALL, without=("dnal_short", "dnal_early_short")
+    ),
     "mobilenet": Network(_of_zoo("mobilenet_v2", **HALF_MOBILENET, head_width=320, dropout=0.0)),
     **{
         f"{name.lower()}_64": Network(

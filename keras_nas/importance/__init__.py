@@ -1,5 +1,6 @@
 """How much each channel is worth, without a search: scores, budgets, the start of a search."""
 
+from keras_nas.importance.branches import Branch, Shortened, shorten
 from keras_nas.importance.budget import Budget, Latency
 from keras_nas.importance.criteria import criteria, random, register, score
 from keras_nas.importance.gammas import gamma
@@ -11,9 +12,11 @@ from keras_nas.importance.taylor import taylor
 from keras_nas.surgery.gate_groups import Group, tied_groups
 
 __all__ = [
+    "Branch",
     "Budget",
     "Group",
     "Latency",
+    "Shortened",
     "criteria",
     "gamma",
     "l1",
@@ -24,6 +27,7 @@ __all__ = [
     "register",
     "score",
     "shares",
+    "shorten",
     "start_logits",
     "taylor",
     "tied_groups",

@@ -179,6 +179,17 @@ def test_those_that_begin_early_share_one_schedule_and_meet_the_target(contest):
     assert not (contest.folder / "trained").exists()
 
 
+@pytest.mark.parametrize("name", ["dnal_short", "dnal_early_short"])
+def test_networks_without_branches_have_fewer_layers_for_the_same_macs(contest, name):
+    played = play(contest, Cell("small_resnet", name, 0.5, 0), ENTRANTS[name])
+    assert played["fair"]
+    short = kn.load_model(contest.cell_path(Cell("small_resnet", name, 0.5, 0)))
+    whole = Start(contest, "small_resnet", 0).fresh()
+    additions = [sum(isinstance(x, keras.layers.Add) for x in m.layers) for m in (short, whole)]
+    assert additions == [4, 6]
+    assert (contest.folder / "trained").exists() == (name == "dnal_short")
+
+
 def test_sparse_weights_save_no_macs_and_only_compress_better(contest):
     cells = [Cell("small_resnet", name, 0.5, 0) for name in ("full", "tfmot_sparsity")]
     for cell in cells:

@@ -172,25 +172,19 @@ def dnal_priced(start: Start, target: str) -> keras.Model:
 @entrant
 def dnal_early(start: Start, target: str) -> keras.Model:
     """DNAL from new weights: all of its stages on one schedule."""
-    first, search, last = early(start)
-    return _searched(
-        start, kn.search.dnal, _one_schedule(target, first, search, last), start.fresh()
-    )
+    return _dnal_early(start, target)
 
 
 @entrant
 def dnal_short(start: Start, target: str) -> keras.Model:
     """DNAL without those whole branches that are missed least."""
-    return _dnal(start, _macs(start, target), model=_shorter(start, start.trained()))
+    return _dnal(start, target, branches=BRANCHES)
 
 
 @entrant
 def dnal_early_short(start: Start, target: str) -> keras.Model:
     """DNAL on one schedule, without those branches that are missed least after its first part."""
-    first, search, last = early(start)
-    model = _shorter(start, start.train(start.fresh(), first))
-    config = _one_schedule(_macs(start, target), TrainConfig(epochs=0), search, last)
-    return _searched(start, kn.search.dnal, config, model)
+    return _dnal_early(start, target, branches=BRANCHES)
 
 
 @entrant
@@ -222,33 +216,25 @@ def fgnas_streams(start: Start, target: str) -> keras.Model:
     return _fgnas(start, target, "groups")
 
 
-def _dnal(
-    start: Start,
-    target: str | float,
-    streams: str = "branches",
-    penalty: str = "channels",
-    model: keras.Model | None = None,
-) -> keras.Model:
+def _dnal(start: Start, target: str, **settings: Any) -> keras.Model:
+    """With further settings of `DnalConfig`."""
     search, finetune = _epochs(start)
     config = kn.search.DnalConfig(
-        target_macs=target, streams=streams, penalty=penalty,
-        **_stages(start, start.finetuning(finetune)),
-        architecture=TrainConfig(epochs=search, weight_decay=0.0),
+        target_macs=target, **_stages(start, start.finetuning(finetune)),
+        architecture=TrainConfig(epochs=search, weight_decay=0.0), **settings,
     )  # fmt: skip
-    whole = start.trained() if model is None else model
-    return _searched(start, kn.search.dnal, config, whole)
+    return _searched(start, kn.search.dnal, config, start.trained())
 
 
-def _one_schedule(
-    target: str | float, first: TrainConfig, search: TrainConfig, last: TrainConfig
-) -> kn.search.DnalConfig:
-    """DNAL's stages as the parts that `early` gives."""
-    return kn.search.DnalConfig(
-        target_macs=target, weights=first,
+def _dnal_early(start: Start, target: str, branches: int = 0) -> keras.Model:
+    first, search, last = early(start)
+    config = kn.search.DnalConfig(
+        target_macs=target, weights=first, branches=branches,
         architecture=TrainConfig(epochs=search.epochs, weight_decay=0.0),
         finetune=dataclasses.replace(last, schedule_start=search.schedule_start),
         reestimate_batches=STATISTICS_BATCHES,
     )  # fmt: skip
+    return _searched(start, kn.search.dnal, config, start.fresh())
 
 
 def _fgnas(start: Start, target: str, streams: str) -> keras.Model:
@@ -259,16 +245,6 @@ def _fgnas(start: Start, target: str, streams: str) -> keras.Model:
         search=start.finetuning(search).part_of(start.contest.epochs),
     )  # fmt: skip
     return _searched(start, kn.search.fgnas, config, start.trained())
-
-
-def _shorter(start: Start, model: keras.Model) -> keras.Model:
-    data = start.data.train.epoch(0)
-    return kn.importance.shorten(model, data, start.task.loss, branches=BRANCHES).model
-
-
-def _macs(start: Start, target: str) -> float:
-    """A target as a share of the full network's, as a number."""
-    return float(target.removesuffix("x")) * kn.costs.count(start.fresh()).macs
 
 
 def _epochs(start: Start) -> tuple[int, int]:

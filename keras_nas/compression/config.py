@@ -21,7 +21,7 @@ EPOCHS = 10
 """How many epochs a compression has where nothing is said."""
 ROUND_TO = 4
 """What widths are multiples of where nothing is said, but for budgets of RAM alone."""
-WHOLE = ("epochs", "round_to")
+WHOLE = ("epochs", "round_to", "branches")
 NUMBERS = (*WHOLE, "minutes", "learning_rate", "weight_decay", "distill_weight")
 
 
@@ -58,6 +58,11 @@ class CompressConfig(TargetSettings):
         0.5,
         "Share of the finetuning's loss that comes from the network as it was; 0 for none.",
     )
+    branches: int = setting(
+        0,
+        "Whole branches (residual ones, layers of dense blocks) that go before channels do, those "
+        "that are missed least: fewer layers at the same macs, which are faster. DNAL's.",
+    )
     round_to: int = setting(
         0,
         f"Kept channels of a layer become a multiple of this; 0: {ROUND_TO}, which kernels like, "
@@ -69,8 +74,7 @@ class CompressConfig(TargetSettings):
         for name in NUMBERS:
             self._check_number(name)
         check_range(self, ("epochs", "minutes", "learning_rate", "weight_decay"), 0)
-        check_range(self, ("round_to",), 0)
-        check_range(self, ("distill_weight",), 0)
+        check_range(self, ("round_to", "branches", "distill_weight"), 0)
         if self.distill_weight > 1:
             raise UsageError(
                 f"`distill_weight` must be from 0 to 1. Received: {self.distill_weight}"

@@ -65,11 +65,16 @@ def make_recipe(
         has_unit: As `Task.has_unit`: what SGD's steps would grow with.
 
     Raises:
-        UsageError: DNAL is asked for on a network of open size.
+        UsageError: DNAL is asked for on a network of open size, or branches go without it.
     """
     epochs = epochs or config.epochs or EPOCHS
     search, finetune = split_epochs(epochs)
     method = _method(config.method, shape)
+    if config.branches and method != "dnal":
+        raise UsageError(
+            "`branches` must be 0 for fgnas, which takes no whole ones out "
+            f"({_why_method(config.method, shape)}). Received: branches={config.branches}"
+        )
     optimizer = config.optimizer
     if optimizer == "auto":
         optimizer = "sgd" if normalized and not has_unit else "adam"
@@ -88,11 +93,13 @@ def make_recipe(
     taught = bool(config.distill_weight)
     if shape:
         shared["resource_shape"] = shape
+    if config.branches:
+        shared["branches"] = config.branches
     make = {"dnal": _dnal, "fgnas": _fgnas}[method]
     reasons = (
         f"Method: {method.upper()}, {_why_method(config.method, shape)}. "
         f"{shown_epochs(search)} while channels close and the weights learn on, "
-        f"{finetune} of finetuning.",
+        f"{finetune} of finetuning." + _shown_branches(config.branches),
         f"Training: {optimizer.upper()} from {training.learning_rate:g} along one cosine, "
         + _why_optimizer(config.optimizer, normalized, has_unit)
         + (f"; taught by the original (weight {config.distill_weight:g})." if taught else ".")
@@ -110,6 +117,13 @@ def _method(asked: str, shape: tuple[int, ...]) -> str:
             "Received: method='dnal'"
         )
     return asked
+
+
+def _shown_branches(count: int) -> str:
+    if not count:
+        return ""
+    whole = "The whole branch" if count == 1 else f"The {count} whole branches"
+    return f" {whole} least missed {'goes' if count == 1 else 'go'} before."
 
 
 def _widths(multiple: int) -> str:

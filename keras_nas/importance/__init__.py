@@ -1,6 +1,6 @@
 """How much each channel is worth, without a search: scores, budgets, the start of a search."""
 
-from keras_nas.importance.branches import Branch, Shortened, shorten
+from keras_nas.importance.branches import Branch, Shortened, removable, shorten
 from keras_nas.importance.budget import Budget, Latency
 from keras_nas.importance.criteria import criteria, random, register, score
 from keras_nas.importance.gammas import gamma
@@ -25,6 +25,7 @@ __all__ = [
     "prune_in_steps",
     "random",
     "register",
+    "removable",
     "score",
     "shares",
     "shorten",

@@ -54,8 +54,34 @@ class Shortened:
     branches: tuple[Branch, ...]
 
 
+Patterns = str | Sequence[str] | None
+
+
+def removable(
+    model: keras.Model, *, include: Patterns = None, exclude: Patterns = None
+) -> tuple[str, ...]:
+    """The branches of which each by itself may go, by the names of their last layers.
+
+    Args:
+        model: A functional or Sequential model.
+        include, exclude: As in `shorten`.
+
+    Raises:
+        KerasNasError: If the model cannot be gated.
+    """
+    supernet = gates.insert(model, ScaledSigmoidGate, include=include, exclude=exclude)
+    return tuple(_layer(closed[-1]) for closed in _Ways(supernet).further(()))
+
+
 def shorten(
-    model: keras.Model, data: Iterable[Any], loss: Any, *, branches: int = 1, batches: int = 10
+    model: keras.Model,
+    data: Iterable[Any],
+    loss: Any,
+    *,
+    branches: int = 1,
+    batches: int = 10,
+    include: Patterns = None,
+    exclude: Patterns = None,
 ) -> Shortened:
     """Takes whole branches out of a trained network: residual ones, layers of dense blocks.
 
@@ -82,6 +108,7 @@ def shorten(
             an example, or their mean.
         branches: How many go.
         batches: How many batches the losses are of, and the statistics re-estimated on.
+        include, exclude: The layers that may go, by names or patterns, as in `gates.insert`.
 
     Raises:
         UsageError: If `branches` or `batches` is below 1, the network has no branch, or fewer than
@@ -94,7 +121,7 @@ def shorten(
     read_batches = [tuple(batch[:2]) for batch in islice(data, batches)]
     if not read_batches:
         raise UsageError("`data` must have a batch or more to judge branches by. Received: none")
-    supernet = gates.insert(model, ScaledSigmoidGate)
+    supernet = gates.insert(model, ScaledSigmoidGate, include=include, exclude=exclude)
     ways = _Ways(supernet)
     judged = _Losses(supernet, loss, read_batches)
     whole = _Without((), judged.of(()), ways.macs(()))
@@ -115,7 +142,7 @@ def shorten(
                 f"Received: branches={branches}"
             )
         now = min(found, key=now.price_to)
-        gone.append(Branch(now.closed[-1].removesuffix("_gate"), now.loss, now.macs))
+        gone.append(Branch(_layer(now.closed[-1]), now.loss, now.macs))
         logger.info(
             "without the branch of '%s': loss %.4g, %d macs", *dataclasses.astuple(gone[-1])
         )
@@ -195,6 +222,11 @@ class _Losses:
 
     def _mean(self, inputs, targets):
         return tf.reduce_mean(self._loss(targets, self._model(inputs, training=False)))
+
+
+def _layer(gate: str) -> str:
+    """The layer that a gate stands behind, by its name."""
+    return gate.removesuffix("_gate")
 
 
 def _close(supernet: keras.Model, closed: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ import keras
 
 from keras_nas import gates, surgery
 from keras_nas.layers import ScaledSigmoidGate
+from keras_nas.search.dnal_branches import check_branches, learn_shorter
 from keras_nas.search.dnal_config import DnalConfig
 from keras_nas.search.dnal_fading import FadingStage
 from keras_nas.search.dnal_penalty import make_penalty
@@ -44,6 +45,8 @@ class Dnal(GatedMethod):
     def check(self, supernet, context, source=None):
         """The targets can be reached, and counted while channels fade; each channel has a price."""
         make_penalty(supernet, self.config)
+        if self.config.branches:
+            check_branches(supernet, self)
         if self.config.targets:
             check_reachable(supernet, self.config)
             if self.config.fades:
@@ -63,8 +66,11 @@ class Dnal(GatedMethod):
         A group that would lose its last channel with no way round it keeps its best, and more where
         the network would not tell the first training batch's inputs apart. With targets, the
         channels with the highest s stay, as many as all of them allow; with `lambda_trials`, those
-        that a trial left which met them.
+        that a trial left which met them. With `branches`, all of this is done in the network
+        without them; see `learn_shorter`.
         """
+        if self.config.branches:
+            return learn_shorter(self, supernet, context)
         stage = self._stage()(
             supernet, context.train_data, context.validation_data, context.task, self.config
         )

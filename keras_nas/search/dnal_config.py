@@ -47,6 +47,12 @@ class DnalConfig(GatedSettings):
         "Stage 2: the gates, weights frozen.",
         decides=LATER_STAGES,
     )
+    branches: int = setting(
+        0,
+        "Whole branches (residual ones, layers of dense blocks) that go at the beginning of stage "
+        "2: those that are missed least for the macs that they save.",
+        decides=LATER_STAGES,
+    )
     gates_start: str = setting(
         "auto",
         "Where the gates begin. 'zero': s = 0, every channel halved, as in the paper. 'identity': "
@@ -124,8 +130,25 @@ class DnalConfig(GatedSettings):
                 f"gamma. Received: gates_start={self.gates_start!r}"
             )
 
+        self._check_branches()
         self._check_trials()
         check_total(self.total_epochs, self.weight_epochs, self.learning_epochs, self.finetune)
+
+    def _check_branches(self) -> None:
+        check_range(self, ("branches",), 0)
+        if not self.branches:
+            return
+        if self.strategy == "joint" or self.streams == "groups":
+            raise UsageError(
+                "`branches` needs weights that are trained before, and a gate for each branch: "
+                "another strategy than 'joint', and streams='branches'. Received: "
+                f"strategy={self.strategy!r} and streams={self.streams!r}"
+            )
+        if self.order == "conv_gate_bn_relu":
+            raise UsageError(
+                "`branches` needs gates behind the BatchNormalization, whose shift a branch would "
+                "leave behind: another `order`. Received: order='conv_gate_bn_relu'"
+            )
 
     def _check_trials(self) -> None:
         check_range(self, ("lambda_trials",), 0)

@@ -79,6 +79,18 @@ def test_widths_are_multiples_but_for_ram_alone(asked, multiple, said):
     assert f"Widths are {said}." in recipe.reasons[1]
 
 
+def test_whole_branches_go_before_dnal_only():
+    recipe = make_recipe(CompressConfig(target_macs="0.5x", branches=2), True)
+    assert recipe.settings.branches == 2
+    assert recipe.reasons[0].endswith(" The 2 whole branches least missed go before.")
+    one = make_recipe(CompressConfig(target_macs="0.5x", branches=1), True)
+    assert one.reasons[0].endswith(" The whole branch least missed goes before.")
+    with pytest.raises(UsageError, match=r"0 for fgnas, .* \(as asked\)\. Received: branches=1"):
+        make_recipe(CompressConfig(target_macs="0.5x", branches=1, method="fgnas"), True)
+    with pytest.raises(UsageError, match="the network's size is open"):
+        make_recipe(CompressConfig(target_macs="0.5x", branches=1), True, shape=(8, 8, 3))
+
+
 @pytest.mark.parametrize("method", ["dnal", "fgnas"])
 def test_the_two_stages_are_on_one_cosine(method):
     recipe = make_recipe(CompressConfig(target_macs="0.5x", method=method), True)

@@ -9,6 +9,7 @@ import keras
 
 from keras_nas.compression.recipe import split_epochs
 from keras_nas.errors import UsageError
+from keras_nas.importance.branches import JUDGED_ON
 from keras_nas.tasks import Task
 from keras_nas.training.session import Session
 from keras_nas.training.stage import Data, epoch_of, steps_of
@@ -57,6 +58,16 @@ class Pace:
         """
         step = self.step * (NO_GAIN + (1 - NO_GAIN) * share + FORWARD * taught)
         return self.tracing * (1 + taught / 2) + epochs * (self.steps * step + self._look())
+
+    def judging_seconds(self, branches: int, there: int) -> float:
+        """Of finding the branches that are missed least.
+
+        Args:
+            branches: How many are to go.
+            there: How many might.
+        """
+        batches = JUDGED_ON * sum(there - gone for gone in range(branches))
+        return self.tracing + FORWARD * self.step * batches if branches else 0.0
 
     def seconds(self, epochs: int, share: float, taught: bool) -> float:
         """Of both, with these epochs in all."""

@@ -15,6 +15,7 @@ from keras_nas.compression.pace import Pace, measure_pace
 from keras_nas.compression.recipe import Recipe, make_recipe, shown_epochs
 from keras_nas.costs import count
 from keras_nas.errors import KerasNasError
+from keras_nas.importance import removable
 from keras_nas.search.dead_network import ConstantOutput
 from keras_nas.search.method import Context, Method
 from keras_nas.search.registry import make_method
@@ -100,17 +101,19 @@ def make_plan(
         config = dataclasses.replace(config, learning_rate=rate.value)
         slower = rate.reason(task.monitor)
     pace = measure_pace(copy, train, validation, task)
+    there = len(removable(model)) if config.branches else 0
+    judging = pace.judging_seconds(config.branches, there)
     share, taught = _macs_share(config, model, shape), bool(config.distill_weight)
     epochs = config.epochs
     if config.minutes and not epochs:
-        besides = reserved + time.monotonic() - began
+        besides = reserved + judging + time.monotonic() - began
         epochs = pace.epochs_within(60 * config.minutes, besides, share, taught)
     recipe = make_recipe(config, is_normalized(model), epochs, shape, task.has_unit)
     if slower:
         recipe = dataclasses.replace(recipe, reasons=(*recipe.reasons, slower))
     return CompressPlan(
         recipe, before, pace,
-        pace.search_seconds(recipe.search_epochs),
+        judging + pace.search_seconds(recipe.search_epochs),
         pace.finetune_seconds(recipe.finetune_epochs, share, taught),
     )  # fmt: skip
 

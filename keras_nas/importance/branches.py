@@ -23,6 +23,9 @@ from keras_nas.surgery.dependence import Dependence
 
 logger = logging.getLogger(__name__)
 
+JUDGED_ON = 10
+"""How many batches branches are judged by."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Branch:
@@ -79,7 +82,7 @@ def shorten(
     loss: Any,
     *,
     branches: int = 1,
-    batches: int = 10,
+    batches: int = JUDGED_ON,
     include: Patterns = None,
     exclude: Patterns = None,
 ) -> Shortened:

@@ -19,6 +19,7 @@ from keras_nas.search.dnal_config import DnalConfig
 from keras_nas.search.method import Context, GatedMethod, Records
 from keras_nas.search.steering import budget_of
 from keras_nas.targets import parse_target
+from keras_nas.training.progress import make_progress
 from keras_nas.training.stage import epoch_of
 
 
@@ -63,6 +64,11 @@ def learn_shorter(method: GatedMethod, supernet: keras.Model, context: Context) 
             branches=config.branches, **_chosen(config),
         )  # fmt: skip
         inner = inner_method.make_supernet(shorter.model)
+    gone = ", ".join(branch.layer for branch in shorter.branches)
+    make_progress(context.session.progress).say(
+        f"Without the branches that end with {gone}: loss {shorter.branches[-1].loss:.4g}, "
+        f"of the whole network {shorter.loss:.4g}."
+    )
     records = inner_method.learn(inner, context)
     _hand_over(inner, supernet)
     return records

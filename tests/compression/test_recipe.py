@@ -119,6 +119,8 @@ def test_the_time_of_the_stages_by_hand():
     assert PACE.finetune_seconds(3, 0.5, False) == pytest.approx(
         10 + 3 * (30 * (0.35 + 0.65 * 0.5) + look)
     )
+    assert PACE.judging_seconds(0, 0) == 0
+    assert PACE.judging_seconds(2, 6) == pytest.approx(10 + 10 * (6 + 5) * 0.1)
     taught = PACE.finetune_seconds(3, 0.5, True) - PACE.finetune_seconds(3, 0.5, False)
     assert taught == pytest.approx(5 + 3 * 10)
 

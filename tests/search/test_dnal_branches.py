@@ -70,6 +70,14 @@ def test_two_branches_go_and_the_rest_meets_the_target_of_the_whole(strategy):
     assert set(gone) == {f"{block}_{part}_conv_gate" for block in blocks for part in "12"}
 
 
+def test_what_went_is_said(capsys):
+    keras.utils.set_random_seed(0)
+    dnal(net(), random_images(), config=CONFIG, session=Session(progress="lines"))
+    (said,) = [s for s in capsys.readouterr().err.splitlines() if s.startswith("Without")]
+    assert "_2_conv, block" in said
+    assert "of the whole network" in said
+
+
 def test_the_architecture_is_one_of_the_whole_network():
     keras.utils.set_random_seed(0)
     model = net()

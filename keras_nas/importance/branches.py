@@ -17,6 +17,7 @@ from keras_nas import gates, surgery
 from keras_nas.architecture import Architecture
 from keras_nas.errors import UsageError
 from keras_nas.graph import read
+from keras_nas.importance.taylor import unreduced
 from keras_nas.layers import Gate, ScaledSigmoidGate
 from keras_nas.statistics import by_batch, reestimate
 from keras_nas.surgery.dependence import Dependence
@@ -146,9 +147,7 @@ def shorten(
             )
         now = min(found, key=now.price_to)
         gone.append(Branch(_layer(now.closed[-1]), now.loss, now.macs))
-        logger.info(
-            "without the branch of '%s': loss %.4g, %d macs", *dataclasses.astuple(gone[-1])
-        )
+        logger.info("without %s: loss %.4g, %d macs", *dataclasses.astuple(gone[-1]))
     _close(supernet, now.closed)
     shorter = surgery.build(supernet, Architecture.from_gates(supernet))
     reestimate(shorter, read_batches)
@@ -215,7 +214,7 @@ class _Losses:
 
     def __init__(self, supernet: keras.Model, loss: Any, batches: Sequence[Any]):
         self._batches = batches
-        self._loss = keras.losses.get(loss) if isinstance(loss, str) else loss
+        self._loss = unreduced(loss)
         self._model = by_batch(supernet)
         self._step = tf.function(self._mean, autograph=False, reduce_retracing=True)
 

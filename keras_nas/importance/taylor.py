@@ -63,7 +63,7 @@ def taylor(
         )
     if over not in AVERAGES:
         raise UsageError(f"`over` must be one of {AVERAGES}. Received: over={over!r}")
-    gradients = _Gradients(model, _unreduced(loss))
+    gradients = _Gradients(model, unreduced(loss))
     totals = {name: np.zeros(channels) for name, channels in gradients.channels.items()}
     examples = 0
     for batch in islice(data, batches):
@@ -78,8 +78,12 @@ def taylor(
     return {name: np.abs(total) / examples for name, total in totals.items()}
 
 
-def _unreduced(loss: Any) -> Callable[[Any, Any], Any]:
-    """The loss as a function that a distribution strategy or a reduction does not scale."""
+def unreduced(loss: Any) -> Callable[[Any, Any], Any]:
+    """The loss as a function that a distribution strategy or a reduction does not scale.
+
+    Args:
+        loss: A Keras loss, its name, or a function of `(targets, outputs)`.
+    """
     loss = keras.losses.get(loss) if isinstance(loss, str) else loss
     return loss.call if isinstance(loss, keras.losses.Loss) else loss
 
